@@ -1,4 +1,4 @@
-"""Damages a filled warehouse in every way that it can suffer, for the demo and for tests."""
+"""Damages a filled warehouse in every known way, for the demo and for tests."""
 
 import datetime as dt
 import random
@@ -50,7 +50,7 @@ CODES: Mapping[DamageKind | MoneyKind, IssueCode] = {
 
 _LASTING_KINDS = frozenset({DamageKind.SECOND_HOLDER})
 HEALABLE_KINDS = frozenset(DamageKind) - _LASTING_KINDS
-"""The kinds after which a warehouse can be made equal to upstream again."""
+"""Kinds after which a warehouse can be made equal to upstream again."""
 
 _NEEDS_SOLE_KEY = frozenset(
     {
@@ -63,13 +63,11 @@ _NEEDS_SOLE_KEY = frozenset(
         DamageKind.SECOND_HOLDER,
     }
 )
-"""Kinds that are only healed where the natural key never belonged to another account."""
+"""Kinds that need a natural key which never had another account."""
 
 
 _ACCOUNTS_FOR_MONEY = 50
-"""Amounts are damaged at one of so many accounts: which of them agree is learned from all others,
-and in a smaller warehouse cannot be.
-"""
+"""One account in so many, as relations of amounts are learned from all others."""
 _ADDS = frozenset(
     {DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE}
 )
@@ -82,16 +80,12 @@ _TAKES = frozenset(
         DamageKind.DRIFT_TRADE,
     }
 )
-"""Kinds that add trades and those that take some: both on one date would leave its counts as they
-were.
-"""
+"""Kinds that add and that take trades: both on one date would cancel out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What was done: `code` is the issue that it shows as, `account_ids` those whom it hit, the
-    victim first.
-    """
+    """What was done, the issue `code` it shows as, and the accounts it hit, the victim first."""
 
     kind: DamageKind | MoneyKind
     code: IssueCode
@@ -100,7 +94,7 @@ class Damage:
 
     @property
     def is_healable(self) -> bool:
-        """Whether it can be healed; what cannot is shown by the service and stays."""
+        """Whether a run can heal it."""
         return self.kind not in _LASTING_KINDS
 
 
@@ -158,15 +152,12 @@ async def damage(
     accounts_per_kind: int = 3,
     settled_before: dt.date | None = None,
 ) -> list[Damage]:
-    """Damage the raw tables of `schema` in each of `kinds`, on `accounts_per_kind` seeded accounts
-    each; gives what was done.
+    """Damage `schema` in each of `kinds` on `accounts_per_kind` seeded accounts each.
 
-    Only accounts that agree with themselves and have some trades are hit, each by one kind as long
-    as there are enough accounts; in a smaller warehouse fewer accounts a kind, and several kinds an
-    account. The accounts of SECOND_HOLDER are hit by nothing else, since they cannot be healed.
-    Single dates are taken from before `settled_before` (default: two days before the newest daily
-    row), where upstream does not move any more. A kind that finds nothing to damage, or that a
-    constraint or trigger of the table keeps out, is not in the answer. All in one transaction.
+    Hit are accounts that agree and have trades, by one kind each while there are enough; those of
+    SECOND_HOLDER by nothing else. Single dates lie before `settled_before` (default: two days
+    before the newest daily row). Kinds that find nothing, or that the table rejects, are not in the
+    result. One transaction.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():
@@ -198,12 +189,7 @@ async def damage_amounts(
     spared: Collection[str] = (),
     accounts: int = 3,
 ) -> list[Damage]:
-    """Damage one amount of a date at some accounts that agree and are not `spared`, one of fifty at
-    most; gives what was done.
-
-    Which amounts agree is learned from all other accounts, so that in a small warehouse nothing is
-    done.
-    """
+    """Damage one amount of a date at some accounts, one of fifty at most, none of `spared`."""
     chance = random.Random(f"amounts|{seed}")
     async with connection.transaction():
         before = await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
@@ -254,8 +240,8 @@ def _assign(
     breadth: int,
     chance: random.Random,
 ) -> Iterator[tuple[DamageKind, str]]:
-    """Which kind hits whom: the accounts take turns, so that none is hit twice before all were hit
-    once, or by kinds that cancel out.
+    """Kinds and their victims: none is hit twice before all are hit once, or by kinds that
+    cancel out.
     """
     turns = list(found)
     hit: dict[str, set[DamageKind]] = defaultdict(set)

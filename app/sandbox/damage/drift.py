@@ -1,4 +1,4 @@
-"""Damage that the warehouse does not show: all levels agree, and upstream has something else."""
+"""Damage that only upstream shows: all levels agree."""
 
 import datetime as dt
 
@@ -40,7 +40,7 @@ def _utc_hour(moment: dt.datetime) -> int:
 async def _lower(
     victim: Victim, endpoint: Endpoint, trade: asyncpg.Record, where: str, *values: object
 ) -> None:
-    """Take one trade out of the figures of a metrics row, as far as the table has them."""
+    """Take one trade out of a metrics row."""
     table = await victim.table(endpoint)
     first = 2 + len(values)
     amounts = {"net_profit": trade["profit"] or 0, "total_lots": trade["lots"] or 0}

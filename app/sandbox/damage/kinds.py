@@ -31,14 +31,10 @@ class DamageKind(StrEnum):
     HOURLY_MISSING = "hourly_missing"
     CLOSED_MISSING = "closed_missing"
     SECOND_HOLDER = "second_holder"
-    """A made-up account holds the victim's natural key: nothing can be healed, it can only be
-    shown.
-    """
+    """A made-up account holds the victim's natural key, which no run can heal."""
 
 
 class MoneyKind(StrEnum):
-    """What is done to an amount, which only other accounts give away: in a small warehouse nothing
-    tells which amounts agree.
-    """
+    """Damage to an amount, which shows only in a warehouse of many accounts."""
 
     DATED_MONEY = "dated_money"

@@ -13,7 +13,7 @@ from app.sandbox.witness.raw_tables import RawTable, read_table
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What was done, as a sentence, and the other accounts that it touched."""
+    """What was done, and the other accounts that it touched."""
 
     description: str
     others: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """The account to damage. Single dates lie before `settled_before`; `chance` chooses."""
+    """The account to damage; single dates lie before `settled_before`."""
 
     connection: "asyncpg.Connection[asyncpg.Record]"
     schema: str
@@ -30,28 +30,24 @@ class Victim:
     chance: random.Random
 
     async def execute(self, statement: str, *values: object) -> int:
-        """Run `statement` with the account id as $1 and `values` behind it; gives the rows that it
-        changed.
-        """
+        """Run `statement` with the account id as $1; the number of changed rows."""
         status: str = await self.connection.execute(
             in_schema(statement, self.schema), self.account_id, *values
         )
         return int(status.rpartition(" ")[2])
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """The rows of `statement`, with the account id as $1 and `values` behind it."""
+        """The rows of `statement` with the account id as $1."""
         return await self.connection.fetch(
             in_schema(statement, self.schema), self.account_id, *values
         )
 
     async def table(self, endpoint: Endpoint) -> RawTable:
-        """The raw table of `endpoint`, as it stands in this warehouse."""
+        """The raw table of `endpoint` in this warehouse."""
         return await read_table(self.connection, self.schema, endpoint)
 
     async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
-        """Some dates on which all levels have trades, `most` at most, each with trades in
-        `fewest_hours` hours or more.
-        """
+        """At most `most` dates with trades at all levels, in `fewest_hours` hours or more."""
         rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
         days = [row["date"] for row in rows]
         return sorted(self.chance.sample(days, min(most, len(days))))

@@ -60,4 +60,4 @@ WRECKERS: Mapping[DamageKind, Callable[[Victim], Awaitable[Hit | None]]] = {
     DamageKind.CLOSED_MISSING: closed_missing,
     DamageKind.SECOND_HOLDER: second_holder,
 }
-"""What each kind does; None means that the account has nothing for it to damage."""
+"""The function of each kind; it returns None where the account has nothing to damage."""

@@ -49,9 +49,7 @@ async def surplus_trade(victim: Victim) -> Hit | None:
 
 
 def _made_up(column: str, table: RawTable) -> str:
-    """An identifier that no other trade has: as a number shorter than upstream's, so that it fits
-    any column.
-    """
+    """An unused identifier, short enough for any column."""
     made = (
         f"concat('9', {column}, '9')"
         if table.types[column] == "text"
@@ -63,8 +61,8 @@ def _made_up(column: str, table: RawTable) -> str:
 async def _copy_trade(
     victim: Victim, table: RawTable, day: dt.date, changes: Mapping[str, str], *values: object
 ) -> None:
-    """Store a closed trade of `day` once more, some columns changed by expressions, whose `values`
-    are $3 and so on.
+    """Store a closed trade of `day` again, some columns changed by expressions over $3 and so
+    on.
     """
     columns = table.api_columns
     copied = ", ".join(changes.get(column, quoted(column)) for column in columns)

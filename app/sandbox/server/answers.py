@@ -1,6 +1,4 @@
-"""How the sandbox answers: the envelope of a page in its variants, and sending it, whole or
-spoiled, over the socket.
-"""
+"""The sandbox's responses: the envelope in its variants, sent whole or spoiled."""
 
 import asyncio
 import datetime as dt
@@ -29,10 +27,10 @@ _WRONG_TOTALS = {
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The form of an answer. All four have been seen at the real API.
+    """The form of a response; all four were seen at the real API.
 
-    `bare`: the rows stand as a plain list, where no total fits. `legacy_key`: the key is `data`,
-    not `Data`. `status` and `total` False leave these out.
+    `bare`: a plain list without total. `legacy_key`: `data` for `Data`. `status` and `total` False
+    leave these out.
     """
 
     bare: bool = False
@@ -43,7 +41,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one answer and the total that it names."""
+    """The rows and total of a response."""
 
     rows: Sequence[Record]
     total: int
@@ -61,9 +59,7 @@ class Answer:
 
 
 def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
-    """The page that `query` asks for out of all matching `records`, spoiled if `draw` is a fault of
-    rows or total.
-    """
+    """The page that `query` asks for, spoiled by a fault of `draw`."""
     kind, chance = draw.kind, draw.chance
     page = Page(records[query.skip : query.skip + query.limit], len(records))
     rows = list(page.rows)
@@ -109,13 +105,13 @@ def page_answer(page: Page, query: Query, envelope: Envelope) -> Answer:
 
 
 def refusal(status: HTTPStatus, sentence: str, *, wait: str | None = None) -> Answer:
-    """A failure that is told by its HTTP status; `wait` becomes the header Retry-After."""
+    """A failure by HTTP status; `wait` becomes Retry-After."""
     headers = ((b"retry-after", wait.encode()),) if wait is not None else ()
     return Answer(status, msgspec.json.encode({"Status": "error", "Message": sentence}), headers)
 
 
 def failure(draw: Draw) -> Answer | None:
-    """The answer of a fault that takes the place of any page; None for other kinds."""
+    """The response of a fault that replaces the page; None for other kinds."""
     if draw.kind is FaultKind.TOO_MANY_REQUESTS:
         return refusal(
             HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", wait=str(draw.faults.retry_after)
@@ -131,9 +127,7 @@ def failure(draw: Draw) -> Answer | None:
 
 
 def rejection_of(query: Query, rows: int, faults: Faults) -> Answer | None:
-    """The answer to a request, of which `rows` rows match, that a rule of the API rejects; None if
-    none does.
-    """
+    """The rejection of a request that matches `rows` rows; None if no rule applies."""
     for rule in faults.rejections:
         named = rule.ids is None or not rule.ids.isdisjoint(query.ids)
         there = rule.endpoints is None or query.endpoint in rule.endpoints
@@ -175,9 +169,7 @@ _FAILURES: Mapping[FaultKind, Answer] = {
 
 
 async def deliver(answer: Answer, draw: Draw, receive: Receive, send: Send) -> None:
-    """Send `answer` over the socket, in the way of `draw`: whole, late, in drips, or not to its
-    end.
-    """
+    """Send `answer` as `draw` says: whole, late, in drips, or cut off."""
     delay = draw.faults.delay_seconds
     if draw.kind is FaultKind.TRUNCATED_JSON:
         answer = replace(answer, body=answer.body[: len(answer.body) // 2])
@@ -227,16 +219,15 @@ async def _drop(answer: Answer, draw: Draw, receive: Receive, send: Send) -> Non
 
 
 class _Cycle(Protocol):
-    """What uvicorn's request cycle has, whose bound method `receive` is."""
+    """The part of uvicorn's request cycle that holds the transport."""
 
     transport: asyncio.Transport
 
 
 def close_socket(receive: Receive) -> None:
-    """Close the connection at once, as a server that dies does.
+    """Close the connection at once, as a dying server does.
 
-    ASGI has no word for it, so this reaches through `receive` for uvicorn's transport; under
-    another server it raises AttributeError.
+    It reaches uvicorn's transport through `receive`; AttributeError under another server.
     """
     cycle = cast("_Cycle", receive.__self__)  # type: ignore[attr-defined]
     cycle.transport.abort()

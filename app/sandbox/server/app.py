@@ -1,7 +1,6 @@
-"""The sandbox: a risk-analytics API of our own that keeps the contract, and breaks it on demand.
+"""The sandbox: a risk-analytics API that keeps the contract, and breaks it on demand.
 
-The five endpoints answer below `/v2/`, a control API below `/_control/`; both need the header
-`apiKey`.
+Endpoints answer below `/v2/`, the control API below `/_control/`; both need the header `apiKey`.
 """
 
 import datetime as dt
@@ -48,10 +47,10 @@ def create_sandbox(
     envelope: Envelope | None = None,
     max_url_bytes: int = 8000,
 ) -> FastAPI:
-    """The sandbox as an app for uvicorn, serving `world`.
+    """The sandbox as an ASGI app that serves `world`.
 
-    `rate` a second with `burst` at once is its quota (none unless `rate` is given; `burst` is then
-    `rate` unless given). Its `state` carries `log` (RequestLog), `world`, and `set_faults(faults)`.
+    `rate` a second with `burst` at once is its quota (default: none). Its `state` has `log`,
+    `world` and `set_faults(faults)`.
     """
     quota = Quota(rate, burst if burst is not None else max(rate, 1)) if rate is not None else None
     api = _Api(world, api_key, quota, envelope or Envelope(), max_url_bytes)
@@ -66,9 +65,7 @@ def create_sandbox(
 
 
 class _Api:
-    """The five endpoints, as a bare ASGI app: faults must reach the socket, below what a framework
-    lets through.
-    """
+    """The five endpoints as a bare ASGI app, so that faults reach the socket."""
 
     def __init__(
         self,
@@ -111,7 +108,7 @@ class _Api:
         await deliver(answer, draw, receive, send)
 
     def _refused(self, scope: Scope, draw: Draw) -> Answer | None:
-        """The answer to a request that gets no further; None if it may go on."""
+        """The response to a rejected request; None if it may go on."""
         if len(scope["raw_path"]) + len(scope["query_string"]) + 1 > self._max_url_bytes:
             return refusal(
                 HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -167,7 +164,7 @@ class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _add_control(app: FastAPI, api: _Api) -> None:
-    """The control API: it needs the key too, is neither logged nor limited, and knows no faults."""
+    """The control API: with the key, without log, quota and faults."""
 
     def authorize(request: Request) -> None:
         if not api.is_authorized(request.headers.get("apikey", "").encode()):

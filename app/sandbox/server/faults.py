@@ -1,9 +1,6 @@
-"""Faults on demand: which request of the sandbox suffers what.
+"""Faults on demand: which request suffers what.
 
-Seeded, so that a run can be repeated.
-
-The choice hangs on the seed, the request and how often it was made, not on the order of requests:
-concurrency does not change it.
+Seeded by request and how often it was made, so that concurrency changes nothing.
 """
 
 import datetime as dt
@@ -34,48 +31,40 @@ class FaultKind(StrEnum):
     SERVICE_UNAVAILABLE = "service_unavailable"
     """503."""
     DROPPED_CONNECTION = "dropped_connection"
-    """The socket is closed before or in the middle of the answer."""
+    """The socket is closed before or within the response."""
     INVALID_JSON = "invalid_json"
     """200 with something that is no JSON."""
     TRUNCATED_JSON = "truncated_json"
-    """200 with the first half of the answer, as if it were whole."""
+    """200 with the first half of the response."""
     FAILED_STATUS = "failed_status"
     """200 with `Status: fail`."""
     SHORT_PAGE = "short_page"
-    """Some rows are left out of the page; the total still counts them."""
+    """Rows are missing from the page; the total counts them."""
     REPEATED_ROW = "repeated_row"
-    """One row stands twice in the page, the total unchanged; a full page loses its last row for
-    it.
-    """
+    """One row stands twice; a full page loses its last row for it."""
     SHIFTING_TOTAL = "shifting_total"
     """This page names another total than the others."""
     SMALLER_TOTAL = "smaller_total"
-    """The total is one less than the rows that match; given always, every page names the same."""
+    """The total is one too small; given always, on every page."""
     LARGER_TOTAL = "larger_total"
-    """The total is one more than the rows that match; given always, every page names the same."""
+    """The total is one too large; given always, on every page."""
     SHIFTING_ROWS = "shifting_rows"
-    """A row from before the page's border has moved to the end, the total unchanged: the page
-    starts one row too late.
-    """
+    """A row moved to the end, so that the page starts one row too late."""
     SLOW = "slow"
     """The answer comes after `delay_seconds`."""
     DRIP = "drip"
-    """The answer trickles out over `delay_seconds`, so that no single read waits for long."""
+    """The response trickles out over `delay_seconds`."""
     OTHERS_ROWS = "others_rows"
-    """200 with the rows of those who were not asked for, as a cache that mixes up its answers sends
-    them.
-    """
+    """200 with other accounts' rows, as from a cache that mixes up responses."""
     EMPTY = "empty"
     """200 with no rows and a total of 0."""
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule by which an API rejects requests: always, and not by chance.
+    """A rule by which requests are always rejected.
 
-    It holds for requests that name one of `ids` (account ids or logins; None: for every request) at
-    one of `endpoints` (None: at all), for the dates `dates` (None: whatever the dates), if they
-    match more than `rows` rows. The answer has the status `status` and says `message`, after
-    `delay_seconds`.
+    It applies to requests that name `ids`, at `endpoints`, for `dates` (None: any), if they match
+    more than `rows` rows. `status` and `message` follow after `delay_seconds`.
     """
 
     kind: FaultKind | None = None
@@ -89,17 +78,12 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which faults to show, as a value.
+    """Which faults to show.
 
-    `rejections` are rules, in the order in which they are tried. Rows behind `largest_skip` are out
-    of reach: a request that skips more is answered with the status `beyond_skip`, 200 for an empty
-    page whose total stays right.
-
-     `probabilities`: the chance of each kind for each request, 0 to 1, together at most 1. `down`
-    closes every connection without an answer, `unauthorized` refuses every key. `only_endpoints`
-    spares the others, `only_ids` all requests that name none of these account ids and logins,
-    `first_n` spares all requests but the first n that are left; these hold for everything here.
-    `retry_after` (whole seconds) goes into 429 answers.
+    `rejections` are tried in order. Beyond `largest_skip` the status is `beyond_skip` (200: an
+    empty page with the right total). `probabilities` of each kind sum up to 1 at most. `down` drops
+    every connection, `unauthorized` rejects every key. `only_endpoints`, `only_ids` and `first_n`
+    limit all of it. `retry_after` (whole seconds) goes into 429.
     """
 
     probabilities: dict[FaultKind, float] = {}
@@ -135,9 +119,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def everything(
         cls, probability: float, seed: int, *, delay_seconds: float = 0.05, retry_after: int = 0
     ) -> Self:
-        """Every kind of fault, equally likely; `probability` is the chance that a request suffers
-        any of them.
-        """
+        """Every kind, equally likely; `probability` is the chance of any."""
         return cls(
             probabilities=dict.fromkeys(FaultKind, probability / len(FaultKind)),
             seed=seed,
@@ -158,9 +140,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one request suffers: a `kind` of fault or none, under `faults`; `chance` decides its
-    details.
-    """
+    """What one request suffers: a `kind` or none, with `chance` for its details."""
 
     kind: FaultKind | None
     faults: Faults
@@ -171,7 +151,7 @@ _ID_LISTS = frozenset({"accountIds", "logins"})
 
 
 def _named_in(target: str) -> set[str]:
-    """The account ids and logins that the query of a request names."""
+    """The account ids and logins in a query."""
     return {
         each
         for name, value in parse_qsl(urlsplit(target).query)
@@ -181,9 +161,7 @@ def _named_in(target: str) -> set[str]:
 
 
 class FaultState:
-    """Decides for one request after the other what `faults` do to it; a new one begins to count
-    anew.
-    """
+    """Decides request by request what `faults` do."""
 
     def __init__(self, faults: Faults) -> None:
         """Begin with no request seen."""
@@ -192,10 +170,7 @@ class FaultState:
         self._times: Counter[str] = Counter()
 
     def draw(self, endpoint: Endpoint, target: str) -> Draw:
-        """What the next request to `endpoint` suffers; `target` is its path and query.
-
-        A spared one gets NO_FAULTS.
-        """
+        """What the next request suffers; NO_FAULTS if spared. `target` is path and query."""
         faults = self._faults
         chance = random.Random(f"{faults.seed}|{target}|{self._times[target]}")
         if faults.only_endpoints is not None and endpoint not in faults.only_endpoints:

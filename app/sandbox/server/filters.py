@@ -1,7 +1,4 @@
-"""Reads the query of a request by the API's rules, and chooses the rows that it asks for.
-
-No I/O.
-"""
+"""Reads a request's query by the API's rules and selects its rows; no I/O."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +49,7 @@ _Test = Callable[[Record], bool]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One request, read and checked. `filters` are the parameters but those of paging."""
+    """A checked request; `filters` are the parameters except paging."""
 
     endpoint: Endpoint
     filters: tuple[tuple[str, str], ...]
@@ -68,9 +65,7 @@ class Query:
         )
 
     def covers(self, day: dt.date) -> bool:
-        """Whether the request asks for rows of the date, by `trade-date-from` and `-to`, by
-        `dates`, or by none of these.
-        """
+        """Whether the request asks for rows of the date."""
         filters = dict(self.filters)
         listed = filters.get("dates")
         first, last = filters.get("trade-date-from", ""), filters.get("trade-date-to", "99999999")
@@ -86,9 +81,7 @@ class Query:
 
 
 def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
-    """The query of `parameters`; InvalidRequest names the parameter that is unknown, repeated or
-    wrong.
-    """
+    """The query of `parameters`; InvalidRequest if one is unknown, repeated or wrong."""
     values: dict[str, str] = {}
     for name, text in parameters:
         if name not in _ALLOWED[endpoint]:
@@ -105,9 +98,7 @@ def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Que
 
 
 def matching(world: World, query: Query) -> Sequence[Record]:
-    """All records that `query` asks for, in the order of their key; InvalidRequest if a filter is
-    wrong.
-    """
+    """All matching records in key order; InvalidRequest for a wrong filter."""
     return world.select((query.endpoint, query.filters), lambda: _choose(world, query))
 
 
@@ -132,7 +123,7 @@ def _choose(world: World, query: Query) -> Sequence[Record]:
 
 
 def _test(name: str, text: str) -> _Test:
-    """What a record must fulfil for the filter `name` with the value `text`."""
+    """The predicate of the filter `name` with the value `text`."""
     if name == "symbols":
         symbols = set(_parts(name, text))
         return lambda record: record.trade is not None and record.trade.symbol in symbols

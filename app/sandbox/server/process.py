@@ -1,4 +1,4 @@
-"""Runs the sandbox: inside the caller's event loop, for good, or as a process of its own."""
+"""The sandbox as a process of its own."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,9 @@ _STOP_SECONDS = 5.0
 
 
 class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """From what a process makes its world: the trades of `trades_file`, or made up from the rest if
-    that is None.
+    """A world to make: from `trades_file`, or made up from the rest.
 
-    The same arguments give the same world in every process.
+    Equal arguments give equal worlds in every process.
     """
 
     today: dt.date
@@ -37,7 +36,7 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
     contradictory: bool = True
 
     def world(self) -> World:
-        """The world; InvalidRequest if the file cannot be read or a number is out of bounds."""
+        """The world; InvalidRequest for an unreadable file or a number out of bounds."""
         if self.trades_file is not None:
             return World.from_csv(Path(self.trades_file), seed=self.seed)
         return World.generate(
@@ -51,11 +50,9 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxProcess:
-    """The sandbox as a process of its own on a free loopback port, as a context manager.
+    """The sandbox in a process on a free loopback port, as a context manager.
 
-    It dies with its parent.
-
-    Entering waits until it answers; ConfigurationError if it does not.
+    It dies with its parent. ConfigurationError if it does not answer.
     """
 
     def __init__(
@@ -131,9 +128,7 @@ class SandboxProcess:
 
 
 class _Setup(msgspec.Struct, frozen=True):
-    """What the parent tells the process, on one line of its input: no secret stands on a command
-    line.
-    """
+    """One line of the process's input: no secret stands on a command line."""
 
     arguments: WorldArguments
     api_key: str

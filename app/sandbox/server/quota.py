@@ -1,4 +1,4 @@
-"""The sandbox's own quota: what upstream lets one key ask for."""
+"""The sandbox's own quota."""
 
 import math
 import time
@@ -8,11 +8,9 @@ from app.errors import InvalidRequest
 
 
 class Quota:
-    """A leaky bucket: at most `burst` requests at once and never more than `burst + rate * t` in
-    `t` seconds.
+    """A leaky bucket: `burst` requests at once, `burst + rate * t` in `t` seconds.
 
-    InvalidRequest unless `rate` (a second) and `burst` are above 0. `clock` gives monotonic
-    seconds.
+    InvalidRequest unless both are above 0. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -30,9 +28,7 @@ class Quota:
         self._at = clock()
 
     def take(self) -> float:
-        """Spend one request; gives 0 if there is room, else the seconds until there is: then
-        nothing was spent.
-        """
+        """Spend one request: 0, or the seconds to wait, with nothing spent."""
         now = self._clock()
         self._level = max(0.0, self._level - (now - self._at) * self._rate)
         self._at = now
@@ -45,5 +41,5 @@ class Quota:
 
 
 def retry_after(wait: float) -> str:
-    """`wait` seconds as the whole seconds of a Retry-After header, rounded up."""
+    """`wait` as whole seconds, rounded up."""
     return str(math.ceil(wait))

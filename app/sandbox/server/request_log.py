@@ -1,4 +1,4 @@
-"""What the sandbox remembers of the requests that it got, for tests and the demo to count."""
+"""The requests that the sandbox received, for tests and the demo to count."""
 
 import time
 from collections import Counter, deque
@@ -10,10 +10,7 @@ from app.sandbox.server.faults import FaultKind
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """One request to an endpoint; `at` is monotonic seconds.
-
-    `status` is 0 if the connection was closed without an answer.
-    """
+    """A request; `at` is monotonic seconds, `status` 0 if it got no response."""
 
     endpoint: Endpoint
     at: float
@@ -27,13 +24,13 @@ class LoggedRequest:
 
 @dataclass(slots=True)
 class RequestLog:
-    """All requests since the start or the last `reset`, refused ones too."""
+    """All requests since the start or `reset`, rejected ones too."""
 
     requests: list[LoggedRequest] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[Endpoint, int]:
-        """The number of requests by endpoint, 0 where there were none."""
+        """Requests by endpoint."""
         counted = Counter(request.endpoint for request in self.requests)
         return {endpoint: counted[endpoint] for endpoint in Endpoint}
 
@@ -43,7 +40,7 @@ class RequestLog:
         return len(self.requests)
 
     def ids(self, endpoint: Endpoint | None = None) -> frozenset[str]:
-        """The account ids and logins that were asked for, at `endpoint` or anywhere."""
+        """The account ids and logins asked for, at `endpoint` or anywhere."""
         return frozenset(
             asked
             for request in self.requests
@@ -52,7 +49,7 @@ class RequestLog:
         )
 
     def max_in_window(self, seconds: float) -> int:
-        """The most requests that arrived within any span of `seconds`."""
+        """The most requests within any span of `seconds`."""
         window: deque[float] = deque()
         most = 0
         for request in self.requests:
@@ -75,7 +72,7 @@ class RequestLog:
         }
 
     def add(self, endpoint: Endpoint, target: str) -> LoggedRequest:
-        """Note a request that has just arrived; its outcome is filled in later."""
+        """Log an arriving request; its outcome is filled in later."""
         request = LoggedRequest(endpoint, time.monotonic(), target)
         self.requests.append(request)
         return request

@@ -22,9 +22,7 @@ _DATE_SECONDS = 1.0
 
 
 class LoopServer(uvicorn.Server):
-    """uvicorn that leaves signals to the process that it runs in, and stops at once where it would
-    count tenths of a second.
-    """
+    """uvicorn without signal handling, which stops at once."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -41,13 +39,13 @@ class LoopServer(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        """Keep the date that answers are sent with, until `stop`."""
+        """Refresh the Date header until `stop`."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told.wait(), _DATE_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close everything; requests under way, if there are any, end as uvicorn ends them."""
+        """Close everything; pending requests end as uvicorn ends them."""
         for each in (*self.servers, *(sockets or ())):
             each.close()
         for connection in list(self.server_state.connections):
@@ -61,9 +59,9 @@ class LoopServer(uvicorn.Server):
 
 
 class SandboxServer:
-    """The sandbox on a free loopback port in the current event loop, as an async context manager.
+    """The sandbox on a free loopback port in this event loop, as an async context manager.
 
-    Leaving it ends requests under way at once.
+    Leaving it ends pending requests.
     """
 
     def __init__(
@@ -76,9 +74,7 @@ class SandboxServer:
         faults: Faults = NO_FAULTS,
         app: FastAPI | None = None,
     ) -> None:
-        """Serve `world`; with `app`, one that create_sandbox made of it, serve that and leave the
-        other options alone.
-        """
+        """Serve `world`; with `app`, made by create_sandbox, the other options are ignored."""
         self.world = world
         self.app = app or create_sandbox(
             world, api_key=api_key, rate=rate, burst=burst, faults=faults
@@ -134,7 +130,7 @@ def serve(
     burst: float | None = None,
     faults: Faults = NO_FAULTS,
 ) -> None:
-    """Serve `world` until a signal comes. ConfigurationError if the address cannot be had."""
+    """Serve `world` until a signal; ConfigurationError if the address is taken."""
     listener = open_listener(host, port)
     app = create_sandbox(world, api_key=api_key, rate=rate, burst=burst, faults=faults)
     uvicorn.Server(uvicorn_config(app, log_level="warning")).run(sockets=[listener])

@@ -1,7 +1,4 @@
-"""API rows as warehouse rows, by the rules of truth.
-
-Written apart from the service, so that it can be its witness. Pure: no I/O.
-"""
+"""API rows as warehouse rows; written apart from the service, to judge it. No I/O."""
 
 import datetime as dt
 import re
@@ -18,12 +15,10 @@ _LARGEST_REAL = 3.4028235e38
 
 
 class RowReader:
-    """Reads rows of one endpoint for columns of given SQL types, each value in a form that
-    PostgreSQL reads into its column.
+    """Reads rows of an endpoint for columns of given SQL types, as PostgreSQL parses them.
 
-    Dates keep their date part alone; timestamps become UTC; a number outside its column's range,
-    something that is no number, or a word that an enum does not have, becomes None. Fields that
-    upstream did not send, or that have no column, are left out.
+    Dates lose their time; timestamps become UTC; numbers out of range, non-numbers and unknown enum
+    words become None. Missing fields, and fields without a column, are left out.
     """
 
     def __init__(
@@ -32,9 +27,7 @@ class RowReader:
         types: Mapping[str, str],
         labels: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Read for columns of `types` (below any domain), some of them enums with these
-        `labels`.
-        """
+        """Read for columns of `types`, below any domain; enums have `labels`."""
         known = labels or {}
         self._readers = tuple(
             (
@@ -51,14 +44,12 @@ class RowReader:
         )
 
     def read(self, row: Row) -> dict[str, Value]:
-        """`row` by warehouse column; ValueError if a date or time is none."""
+        """`row` by column; ValueError for an unreadable date or time."""
         return {column: read(row[name]) for name, column, read in self._readers if name in row}
 
 
 def rows_for_columns(endpoint: Endpoint, row: Row) -> dict[str, Value]:
-    """`row` by warehouse column for the columns of a fresh install; ValueError if a date or time is
-    none.
-    """
+    """`row` by column of a fresh install; ValueError for an unreadable date or time."""
     return _fresh_reader(endpoint).read(row)
 
 
@@ -103,7 +94,7 @@ def _zoned(value: Value) -> Value:
 
 
 def _number(value: Value) -> Decimal | None:
-    """`value` as an exact finite number; None if it is none."""
+    """`value` as an exact finite number, or None."""
     if value is None:
         return None
     try:

@@ -1,6 +1,5 @@
-"""The witness: compares every row of the warehouse with upstream.
-
-Written apart from the service, whose work it judges.
+"""The witness: compares every row of the warehouse with upstream, written apart from the
+service.
 """
 
 import datetime as dt
@@ -32,9 +31,7 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row that differs: whose it may be (several accounts where that is uncertain), its key as
-    text, the columns, its date.
-    """
+    """A row that differs: its possible accounts, key as text, columns and date."""
 
     table: str
     kind: DifferenceKind
@@ -46,10 +43,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TableComparison:
-    """How one raw table stands against upstream.
-
-    `account_ids` are all accounts with a difference here, `sample` only some rows.
-    """
+    """A raw table against upstream: all accounts that differ, and a `sample` of rows."""
 
     table: str
     upstream_rows: int
@@ -100,15 +94,11 @@ async def compare(
     *,
     sample: int = 20,
 ) -> Comparison:
-    """Compare every row of the raw tables in `schema` with the `upstream` rows, as the API sends
-    them, in every column that the API fills.
+    """Compare every row of the raw tables with `upstream` rows in every API column.
 
-    Values are compared as the columns of this warehouse can hold them.
-
-    The account id of a trade is compared where upstream's alltime and daily rows name exactly one;
-    to tell that, both must be in `upstream`. Endpoints that are not in `upstream` are not compared.
-    Columns that the warehouse's table lacks or generates itself are left out. `sample` bounds the
-    differences listed by table.
+    Values are compared as this warehouse's columns can hold them; columns that it lacks or
+    generates are skipped, as are endpoints missing in `upstream`. A trade's account id is compared
+    where alltime and daily rows name exactly one. `sample` bounds the listed differences.
     """
     tables = {
         endpoint: await read_table(connection, schema, endpoint)
@@ -189,9 +179,7 @@ class _Judge:
         )
 
     async def _load(self, rows: Sequence[Mapping[str, Value]], columns: Sequence[str]) -> None:
-        """Bring the rows in as the table's types hold them, but with texts of any length: one that
-        is too long is held nowhere.
-        """
+        """Load the rows as the table's types hold them, with texts of any length."""
         opened = ", ".join(f"{quoted(column)} {self._raw.types[column]}" for column in columns)
         temporary = quoted(f"witness_{self._table.name}")
         await self._connection.execute(
@@ -207,8 +195,8 @@ class _Judge:
     def _statement(self, columns: Sequence[str]) -> str:
         """All differing rows.
 
-        Keys are compared as text with '' for NULL, since an adopted table may allow NULL in them;
-        `copy` tells rows of one key apart, so that a row stored twice shows as surplus.
+        Keys are compared as text with '' for NULL, which adopted tables may allow; `copy` numbers
+        rows of one key, so that doubled rows show as surplus.
         """
         key = self._table.key
         text_key = ", ".join(
@@ -256,9 +244,7 @@ class _Judge:
         """  # noqa: S608 (quoted names of our own)
 
     def _accounts(self, found: asyncpg.Record) -> tuple[str, ...]:
-        """The accounts that the row is about: those it names, and where it names none those that
-        its natural key fits.
-        """
+        """The accounts of a row: named, or else by natural key."""
         named = {account_id for account_id in found["holders"] if account_id}
         if not named and found["day"] is not None:
             named = set(self._holders.candidates(held_key(dict(found)), found["day"]))

@@ -1,7 +1,4 @@
-"""Whose a trade is, as far as upstream's own metrics rows tell: trades carry no account id.
-
-Pure: no I/O.
-"""
+"""Whose a trade is, as upstream's metrics rows show. No I/O."""
 
 import datetime as dt
 import hashlib
@@ -24,12 +21,11 @@ class _Holding:
 
 
 class Holders:
-    """Who held which natural key when: from the first to the last daily row with it, and since then
-    by alltime.
+    """Who held which natural key when: by daily rows, then by alltime.
 
-    An account that alltime still lists under a key holds it until another account's daily rows with
-    that key begin after its own have ended: the login was recycled. One without daily rows holds it
-    from the first trade that alltime names; without that no day of the past is surely its own.
+    An account keeps a key that alltime shows until another's daily rows with it begin after its own
+    have ended: the login was recycled. Without daily rows it holds the key from the first trade
+    that alltime names.
     """
 
     def __init__(self, alltime: Iterable[Columns], daily: Iterable[Columns]) -> None:
@@ -68,7 +64,7 @@ class Holders:
         return frozenset(found)
 
     def owner(self, key: HeldKey, day: dt.date) -> str | None:
-        """The account that surely held `key` on `day`; None if several may have, or none did."""
+        """The only account that held `key` on `day`; None if unsure."""
         found = self.candidates(key, day)
         return next(iter(found)) if len(found) == 1 else None
 
@@ -79,9 +75,7 @@ class Holders:
 
 
 def known_as(row: Columns) -> str:
-    """The account id under which a metrics row stands in the warehouse: its own, or else the MD5 of
-    its natural key.
-    """
+    """The warehouse's account id of a metrics row: its own, or the MD5 of its natural key."""
     account_id = row.get("account_id")
     if account_id:
         return str(account_id)

@@ -1,6 +1,4 @@
-"""Plays the user's own ingestion: reads all rows and writes them, deliberately plain and apart from
-the service.
-"""
+"""A plain ingestion, as an owner has one, written apart from the service."""
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
@@ -29,14 +27,11 @@ async def ingest(
     endpoints: Collection[Endpoint] = tuple(Endpoint),
     account_ids: Collection[str] | None = None,
 ) -> dict[Endpoint, int]:
-    """Read upstream and write it into the raw tables of `schema`, whatever their types and keys;
-    gives the rows written by endpoint.
+    """Read upstream and upsert it into the raw tables of `schema`; rows written by endpoint.
 
-    Rows that are there already are overwritten, as ingestion's upserts do; a row that the table
-    refuses is left out. Trades get the account id that alltime and daily rows tell, NULL where two
-    accounts fit. `account_ids` narrows it to some accounts (ambiguous trades of theirs included).
-    Endpoints are written one by one, metrics first. FetchFailed if the API does not answer
-    properly.
+    Rejected rows are left out. Trades get the account id that metrics rows show, NULL where two
+    fit. `account_ids` limits it, with their ambiguous trades. Metrics first. FetchFailed for an
+    improper response.
     """
     written: dict[Endpoint, int] = {}
     name = "accountIds" if account_ids is not None else None
@@ -58,10 +53,9 @@ async def write_rows(
     table: RawTable,
     rows: Sequence[Mapping[str, Value]],
 ) -> int:
-    """Write `rows`, by warehouse column, into a raw table, in one transaction; gives how many the
-    table took.
+    """Write `rows` into a raw table in one transaction; how many it took.
 
-    In a migrated warehouse months without a partition get one.
+    Months without a partition get one in a migrated warehouse.
     """
     date_column = table.table.date_column
     if date_column is not None and await connection.fetchval(
@@ -86,10 +80,7 @@ async def write_rows(
 async def _write(
     connection: "Connection[asyncpg.Record]", statement: str, rows: Sequence[Mapping[str, Value]]
 ) -> int:
-    """Write `rows`; where the table refuses some, in halves until those stand alone.
-
-    Gives how many it took.
-    """
+    """Write `rows`, by halves where the table rejects some; how many it took."""
     try:
         async with connection.transaction():
             await connection.execute(statement, recordset(rows))
@@ -156,9 +147,8 @@ async def _logins(
 
 
 def _upsert(table: RawTable) -> str:
-    """Overwrite the rows of $1 that are there and insert the others.
-
-    Without ON CONFLICT, which needs a unique key like ours.
+    """Overwrite existing rows of $1 and insert the others, without ON CONFLICT and its unique
+    key.
     """
     columns = table.api_columns
     names = name_list(columns)

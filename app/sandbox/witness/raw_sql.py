@@ -8,9 +8,7 @@ import msgspec
 from app.sandbox.world.trades import Value
 
 REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.RaiseError)
-"""How a table refuses a row: by a constraint, a length, a partition that is not there, or a
-trigger.
-"""
+"""Errors by which a table rejects a row."""
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -21,7 +19,7 @@ def quoted(name: str) -> str:
 
 
 def in_schema(text: str, schema: str) -> str:
-    """`text` with every `SCHEMA.` in it made the quoted `schema`."""
+    """`text` with the quoted `schema` for every `SCHEMA.`."""
     return text.replace("SCHEMA.", f"{quoted(schema)}.")
 
 
@@ -31,7 +29,5 @@ def name_list(names: Iterable[str], prefix: str = "") -> str:
 
 
 def recordset(rows: Sequence[Mapping[str, Value]]) -> str:
-    """`rows` as the JSON text that json_populate_recordset opens; decimals keep all their
-    digits.
-    """
+    """`rows` as JSON for json_populate_recordset, with all digits."""
     return _ENCODER.encode(rows).decode()

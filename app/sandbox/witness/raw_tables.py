@@ -1,7 +1,4 @@
-"""The raw tables as they stand in one warehouse: which columns they have, of what types.
-
-The witness's own look at the catalogue.
-"""
+"""The raw tables of one warehouse, as the witness reads the catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,10 +36,9 @@ ORDER BY ordinal_position
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """A raw table: `target` is its quoted name; `types` are those of the columns that can be
-    written, in their order.
+    """A raw table: its quoted name, and types of writable columns in order.
 
-    A type is the one below a domain, and text for any kind of text, whatever its length.
+    Types are below domains, and text for any kind of text.
     """
 
     table: Table
@@ -53,12 +49,12 @@ class RawTable:
 
     @property
     def api_columns(self) -> list[str]:
-        """The columns that can be filled from API rows here, and the account id."""
+        """The columns that API rows fill here, and the account id."""
         wanted = dict.fromkeys([*(field.column for field in self.table.fields), "account_id"])
         return [column for column in wanted if column in self.types]
 
     def same_key(self, left: str, right: str) -> str:
-        """The condition that rows `left` and `right` have one key, NULL being equal to NULL."""
+        """The condition of equal keys, with NULL equal to NULL."""
         return " AND ".join(
             f"{left}.{quoted(column)} {'IS NOT DISTINCT FROM' if column in self.nullable else '='}"
             f" {right}.{quoted(column)}"
@@ -69,7 +65,7 @@ class RawTable:
 async def read_table(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, endpoint: Endpoint
 ) -> RawTable:
-    """The raw table that `endpoint` fills in `schema`, as our role sees it."""
+    """The raw table of `endpoint` as the connection's role sees it."""
     table = TABLES[endpoint]
     rows = await connection.fetch(_COLUMNS, schema, table.name)
     written = [row for row in rows if row["writable"]]

@@ -1,6 +1,4 @@
-"""A plain reader of the API, as the user's ingestion may have one: page after page, waiting when
-told to.
-"""
+"""A plain reader of the API, page after page."""
 
 import asyncio
 import datetime as dt
@@ -26,7 +24,7 @@ _DEFAULT_WAIT = 1.0
 class PlainReader:
     """Reads all rows of an endpoint; an async context manager.
 
-    FetchFailed if the API does not answer properly.
+    FetchFailed for an improper response.
     """
 
     def __init__(self, base_url: str, api_key: str) -> None:
@@ -47,9 +45,7 @@ class PlainReader:
     async def rows(
         self, endpoint: Endpoint, name: str | None = None, ids: Iterable[str] = ()
     ) -> AsyncIterator[list[Row]]:
-        """The pages of `endpoint`: all of it, or what the filter `name` gives for `ids`, 100 a
-        request.
-        """
+        """The pages of `endpoint`: all, or what `name` gives for `ids`, 100 a request."""
         if name is None:
             groups: Sequence[Mapping[str, str]] = ({},)
         else:
@@ -97,9 +93,7 @@ class PlainReader:
 
 
 async def read_upstream(base_url: str, api_key: str) -> dict[Endpoint, list[Row]]:
-    """Every row of every endpoint, read page by page; FetchFailed if the API does not answer
-    properly.
-    """
+    """Every row of every endpoint; FetchFailed for an improper response."""
     async with PlainReader(base_url, api_key) as reader:
         return {
             endpoint: [row async for page in reader.rows(endpoint) for row in page]

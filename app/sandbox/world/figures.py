@@ -1,8 +1,7 @@
-"""The figures of metrics rows that follow from trades, by API field name. Pure: no I/O.
+"""Figures of metrics rows from trades, by API field name. No I/O.
 
-Counts and sums (`numTrades`, `netProfit`, `grossProfit`, `grossLoss`, `totalLots`, `totalVolume`)
-are exact, so that they add up over hours, days and all time. Means, deviations and ratios are
-rounded to the scale of their column.
+Counts and sums are exact, so that they add up over hours, days and all time; means, deviations and
+ratios are rounded to their column's scale.
 """
 
 import datetime as dt
@@ -29,9 +28,7 @@ _ZERO = Decimal(0)
 
 
 class Measured(NamedTuple):
-    """A closed trade with its amounts as floats at hand, for the figures that are rounded
-    anyway.
-    """
+    """A closed trade with amounts as floats, for rounded figures."""
 
     trade: Trade
     profit: float
@@ -41,7 +38,7 @@ class Measured(NamedTuple):
 
 
 def measured(trades: Sequence[Trade]) -> list[Measured]:
-    """The closed `trades` in the order in which they were closed."""
+    """The closed `trades` in order of closing."""
     found = [
         Measured(
             trade, float(trade.profit), float(trade.lots), float(trade.volume_usd), trade.seconds
@@ -58,9 +55,9 @@ def measured(trades: Sequence[Trade]) -> list[Measured]:
 
 
 def figures(sample: Sequence[Measured], balance: float) -> Row:
-    """All figures of one row from its trades; `balance` is the account's starting balance, above 0.
+    """All figures of a row; `balance` is the starting balance, above 0.
 
-    Without trades the counts and sums are 0 and everything else is None.
+    Without trades counts and sums are 0 and the rest None.
     """
     gross_profit = sum((each.trade.profit for each in sample if each.profit > 0), _ZERO)
     gross_loss = sum((each.trade.profit for each in sample if each.profit < 0), _ZERO)

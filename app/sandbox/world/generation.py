@@ -1,7 +1,4 @@
-"""Makes up a world: accounts and trades with everything that makes reconciling hard.
-
-Seeded, pure: no I/O.
-"""
+"""A made-up world, with everything that makes reconciliation hard. Seeded, no I/O."""
 
 import datetime as dt
 import random
@@ -20,9 +17,7 @@ _GIANT_TIMES = 30
 
 
 class _Trait(Enum):
-    """What is special about the accounts whose place, divided by the first number, leaves the
-    second.
-    """
+    """Special accounts: those whose index modulo the first number is the second."""
 
     LEADING_ZEROS = (6, 1)
     SHARES_LOGIN = (10, 3)
@@ -43,9 +38,7 @@ _FEWEST_LAGGING_TRADES = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to make: `accounts` over the `days` that end with `today`, about `trades_per_account`
-    closed trades each.
-    """
+    """`accounts` over `days` up to `today`, with about `trades_per_account` closed trades."""
 
     accounts: int
     seed: int
@@ -56,9 +49,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Contradictions:
-    """How many accounts contradict themselves in which way; fewer where the world has too few
-    ordinary accounts.
-    """
+    """Accounts by contradiction; fewer where ordinary accounts are too few."""
 
     alltime_count: int = 1
     daily_count: int = 1
@@ -68,9 +59,7 @@ class Contradictions:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The made-up accounts and trades, and the accounts about which upstream shall contradict
-    itself.
-    """
+    """Accounts, trades, and the accounts with contradictions."""
 
     accounts: Sequence[Account]
     trades: Sequence[Trade]
@@ -79,12 +68,12 @@ class Generated:
 
 @lru_cache(maxsize=4)
 def generate(plan: Plan, contradictions: Contradictions | None) -> Generated:
-    """The world of `plan`; the same plan gives the same world.
+    """The world of `plan`, always the same.
 
-    By the account's place in it, one in 100 is a giant (30 times the trades), one in 15 has no
-    trades, one in 10 shares the login of its neighbour, one in 40 moved to another broker, and one
-    in 40 has the login and natural key of an account that ended before. `contradictions` None makes
-    a perfect world. InvalidRequest if a number is out of bounds.
+    By index, one account in 100 is a giant (30 times the trades), one in 15 has no trades, one in
+    10 shares its neighbour's login, one in 40 moved to another broker, and one in 40 has the login
+    and natural key of an account that ended. Without `contradictions` the world is perfect.
+    InvalidRequest for a number out of bounds.
     """
     if plan.accounts < 0 or plan.trades_per_account < 1 or plan.days < 1:
         raise InvalidRequest(
@@ -116,7 +105,7 @@ class _Generator:
         return random.Random(f"{self._plan.seed}|{index}|{purpose}")
 
     def _add(self, index: int) -> None:
-        """Make the account at `index`; what is special about it follows from its place."""
+        """Make the account at `index` with its traits."""
         chance = self._chance(index, "account")
         account_id = f"acc-{index + 1:05d}"
         login = ("00" if _Trait.LEADING_ZEROS.has(index) else "") + str(400_000 + index * 7)

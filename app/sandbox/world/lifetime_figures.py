@@ -1,4 +1,4 @@
-"""Figures that only an account's whole life has. Pure: no I/O."""
+"""Figures of an account's whole life. No I/O."""
 
 import datetime as dt
 import math
@@ -16,9 +16,7 @@ _DAY_SECONDS = 86400.0
 
 
 def lifetime(sample: Sequence[Measured], balance: float, today: dt.date) -> Row:
-    """The figures that only an account's whole life has; `today` is the day up to which it
-    counts.
-    """
+    """Figures of a whole life, up to `today`."""
     openings = [each.trade.open_time for each in sample if each.trade.open_time is not None]
     closings = [each.trade.close_time for each in sample if each.trade.close_time is not None]
     by_day = _profit_by_day(sample)

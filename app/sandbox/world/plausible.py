@@ -1,8 +1,6 @@
-"""Seeded values for the metrics fields that trades do not carry: balances, drawdowns, targets and
-stops, margins.
+"""Seeded values of metrics fields that do not follow from trades. No I/O.
 
-They depend on the seed, the account, the date and the hour alone: when a trade comes or goes, the
-rows of other dates stay as they were, as they would upstream. Pure: no I/O.
+They depend on seed, account, date and hour alone, so that a trade changes no other date.
 """
 
 import datetime as dt
@@ -46,7 +44,7 @@ _DECIMAL_PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """A field to fill: values from 0 to `top` in steps of 1 / `steps`."""
+    """A field with values from 0 to `top` in steps of 1 / `steps`."""
 
     name: str
     steps: int
@@ -71,7 +69,7 @@ _GUESSES = _guesses()
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What stays the same for an account all its life."""
+    """What stays the same for an account."""
 
     plan: str
     trader: str | None
@@ -101,7 +99,7 @@ def profile_of(account: Account, seed: int) -> Profile:
 def plausible(
     account: Account, profile: Profile, seed: int, day: dt.date | None, hour: int | None
 ) -> Row:
-    """Values inside their columns' range for one row; about one field in six is null."""
+    """Values of one row, within their columns' range; about one in six is null."""
     chance = random.Random(stable_hash("plausible", seed, account.account_id, day, hour))
     draw = chance.random
     start = profile.starting_balance

@@ -1,6 +1,4 @@
-"""How the sandbox writes dates, times and numbers: the API has several ways for each, all of which
-a client must read.
-"""
+"""The API's several spellings of dates, times and numbers."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -40,13 +38,11 @@ class NumberShape(IntEnum):
     DECIMAL_COUNTS = 2
     """Counts with a decimal point: 7.0."""
     NUMERIC_IDENTIFIERS = 3
-    """Positions and tickets as numbers, whole money without a decimal point."""
+    """Positions and tickets as numbers, whole money without decimals."""
 
 
 class Renderer:
-    """Writes the rows of one account; the ways it chose never change for the same seed and
-    account.
-    """
+    """Writes an account's rows, always in the same spelling."""
 
     def __init__(self, account: Account, seed: int) -> None:
         """Choose the ways for `account` by `seed`."""
@@ -62,7 +58,7 @@ class Renderer:
         return day.isoformat() if form == 1 else day.strftime("%Y%m%d")
 
     def metrics(self, row: Row, *, reach: bool) -> None:
-        """Rewrite the numbers of a metrics row in place; with `reach` some may leave their column's
+        """Rewrite a metrics row's numbers in place; with `reach` some leave their column's
         range.
         """
         if self._far_out and reach and row["numTrades"]:
@@ -96,7 +92,7 @@ class Renderer:
 
 
 def timestamp(moment: dt.datetime | None) -> str | None:
-    """`moment`, an aware UTC time, as the API writes it: to the millisecond, with a Z."""
+    """`moment`, aware UTC, with milliseconds and a Z."""
     return (
         None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
     )

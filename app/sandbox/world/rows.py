@@ -1,4 +1,4 @@
-"""The API rows of one account, computed from its trades. Pure: no I/O."""
+"""The API rows of one account, computed from its trades. No I/O."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Contradiction(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """A row with what filters look at; `key` orders the rows of an endpoint and is unique there."""
+    """A row with what filters need; `key` is unique and orders its endpoint."""
 
     key: tuple[str | int, ...]
     account_id: str
@@ -49,18 +49,17 @@ class Record:
 
     @property
     def encoded(self) -> msgspec.Raw:
-        """The row as JSON, written once; decimals are numbers with all their digits."""
+        """The row as JSON, written once, with all digits."""
         if self._encoded is None:
             self._encoded = msgspec.Raw(_ENCODER.encode(self.row))
         return self._encoded
 
 
 class AccountRows:
-    """Makes the records of one account from its trades, as they stand when it is made.
+    """Makes an account's records.
 
-    `without_id`: the levels of metrics at which its rows have null for the account id.
-    `forgotten_before`: upstream has forgotten the rows of dates before it; alltime, which has no
-    date, still counts them.
+    `without_id`: levels with a null account id. `forgotten_before`: older rows are gone, but for
+    alltime's counts.
     """
 
     def __init__(
@@ -166,9 +165,7 @@ class AccountRows:
         )
 
     def _empty_days(self) -> Iterator[dt.date]:
-        """Days without trades that have rows nevertheless: some of those between the first and the
-        last trade.
-        """
+        """Some days between first and last trade that have rows without trades."""
         if not self._has_empty_rows or not self._days:
             return
         first = min(self._days)
@@ -189,9 +186,7 @@ class AccountRows:
     def _record(
         self, endpoint: Endpoint, row: Row, day: dt.date | None, hour: int | None
     ) -> Record:
-        """Add what every metrics row of `endpoint` carries, put the fields into the API's order,
-        and shape the numbers.
-        """
+        """Complete a metrics row, in the API's order and number shape."""
         account = self._account
         held = account.key_on(day) if day else account.current_key
         row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})

@@ -1,7 +1,4 @@
-"""The small statistics that metrics rows are made of.
-
-Plain functions on floats; faster than the standard library's.
-"""
+"""Statistics on floats, faster than the standard library's."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +6,7 @@ from typing import NamedTuple
 
 
 class Summary(NamedTuple):
-    """What a sample looks like; all None for an empty one."""
+    """Statistics of a sample; all None for an empty one."""
 
     mean: float | None
     median: float | None
@@ -17,16 +14,14 @@ class Summary(NamedTuple):
     low: float | None
     high: float | None
     variation: float | None
-    """Standard deviation divided by the mean; None where the mean is 0."""
+    """Standard deviation by mean; None for a mean of 0."""
 
 
 NOTHING = Summary(None, None, None, None, None, None)
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Mean, median, population standard deviation, range and coefficient of variation of
-    `values`.
-    """
+    """Mean, median, population deviation, range and variation."""
     count = len(values)
     if count == 0:
         return NOTHING
@@ -42,9 +37,7 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of the ascending, non-empty `ordered` lies, interpolated
-    between neighbours.
-    """
+    """The interpolated percentile of ascending, non-empty values."""
     place = share * (len(ordered) - 1)
     below = int(place)
     if below + 1 >= len(ordered):
@@ -58,19 +51,19 @@ def places(value: float | None, digits: int) -> float | None:
 
 
 def ratio(numerator: float | None, denominator: float | None) -> float | None:
-    """The quotient; None where a part is missing or the denominator is 0."""
+    """The quotient; None for a missing part or a zero denominator."""
     return None if numerator is None or not denominator else numerator / denominator
 
 
 class Streaks(NamedTuple):
-    """Runs of neighbouring values of one sign: how long each is, and what it sums to."""
+    """Lengths and sums of runs of one sign."""
 
     lengths: list[int]
     sums: list[float]
 
 
 def streaks(values: Sequence[float], sign: int) -> Streaks:
-    """The runs of values above 0 (`sign` 1) or below 0 (`sign` -1), in order; a 0 ends a run."""
+    """Runs of values above 0 (`sign` 1) or below; a 0 ends a run."""
     found = Streaks([], [])
     within = False
     for value in values:

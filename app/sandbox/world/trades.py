@@ -1,7 +1,4 @@
-"""What the sandbox knows of the world: accounts, the natural keys they held, and their trades.
-
-No I/O.
-"""
+"""Accounts, their natural keys and trades. No I/O."""
 
 import datetime as dt
 import zlib
@@ -19,9 +16,7 @@ Row: TypeAlias = dict[str, Value]
 
 
 class NaturalKey(NamedTuple):
-    """By what trades name their account; it may belong to several account ids, at different times
-    or at once.
-    """
+    """Names a trade's account; it may belong to several, in turn or at once."""
 
     login: str
     platform: int
@@ -29,9 +24,7 @@ class NaturalKey(NamedTuple):
 
 
 class TradeKey(NamedTuple):
-    """What makes a trade row unique; `login` first, so that rows sorted by it lie together by
-    login.
-    """
+    """A trade's unique key, ordered by login."""
 
     login: str
     platform: int
@@ -43,7 +36,7 @@ class TradeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """The natural key that an account holds from `since` on, until its next tenure."""
+    """An account's natural key from `since` until its next tenure."""
 
     since: dt.date
     key: NaturalKey
@@ -51,10 +44,7 @@ class Tenure:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account.
-
-    `tenures` ascend by date and are never empty; `opened` is its first day and never moves.
-    """
+    """An account; `tenures` ascend and are never empty, `opened` is its first day."""
 
     account_id: str
     tenures: tuple[Tenure, ...]
@@ -62,9 +52,7 @@ class Account:
     opened: dt.date
 
     def key_on(self, day: dt.date) -> NaturalKey:
-        """The natural key that the account held on `day`; before its first tenure that of the
-        first.
-        """
+        """The natural key on `day`, that of the first tenure before it."""
         held = self.tenures[0]
         for tenure in self.tenures[1:]:
             if tenure.since <= day:
@@ -79,11 +67,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A trade of an account; it is open while `close_time` is None, and `profit` is then the
-    unrealized one.
+    """A trade, open while `close_time` is None, with its unrealized `profit`.
 
-    Times are UTC with their zone. `lots`, `profit`, `commission`, `fee`, `swap` and `volume_usd`
-    are exact.
+    Times are UTC. Lots, volume and money are exact.
     """
 
     account_id: str
@@ -121,25 +107,19 @@ class Trade:
 
     @property
     def seconds(self) -> float | None:
-        """How long the trade was held, in seconds to two places; None while it runs or if its
-        opening is unknown.
-        """
+        """Seconds held, to two places; None while open or of unknown opening."""
         if self.open_time is None or self.close_time is None:
             return None
         return round((self.close_time - self.open_time).total_seconds(), 2)
 
 
 def stable_hash(*parts: object) -> int:
-    """A number from 0 to 2**32 - 1 that depends on `parts` alone, in every process and on every
-    machine.
-    """
+    """A 32-bit number that depends on `parts` alone."""
     return zlib.crc32("|".join(map(str, parts)).encode())
 
 
 def sharing_accounts(trades: Iterable[Trade]) -> set[str]:
-    """The accounts that share a natural key with another at the same time: from first to last
-    trade, their days overlap.
-    """
+    """Accounts that share a natural key with another at the same time."""
     days: dict[NaturalKey, dict[str, list[dt.date]]] = {}
     for trade in trades:
         days.setdefault(trade.key, {}).setdefault(trade.account_id, []).append(trade.trade_date)

@@ -1,4 +1,4 @@
-"""Reads closed trades from a CSV file in the API's field names, plus `account_id`."""
+"""Closed trades from a CSV file with the API's field names, plus `account_id`."""
 
 import csv
 import datetime as dt
@@ -24,12 +24,11 @@ _Parsed = TypeVar("_Parsed")
 
 
 def read_trades(path: Path) -> list[Trade]:
-    """The closed trades of the file at `path`.
+    """The closed trades of the file.
 
-    The columns `REQUIRED` must be there in any order; `contractSize`, `volumeUSD`, `stopLoss`,
-    `takeProfit` and `comment` are read where present, further ones are left alone. `openTime`,
-    `openPrice`, `stopLoss`, `takeProfit` and `comment` may be empty. InvalidRequest names file,
-    line and column of what cannot be read.
+    `REQUIRED` columns must be there; `contractSize`, `volumeUSD`, `stopLoss`, `takeProfit` and
+    `comment` are optional. `openTime`, `openPrice`, `stopLoss`, `takeProfit` and `comment` may be
+    empty. InvalidRequest names file, line and column.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -41,9 +40,7 @@ def read_trades(path: Path) -> list[Trade]:
 
 
 def accounts_of(trades: list[Trade]) -> list[Account]:
-    """The accounts that `trades` name, each with the natural keys that its trades have over
-    time.
-    """
+    """The accounts of `trades`, with their natural keys over time."""
     by_account: dict[str, list[Trade]] = {}
     for trade in sorted(trades, key=lambda each: each.trade_date):
         by_account.setdefault(trade.account_id, []).append(trade)
@@ -77,7 +74,7 @@ def _trades(path: Path, reader: "csv.DictReader[str]") -> Iterator[Trade]:
 
 
 class _Line:
-    """One line of the file, whose values are read by column name."""
+    """A line of the file by column name."""
 
     def __init__(self, path: Path, number: int, values: dict[str, str]) -> None:
         self._path = path

@@ -1,8 +1,7 @@
-"""The sandbox's world: accounts and trades in memory, and the API rows that follow from them.
+"""The sandbox's world: accounts, trades, and the API rows that follow from them.
 
-Everything is a function of the seed and the trades; rows are computed when they are first asked for
-and kept until the account changes. Mutations are synchronous: within one event loop a page is
-always of one moment.
+Rows are computed on demand and cached until the account changes. Mutations are synchronous, so that
+a page shows one moment.
 """
 
 import datetime as dt
@@ -23,9 +22,8 @@ _KEPT_SELECTIONS = 64
 
 
 class World:
-    """What upstream knows.
-
-    Tests change it with `forget`, `add_trades`, `remove_trade` and `hide_id`.
+    """What upstream knows; tests change it with `forget`, `add_trades`, `remove_trade`,
+    `hide_id`.
     """
 
     def __init__(
@@ -37,10 +35,7 @@ class World:
         today: dt.date,
         contradictions: Mapping[str, Contradiction] | None = None,
     ) -> None:
-        """Hold `accounts` with their `trades`; `today` is upstream's current date.
-
-        InvalidRequest if two trades have one key, or a trade has no account.
-        """
+        """InvalidRequest: two trades share a key, or one has no account."""
         self.today = today
         self._seed = seed
         self._contradictions = dict(contradictions or {})
@@ -62,9 +57,9 @@ class World:
 
     @classmethod
     def from_csv(cls, path: Path, *, seed: int = 0) -> Self:
-        """The world of the closed trades in the file at `path`; its today is the last trade date.
+        """The world of a file's closed trades; its today is the last trade date.
 
-        InvalidRequest names file, line and column of what cannot be read.
+        InvalidRequest names file, line and column.
         """
         trades = read_trades(path)
         if not trades:
@@ -90,10 +85,9 @@ class World:
         contradictory: bool = True,
         contradictions: Contradictions | None = None,
     ) -> Self:
-        """A made-up world, see `app.sandbox.world.generation.generate`.
+        """A made-up world (`generation.generate`).
 
-        `contradictions` says how many accounts contradict themselves (default: one of each kind);
-        none do unless `contradictory`.
+        `contradictions` by kind (default: one each); none unless `contradictory`.
         """
         made = generate(
             Plan(accounts, seed, today, trades_per_account, days),
@@ -119,19 +113,15 @@ class World:
 
     @property
     def without_id(self) -> frozenset[str]:
-        """The accounts whose id upstream sends at no level: they are known there by their natural
-        key alone.
-        """
+        """Accounts without an id at any level."""
         return frozenset(set.intersection(*self._without_id.values()))
 
     def missed_by_id(self, endpoint: Endpoint) -> frozenset[str]:
-        """The accounts whose rows of `endpoint` a request by account id does not find."""
+        """Accounts whose rows of `endpoint` a request by id does not find."""
         return frozenset(self._missed_by_id.get(endpoint, ()))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
-        """The same world with other account ids, each by its old one; what was forgotten or hidden
-        is there again.
-        """
+        """The same world with other account ids, complete again."""
         accounts = [
             replace(account, account_id=names[account_id])
             for account_id, account in self._accounts.items()
@@ -145,10 +135,9 @@ class World:
         return type(self)(accounts, trades, seed=self._seed, today=self.today, contradictions=kinds)
 
     def hide_id(self, account_id: str, *endpoints: Endpoint, findable: bool = False) -> None:
-        """From now on upstream sends null for the account's id at these levels (none: at all);
-        KeyError if it does not know the account.
+        """Send null for the account's id at these levels (default: all); KeyError if unknown.
 
-        `findable`: a request by the id finds the rows all the same.
+        `findable`: requests by id find the rows all the same.
         """
         for endpoint in endpoints or METRICS:
             self._without_id[endpoint].add(self._accounts[account_id].account_id)
@@ -163,9 +152,7 @@ class World:
         self._changed(account_id)
 
     def natural_keys(self, account_id: str) -> list[NaturalKey]:
-        """The natural keys that the account held, oldest first; KeyError if upstream does not know
-        it.
-        """
+        """The account's natural keys, oldest first; KeyError if unknown."""
         return [tenure.key for tenure in self._accounts[account_id].tenures]
 
     def account(self, account_id: str) -> Account:
@@ -173,15 +160,11 @@ class World:
         return self._accounts[account_id]
 
     def trades(self, account_id: str) -> list[Trade]:
-        """The account's trades, closed and open, as they stand now; KeyError if upstream does not
-        know it.
-        """
+        """The account's trades; KeyError if unknown."""
         return list(self._trades[account_id].values())
 
     def owner_of_trade(self, row: Row) -> str:
-        """The account of a trade row as the API sends it; KeyError if upstream has no such
-        trade.
-        """
+        """The account of a trade row; KeyError if unknown."""
         digits = str(row["tradeDate"]).replace("-", "")[:8]
         key = TradeKey(
             str(row["login"]),
@@ -194,17 +177,11 @@ class World:
         return self._by_key[key].account_id
 
     def rows(self, endpoint: Endpoint) -> list[Row]:
-        """All rows of `endpoint`, ordered by its unique key.
-
-        They are shared: do not change them.
-        """
+        """All rows of `endpoint` in key order, shared: do not change them."""
         return [record.row for record in self.records(endpoint)]
 
     def records(self, endpoint: Endpoint, account_ids: Iterable[str] | None = None) -> list[Record]:
-        """The records of `endpoint` in the order of its key: of `account_ids`, or of all accounts.
-
-        Unknown ids have none.
-        """
+        """Records of `endpoint` in key order, of `account_ids` or all accounts."""
         wanted = (
             self._accounts
             if account_ids is None
@@ -217,9 +194,7 @@ class World:
         return found
 
     def select(self, token: object, choose: Callable[[], Sequence[Record]]) -> Sequence[Record]:
-        """What `choose` gives, kept under `token` until the world changes, so that the pages of one
-        read are chosen once.
-        """
+        """The result of `choose`, cached under `token` until the world changes."""
         if token not in self._selections:
             self._selections[token] = choose()
             if len(self._selections) > _KEPT_SELECTIONS:
@@ -231,10 +206,9 @@ class World:
         return self._logins.get(login, set())
 
     def forget(self, account_id: str, before: dt.date | None = None) -> None:
-        """Upstream forgets the account's rows of dates before `before`; None: the account
-        altogether. KeyError if it is unknown.
+        """Forget the account's rows before `before`, or all of it; KeyError if unknown.
 
-        Alltime has no date and goes on counting what was forgotten.
+        Alltime goes on counting them.
         """
         account = self._accounts[account_id]
         if before is None:
@@ -250,9 +224,7 @@ class World:
         self._changed(account_id)
 
     def add_trades(self, trades: Iterable[Trade]) -> None:
-        """Upstream gets `trades`; none is added if InvalidRequest is raised: a key is taken, or the
-        account is unknown.
-        """
+        """Add all `trades`, or none with InvalidRequest: key taken or account unknown."""
         added: dict[TradeKey, Trade] = {}
         for trade in trades:
             if trade.account_id not in self._accounts:
@@ -273,7 +245,7 @@ class World:
             self._changed(account_id)
 
     def remove_trade(self, trade: Trade) -> None:
-        """Upstream loses `trade`, from every level; KeyError if it has no such trade."""
+        """Remove `trade` from every level; KeyError if unknown."""
         del self._by_key[trade.trade_key]
         del self._trades[trade.account_id][trade.trade_key]
         self._changed(trade.account_id)
