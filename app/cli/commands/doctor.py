@@ -15,7 +15,8 @@ from app.domain.wording.counts import counted
 from app.errors import ConfigurationError, ReconError
 from app.settings import Settings, load_settings
 from app.store.database.pool import Database
-from app.store.dba_script.column_limits import Samples, advise_fit
+from app.store.dba_script.column_limits import advise_fit
+from app.store.dba_script.misfits import Samples
 from app.store.schema.definitions import compare
 from app.store.schema.earlier_system import unmet
 from app.store.schema.introspect import Survey, survey

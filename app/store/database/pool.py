@@ -14,32 +14,17 @@ from app.errors import (
     ResourcesExhausted,
     WriteConflict,
 )
-from app.store.database.codecs import (
-    decode_date,
-    decode_json,
-    decode_moment,
-    decode_time,
-    encode_date,
-    encode_json,
-    encode_moment,
-    encode_time,
-)
-from app.store.database.connecting import reach
 from app.store.database.errors import connecting, translated
+from app.store.database.opening import DEATH_CHECK, notices_death, open_session, skip_reset
 from app.store.database.queries import for_schema, load_queries
 from app.store.database.session import (
     COMMAND_SECONDS,
-    CONNECT_SECONDS,
-    Lifeline,
     Session,
-    Sessions,
-    begin_session,
     pins,
-    terminate,
 )
+from app.store.database.sessions import Lifeline, Sessions
 from app.store.database.transaction import (
     CLAIM_LOCK_SECONDS,
-    LATE_SECONDS,
     LIMITS,
     TAKE_ROOM,
     Connection,
@@ -53,31 +38,8 @@ from app.store.database.window import Window
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
-_DEATH_CHECK = "1000"
-"""Milliseconds between two looks of the server whether the client of a running statement is still
-there.
-"""
 _WAY_TRIES = 6
 _WAY_PAUSE_SECONDS = 0.1
-_TYPES = "SELECT " + ", ".join(
-    f"NULL::{name}[]"
-    for name in (
-        "boolean",
-        "smallint",
-        "integer",
-        "bigint",
-        "uuid",
-        "date",
-        "jsonb",
-        "timestamptz",
-        "bytea",
-    )
-)
-"""The array types of our statements, and some to spare."""
-_LONGEST_STATEMENT = 256 * 1024
-"""Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of
-columns, which take longest to plan.
-"""
 
 
 class _Settings:
@@ -88,7 +50,7 @@ class _Settings:
         # Behind a pooler each transaction may get another session of the server, which others use
         # too: nothing is pinned but for itself.
         self.limits = f"SELECT {LIMITS}" if is_direct else f"SELECT {pins(is_local=True)}, {LIMITS}"
-        self.death_check = _DEATH_CHECK if notices_death else "0"
+        self.death_check = DEATH_CHECK if notices_death else "0"
 
 
 class Database:
@@ -134,7 +96,7 @@ class Database:
         """
 
         async def connect(*_arguments: object, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
-            return await _connect(dsn, statement_cache, **beside)
+            return await open_session(dsn, statement_cache, **beside)
 
         lifeline = Lifeline(connect)
         with connecting(dsn):
@@ -143,15 +105,16 @@ class Database:
                 max_size=pool_size,
                 connection_class=Session,
                 connect=connect,
-                reset=_leave_alone,
+                reset=skip_reset,
             )
         sessions = Sessions(pool, lifeline)
         watching = asyncio.create_task(sessions.watch())
         try:
             with connecting(dsn):
                 async with sessions.use() as (session, state):
-                    notices_death = await _notices_death(session)
-                    settings = _Settings(is_direct=state.is_direct, notices_death=notices_death)
+                    settings = _Settings(
+                        is_direct=state.is_direct, notices_death=await notices_death(session)
+                    )
             if not state.is_direct and statement_cache:
                 _log.warning(
                     "A pooler stands between trade-recon and PostgreSQL: in transaction mode, and"
@@ -308,87 +271,3 @@ class Database:
         """Run a statement; the number of rows that it wrote."""
         async with self._limited(seconds) as connection:
             return await connection.execute(sql, *arguments, seconds=seconds)
-
-
-async def _connect(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
-    """A new session, ready for use."""
-    connection: Session = await reach(
-        dsn,
-        timeout=CONNECT_SECONDS,
-        command_timeout=COMMAND_SECONDS + LATE_SECONDS,
-        statement_cache_size=statement_cache,
-        max_cacheable_statement_size=_LONGEST_STATEMENT if statement_cache else 0,
-        server_settings={"application_name": "trade-recon"},
-        **{"connection_class": Session, **beside},
-    )
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            connection.state = await begin_session(connection)
-            await _prepare_connection(connection)
-    except asyncpg.QueryCanceledError as error:
-        # By a limit of the role's or the database's, on a busy server: no statement of the caller's
-        # was too slow.
-        terminate(connection)
-        raise ConnectionAbortedError(
-            "a new session was not ready within the limits of the role or the database"
-        ) from error
-    except BaseException:
-        # At once: it may be the server that does not answer.
-        terminate(connection)
-        raise
-    return connection
-
-
-async def _notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> bool:
-    """Whether the server can see in the middle of a statement that the client is gone; not every
-    operating system can.
-    """
-    try:
-        async with session.transaction():
-            await session.execute(
-                "SELECT set_config('client_connection_check_interval', $1, true)", _DEATH_CHECK
-            )
-    except asyncpg.InvalidParameterValueError:
-        return False
-    return True
-
-
-async def _prepare_connection(connection: Session) -> None:
-    """Set how jsonb, dates and times travel, and learn the array types of our statements before
-    they are met.
-
-    asyncpg asks the server about them, and sets `jit` for the session while it does, to what it
-    finds: inside of our transactions that would be what is meant for them alone, and through a
-    pooler it would stay behind on a connection of the server that others use. Here it is undone
-    with the transaction.
-    """
-    transaction = connection.transaction()
-    await transaction.start()
-    if not connection.state.is_direct:
-        await connection.execute(f"SELECT {pins(is_local=True)}")
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=encode_json, decoder=decode_json, format="binary"
-    )
-    await connection.set_type_codec(
-        "date", schema="pg_catalog", encoder=encode_date, decoder=decode_date, format="tuple"
-    )
-    await connection.set_type_codec(
-        "timestamptz",
-        schema="pg_catalog",
-        encoder=encode_moment,
-        decoder=decode_moment,
-        format="tuple",
-    )
-    await connection.set_type_codec(
-        "timestamp", schema="pg_catalog", encoder=encode_time, decoder=decode_time, format="tuple"
-    )
-    await connection.fetch(_TYPES)
-    await transaction.rollback()
-
-
-async def _leave_alone(_connection: "asyncpg.Connection[Record]") -> None:
-    """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set.
-
-    asyncpg's own reset is one more way to the server and back for each thing that is done, and
-    through a pooler it would reach whichever session comes next: somebody else's.
-    """

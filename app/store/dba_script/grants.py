@@ -14,7 +14,7 @@ from app.store.database.sql_text import (
     plain_qualified,
     qualified,
 )
-from app.store.dba_script.indexes import IndexedTable
+from app.store.dba_script.index_needs import IndexedTable
 
 _SETS_ROLE = 160_000
 """From this version on a role may be a member of another without being able to act as it."""

@@ -12,13 +12,8 @@ from app.errors import InvalidRequest
 from app.store.database.pool import Database
 from app.store.database.sql_text import LONGEST_NAME, comment, identifier, listed
 from app.store.dba_script.grants import Caution, GrantPlace, Object, Surroundings, advise_role
-from app.store.dba_script.indexes import (
-    LOCK_SECONDS,
-    Index,
-    IndexedTable,
-    Warehouse,
-    advise_indexes,
-)
+from app.store.dba_script.index_needs import Index, IndexedTable, Warehouse
+from app.store.dba_script.indexes import LOCK_SECONDS, advise_indexes
 from app.store.schema.definitions import TAKEN_OVER
 
 
@@ -50,7 +45,7 @@ async def advise(database: Database, role: str) -> str:
 
 
 async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]:
-    sql = database.queries("advice")
+    sql = database.queries("dba_script/script")
     # Repeatable read: one picture of the catalogue, though partitions come and go.
     async with database.transaction("repeatable_read") as connection:
         # The path: types of arguments are then written with their schemas, whatever path the one

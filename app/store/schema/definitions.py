@@ -7,12 +7,11 @@ again.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.domain.contract.tables import TABLES
-from app.errors import DatabaseError
 from app.store.database.queries import load_queries, quote
 from app.store.database.transaction import Connection, Record
 from app.store.schema.introspect import STATE_TABLE, own_names
@@ -29,7 +28,7 @@ TAKEN_OVER = (
 FUNCTIONS = tuple(name for name in TAKEN_OVER if name.startswith(("update_", "get_")))
 """The functions whose names the earlier system has, too."""
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
-_MADE_AGAIN = ("function", "view", "materialized view", "index")
+MADE_AGAIN = ("function", "view", "materialized view", "index")
 _IS_KEPT = "SELECT to_regclass($1) IS NOT NULL"
 _VERSION = "SELECT current_setting('server_version_num')::integer / 10000"
 
@@ -99,7 +98,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
     """Compare our objects with their kept definitions, in a transaction of the caller's, whose
     search path this sets.
     """
-    sql = load_queries("definitions", schema)
+    sql = load_queries("schema/definitions", schema)
     present = await _present(connection, sql)
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         if not await is_taken_over(connection, schema):
@@ -154,7 +153,9 @@ async def is_taken_over(connection: Connection, schema: str) -> bool:
     """Whether the names that the earlier system has, too, are ours by now: a migration that broke
     off may have left them to it.
     """
-    return bool(await connection.fetch_value(load_queries("definitions", schema)["is_taken_over"]))
+    return bool(
+        await connection.fetch_value(load_queries("schema/definitions", schema)["is_taken_over"])
+    )
 
 
 def _beside(row: Record) -> Stray:
@@ -170,7 +171,7 @@ def _judged(
     kind, name = kept["kind"], kept["name"]
     if kind == "trigger":
         return None  # not ours
-    now = present.get((kind, name)) or (relations.get(name) if kind in _MADE_AGAIN else None)
+    now = present.get((kind, name)) or (relations.get(name) if kind in MADE_AGAIN else None)
     if now is None:
         return Stray(DefinitionChange.MISSING, kind, name, kept, None)
     # Another version of PostgreSQL may write the same definition otherwise.
@@ -205,8 +206,8 @@ async def keep(connection: Connection, schema: str) -> None:
     """
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         return
-    sql = load_queries("definitions", schema)
-    kinds = (*_MADE_AGAIN, "column", "trigger")
+    sql = load_queries("schema/definitions", schema)
+    kinds = (*MADE_AGAIN, "column", "trigger")
     present = [
         {name: row[name] for name in ("kind", "name", "definition", "beside", "made")}
         for row in (await _present(connection, sql)).values()
@@ -215,97 +216,3 @@ async def keep(connection: Connection, schema: str) -> None:
     await connection.execute(
         sql["keep"], json.dumps(present), await connection.fetch_value(_VERSION)
     )
-
-
-async def put_right(connection: Connection, schema: str, strays: Iterable[Stray]) -> list[str]:
-    """Put strange objects aside and make ours again, in a transaction of the caller's; what was
-    done, a sentence each.
-    """
-    sql, done = load_queries("definitions", schema), list[str]()
-    # Indexes first: those of a list that goes are gone with it.
-    strays = sorted(strays, key=lambda stray: stray.kind != "index")
-    for stray in strays:
-        if stray.present is not None and stray.kind != "column":
-            done.append(await _put_aside(connection, sql, stray.present))
-    columns = [stray for stray in strays if stray.kind == "column"]
-    if columns:
-        done += await _restore_columns(connection, schema, columns)
-    for stray in sorted(
-        strays, key=lambda stray: _MADE_AGAIN.index(stray.kind) if stray.kind in _MADE_AGAIN else -1
-    ):
-        if stray.kept is None or stray.kind == "column":
-            continue
-        await connection.execute(_statement(stray.kept, schema))
-        for statement in stray.kept["beside"]:
-            # A role that had a right may be gone.
-            await _try(connection, statement)
-        done.append(f"Made the {stray.kind} {stray.name} again.")
-    return done
-
-
-def _statement(kept: Record, schema: str) -> str:
-    match kept["kind"]:
-        case "view":
-            return f"CREATE VIEW {quote(schema)}.{quote(kept['name'])} AS {kept['definition']}"
-        case "materialized view":
-            return (
-                f"CREATE MATERIALIZED VIEW {quote(schema)}.{quote(kept['name'])} AS"
-                f" {kept['definition'].rstrip().rstrip(';')} WITH NO DATA"
-            )
-        case _:
-            return str(kept["definition"])
-
-
-async def _put_aside(connection: Connection, sql: Mapping[str, str], strange: Record) -> str:
-    """Rename it; what was put aside before in just this form goes, unless something stands on
-    it.
-    """
-    kind = strange["kind"]
-    if await connection.fetch_value(sql["is_aside_already"], strange["made"]) and await _try(
-        connection, f"DROP {kind.upper()} {strange['identity']}"
-    ):
-        return f"Dropped the {kind} {strange['name']}, which was put aside in the same form before."
-    free = await connection.fetch_value(sql["get_free_name"], strange["plain"])
-    await connection.execute(f"ALTER {kind.upper()} {strange['identity']} RENAME TO {quote(free)}")
-    return f"Put the {kind} {strange['name']} aside as {free}."
-
-
-async def _restore_columns(
-    connection: Connection, schema: str, columns: Iterable[Stray]
-) -> list[str]:
-    table, done = f"{quote(schema)}.{STATE_TABLE}", list[str]()
-    await connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {table} (account_id varchar(255) PRIMARY KEY)"
-    )
-    await connection.execute(f"ALTER TABLE {table} SET (fillfactor = 40)")
-    for stray in columns:
-        if stray.kept is None:
-            continue
-        column, wanted = quote(stray.name), json.loads(stray.kept["definition"])
-        if stray.present is None:
-            await connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {wanted['type']}")
-        default = wanted["default"]
-        await connection.execute(
-            f"ALTER TABLE {table} ALTER COLUMN {column}"
-            f" {'DROP DEFAULT' if default is None else f'SET DEFAULT {default}'}"
-        )
-        if default is not None:
-            await connection.execute(
-                f"UPDATE {table} SET {column} = {default} WHERE {column} IS NULL"
-            )
-        await connection.execute(
-            f"ALTER TABLE {table} ALTER COLUMN {column} {'SET' if wanted['not_null'] else 'DROP'}"
-            " NOT NULL"
-        )
-        done.append(f"Gave trade_recon its column {stray.name} again.")
-    return done
-
-
-async def _try(connection: Connection, statement: str) -> bool:
-    """Whether PostgreSQL did it; where it refused, nothing is left of it."""
-    try:
-        async with connection.savepoint():
-            await connection.execute(statement)
-    except DatabaseError:
-        return False
-    return True

@@ -25,7 +25,7 @@ async def foretell(connection: Connection, schema: str, survey: Survey) -> list[
     """What the first migration will put aside, alter and copy, a sentence each; none where there
     was no earlier system.
     """
-    sql = load_queries("earlier", schema)
+    sql = load_queries("schema/earlier_system", schema)
     told = [
         f"The {row['what']} {row['name']} of an earlier system will be put aside under another"
         " name; what stands on it goes on."
@@ -98,7 +98,7 @@ async def unmet(
 
     `before_migration`: of rows that the migration has to write; others cost their account alone.
     """
-    state, sql = survey.tables.get(STATE_TABLE), load_queries("adoption", schema)
+    state, sql = survey.tables.get(STATE_TABLE), load_queries("schema/earlier_system", schema)
     written = _empty([*state.by_name]) if state is not None and before_migration else "true"
     told = []
     for check in (state.checks if state is not None and state.kind == "r" else None) or ():
@@ -112,7 +112,7 @@ async def unmet(
 
 async def list_aside(connection: Connection, schema: str) -> list[str]:
     """What is put aside as it stands, each with what it is."""
-    rows = await connection.fetch(load_queries("earlier", schema)["list_aside"])
+    rows = await connection.fetch(load_queries("schema/earlier_system", schema)["list_aside"])
     return [f"{row['what']} {row['name']}" for row in rows]
 
 
@@ -120,7 +120,7 @@ async def keep_state(connection: Connection, schema: str) -> bool:
     """Copy trade_recon of the earlier system, before anything of it is altered; whether there is
     one.
     """
-    sql = load_queries("earlier", schema)
+    sql = load_queries("schema/earlier_system", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False
     path = await connection.fetch_value("SELECT current_setting('search_path')")

@@ -139,7 +139,7 @@ class Survey(msgspec.Struct, frozen=True):
 
 async def survey(database: Database | Connection, schema: str) -> Survey:
     """Look at the schema and its tables; nothing is changed and no row is read."""
-    sql = load_queries("adoption", schema)
+    sql = load_queries("schema/introspect", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(
         await database.fetch_value(sql["survey_tables"], names), type=list[TableFacts]
@@ -210,7 +210,7 @@ async def _refuses(database: Database | Connection, statement: str, *parameters:
 
 async def distribution(database: Database | Connection, schema: str) -> Mapping[str, str]:
     """The column by which each table of the schema is spread over servers; none without Citus."""
-    sql = load_queries("adoption", schema)
+    sql = load_queries("schema/introspect", schema)
     if not await database.fetch_value(sql["has_citus"]):
         return {}
     return {

@@ -14,49 +14,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.domain.contract.tables import TABLES
 from app.domain.wording.counts import choose, counted
 from app.errors import ConfigurationError, WriteConflict
 from app.store.database.connecting import reach
 from app.store.database.errors import connecting, translated
 from app.store.database.pool import Database
-from app.store.database.queries import SQL_DIRECTORY, fill, for_schema, load_queries, quote
-from app.store.database.session import begin_session, pins
+from app.store.database.queries import SQL_DIRECTORY, for_schema, load_queries, quote
+from app.store.database.session import begin_session
 from app.store.database.transaction import Connection
-from app.store.schema.definitions import compare, keep, put_right
+from app.store.schema.definitions import compare, keep
 from app.store.schema.earlier_system import foretell, keep_state, list_aside, unmet
 from app.store.schema.introspect import survey
 from app.store.schema.preflight import require
-from app.store.schema.raw.catalogue import STAGING_COLUMNS, warehouse_table
-from app.store.schema.raw.tables import STAGED, analyzed_columns, is_staged, staged_columns
+from app.store.schema.put_right import put_right
 
 if TYPE_CHECKING:
     import asyncpg
+from app.store.schema.migration_lock import lift_limits, lock_migrations
+from app.store.schema.staging_tables import fit_staging
 
 _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
-_LOCK_KEY = 4_721_061_133
-# Not to_regclass, which in a transaction that waited for the lock may go on denying what was made
-# meanwhile.
-_STANDS = (
-    "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE"
-    " nspname = $1) AND relname = $2)"
-)
-# The tablespace of the database itself: no partitioned table can be made where a default names it,
-# and it means the same as none.
-_FORGET_OWN_TABLESPACE = """
-SELECT set_config('default_tablespace', '', true)
-FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
-WHERE d.datname = current_database() AND t.spcname = current_setting('default_tablespace')
-"""
 _MIGRATE_SECONDS = 3600.0
-_LOCK_TIMEOUT = "3s"
 _TRIES = 5
 _PAUSE_SECONDS = 2.0
 _OLDEST_SERVER = 150_000
-_STATISTICS_TARGET = 10
-"""A sample of 3,000 staged rows tells how many there are of a fetch; the usual one costs as much as
-writing 1,000 rows.
-"""
 
 
 def _keep_quiet(_: str) -> None:
@@ -164,7 +145,7 @@ async def _migrate(
     if found.schema.is_migrated:
         for path in _files():
             async with connection.transaction(isolation="read_committed"):
-                await _lock(connection)
+                await lock_migrations(connection, schema)
                 if await _apply(
                     connection, schema, path.stem, path.read_text(encoding="utf-8"), applied
                 ):
@@ -175,10 +156,10 @@ async def _migrate(
         await _install(connection, schema, applied)
     for name in sorted({*await list_aside(ours, schema)} - {*aside}):
         tell(f"Put aside: {name}.")
-    await _fit_staging(connection, schema)
+    await fit_staging(connection, schema)
     await _fill_list(connection, schema)
     async with connection.transaction(isolation="read_committed"):
-        await _lock(connection)
+        await lock_migrations(connection, schema)
         await keep(ours, schema)
 
 
@@ -190,7 +171,7 @@ async def _install(
     """
     try:
         async with connection.transaction(isolation="read_committed"):
-            await _lock(connection)
+            await lock_migrations(connection, schema)
             for path in _files():
                 await _apply(
                     connection, schema, path.stem, path.read_text(encoding="utf-8"), applied
@@ -211,23 +192,16 @@ async def _apply(
     """Apply a file within the caller's transaction, if no one did; whether it was executed."""
     sql = for_schema(written, schema)
     await _ensure_ledger(connection, schema)
-    if await connection.fetchval(
-        for_schema("SELECT true FROM prop_trading_model.recon_migrations WHERE name = $1", schema),
-        name,
-    ):
+    statements = load_queries("schema/migrate", schema)
+    if await connection.fetchval(statements["is_applied"], name):
         return False
     creates = _CREATES.search(sql)
-    adopted = creates is not None and await connection.fetchval(_STANDS, schema, creates.group(1))
+    adopted = creates is not None and await connection.fetchval(
+        statements["has_relation"], schema, creates.group(1)
+    )
     if not adopted:
         await connection.execute(sql)
-    await connection.execute(
-        for_schema(
-            "INSERT INTO prop_trading_model.recon_migrations (name, adopted) VALUES ($1, $2)",
-            schema,
-        ),
-        name,
-        adopted,
-    )
+    await connection.execute(statements["note_applied"], name, adopted)
     if not adopted:
         applied.append(name)
     return not adopted
@@ -240,7 +214,7 @@ async def _put_right(
     place are put aside.
     """
     async with connection.transaction(isolation="read_committed"):
-        await _lock(connection)
+        await lock_migrations(connection, schema)
         compared = await compare(Connection(connection), schema)
         for stray in compared.strays:
             tell(f"Found: {stray.sentence}.")
@@ -254,93 +228,22 @@ async def _put_right(
         tell(sentence)
 
 
-async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Be the only one that migrates, until the end of the transaction, and from here on wait for
-    nobody's locks for long.
-    """
-    # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
-    await _lift_limits(connection)
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
-    # Behind a lock that we wait for, everyone else would wait too.
-    await connection.execute("SELECT set_config('lock_timeout', $1, true)", _LOCK_TIMEOUT)
-
-
-async def _lift_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """For the transaction, since behind a pooler others use the session too: no setting of the
-    role's or the database's counts.
-    """
-    await connection.execute(f"SELECT {pins(is_local=True)}")
-    await connection.execute("SELECT set_config('statement_timeout', '0', true)")
-    await connection.execute(_FORGET_OWN_TABLESPACE)
-    # A table with constraints or triggers that wait for the commit can be written, and then not
-    # altered.
-    await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-
-
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
     """Fill the account list once; later maintenance refreshes it.
 
     Apart from the migrations, which hold locks.
     """
-    filled = "SELECT relispopulated FROM pg_class WHERE oid = to_regclass($1)"
-    name = f"{quote(schema)}.mv_all_account_ids"
-    if await connection.fetchval(filled, name) is False:
+    statements = load_queries("schema/migrate", schema)
+    if await connection.fetchval(statements["is_list_filled"]) is False:
         async with connection.transaction(isolation="read_committed"):
-            await _lift_limits(connection)
-            await connection.execute(f"REFRESH MATERIALIZED VIEW {name}")
-
-
-async def _fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Make the staging tables anew whose raw table has other columns or types by now, or that are
-    laid out as they once were.
-
-    A fetch that is under way starts over.
-    """
-    tables = (await survey(Connection(connection), schema)).tables
-    for endpoint in STAGED:
-        table = warehouse_table(endpoint, tables[TABLES[endpoint].name], schema)
-        types = {
-            row["column"]: row["type"]
-            for row in await connection.fetch(STAGING_COLUMNS, table.stage)
-        }
-        # Where a look at a few columns has to step over all the others first, the staging table is
-        # of an older make.
-        if not is_staged(table, types) or next(iter(types)) != "fetch_id":
-            columns = ", ".join(
-                f"{quote(name)} {sql_type}" for name, sql_type in staged_columns(table).items()
-            )
-            # The date first: an account with more trades than one transaction takes is written by
-            # stretches of dates.
-            dated = ("trade_date", "login", "position", "ticket")
-            unit = dated if table.table.endpoint.is_trades else table.key
-            alterations = ", ".join(
-                f"ALTER COLUMN {quote(column)} SET STATISTICS {_STATISTICS_TARGET}"
-                for column in analyzed_columns(table)
-            )
-            tokens = {
-                "stage": table.stage,
-                "columns": columns,
-                "key": ", ".join(quote(column) for column in unit),
-                "alterations": alterations,
-            }
-            async with connection.transaction(isolation="read_committed"):
-                await _lock(connection)
-                await connection.execute(
-                    fill(load_queries("staging", schema)["create_staging"], **tokens)
-                )
+            await lift_limits(connection, schema)
+            await connection.execute(statements["fill_list"])
 
 
 async def _ensure_ledger(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    if not await connection.fetchval(_STANDS, schema, "recon_migrations"):
-        if not await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema
-        ):
+    statements = load_queries("schema/migrate", schema)
+    if not await connection.fetchval(statements["has_relation"], schema, "recon_migrations"):
+        if not await connection.fetchval(statements["has_schema"], schema):
             await connection.execute(f"CREATE SCHEMA {quote(schema)}")
         await keep_state(Connection(connection), schema)
-        await connection.execute(
-            for_schema(
-                "CREATE TABLE prop_trading_model.recon_migrations (name text PRIMARY KEY, adopted"
-                " boolean NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
-                schema,
-            )
-        )
+        await connection.execute(statements["create_ledger"])

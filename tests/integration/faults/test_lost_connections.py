@@ -46,7 +46,7 @@ async def _hold(pool: Pool, connections: int) -> None:
 async def test_a_frozen_session_that_rested_is_replaced_before_it_is_used(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.database.session._RESTED_SECONDS", 0.0)
+    monkeypatch.setattr("app.store.database.sessions._RESTED_SECONDS", 0.0)
     async with _through_a_network(database) as (proxy, pool):
         await _hold(pool, 4)
         assert proxy.freeze() == 4
@@ -78,8 +78,8 @@ async def test_a_statement_whose_answer_is_lost_ends_and_its_session_is_not_used
 async def test_a_long_statement_whose_connection_died_is_missed_at_the_server(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.database.session._LONG_SECONDS", 1.0)
-    monkeypatch.setattr("app.store.database.session._LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("app.store.database.sessions._LONG_SECONDS", 1.0)
+    monkeypatch.setattr("app.store.database.sessions._LOOK_SECONDS", 0.2)
     async with _through_a_network(database) as (proxy, pool):
 
         async def sweep() -> None:
@@ -99,8 +99,8 @@ async def test_a_long_statement_whose_connection_died_is_missed_at_the_server(
 async def test_a_long_statement_of_a_role_that_acts_as_another_is_left_to_the_server(
     postgres: Server, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.database.session._LONG_SECONDS", 0.3)
-    monkeypatch.setattr("app.store.database.session._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("app.store.database.sessions._LONG_SECONDS", 0.3)
+    monkeypatch.setattr("app.store.database.sessions._LOOK_SECONDS", 0.1)
     role = f"acting_{secrets.token_hex(4)}"
     await postgres.execute(f"CREATE ROLE {role} LOGIN IN ROLE postgres")
     try:

@@ -253,9 +253,9 @@ async def test_whatever_fails_in_the_surroundings_every_run_ends_and_nothing_is_
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
 ) -> None:
-    monkeypatch.setattr("app.store.database.session._LONG_SECONDS", 1.0)
-    monkeypatch.setattr("app.store.database.session._LOOK_SECONDS", 0.2)
-    monkeypatch.setattr("app.store.database.session._RESTED_SECONDS", 0.5)
+    monkeypatch.setattr("app.store.database.sessions._LONG_SECONDS", 1.0)
+    monkeypatch.setattr("app.store.database.sessions._LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("app.store.database.sessions._RESTED_SECONDS", 0.5)
     monkeypatch.setattr("app.engine.runs.workers._LONGEST_PAUSE", 1.0)
     drawn = random.Random(seed)
     faults = [drawn.choice(list(_FAULTS)) for _ in range(3)]

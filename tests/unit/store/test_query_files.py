@@ -15,16 +15,8 @@ from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, list_files
 _APP = Path(app.__file__).parent
 _OF_SEVERAL_MODULES = frozenset(
     [
-        "adoption",
-        "advice",
-        "definitions",
-        "earlier",
-        "entries",
-        "fit",
         "inserted",
         "removed",
-        "staging",
-        "uninstall",
     ]
 )
 """Files that have not moved to the folder of their module yet."""

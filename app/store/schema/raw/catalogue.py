@@ -9,19 +9,13 @@ from app.domain.contract.caps import NO_CAPS, Caps
 from app.domain.contract.tables import TABLES, Endpoint, Field
 from app.errors import ConfigurationError
 from app.store.database.pool import Database
-from app.store.database.queries import for_schema, quote
+from app.store.database.queries import for_schema, load_queries, quote
 from app.store.database.sql_text import literal
+from app.store.database.transaction import Connection
 from app.store.schema.introspect import CheckFacts, ColumnFacts, Survey, TableFacts
 from app.store.schema.raw.columns import Column, Kind
 from app.store.schema.raw.tables import STAGED, WarehouseTable, is_staged
 
-STAGING_COLUMNS = """
-SELECT attname AS column, format_type(atttypid, atttypmod) AS type
-FROM pg_attribute
-WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
-ORDER BY attnum
-"""
-"""The columns of the staging table $1 and their types, in its order."""
 _WHOSE = ("account_id", "login", "platform", "broker")
 _LONGEST_PATH = 32
 """Characters that the name of an endpoint takes at most."""
@@ -60,17 +54,22 @@ class Catalogue:
             for endpoint in Endpoint
         }
         for table in (tables[endpoint] for endpoint in STAGED):
-            types = {
-                row["column"]: row["type"]
-                for row in await database.fetch(STAGING_COLUMNS, table.stage)
-            }
-            if not is_staged(table, types):
+            if not is_staged(table, await staging_types(database, database.schema, table)):
                 raise ConfigurationError(
                     f"{table.table.name} has other columns than when trade-recon was migrated: run"
                     " `trade-recon migrate`, which makes its staging table anew. Nothing was"
                     " changed."
                 )
         return cls(tables)
+
+
+async def staging_types(
+    connection: Database | Connection, schema: str, table: WarehouseTable
+) -> dict[str, str]:
+    """The columns of a table's staging table with their types, in its order; none without one."""
+    statement = load_queries("schema/raw/catalogue", schema)["get_staging_columns"]
+    rows = await connection.fetch(statement, table.stage)
+    return {row["column"]: row["type"] for row in rows}
 
 
 def warehouse_table(

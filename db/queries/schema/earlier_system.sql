@@ -1,3 +1,7 @@
+-- name: count_unmet
+-- The rows of trade_recon that do not meet a condition, of those that are written.
+SELECT count(*) FROM prop_trading_model.trade_recon WHERE ({{condition}}) IS FALSE AND ({{written}})
+
 -- name: list_objects
 -- What of the earlier system migrations put aside (the names $1): what it is, and how it is called.
 SELECT what, name FROM (

@@ -173,10 +173,6 @@ FROM jsonb_array_elements($1::text::jsonb) AS recon_sample CROSS JOIN LATERAL js
 -- Whether the values that the rows $1 have in the column $2 are of a domain: an error where it refuses one.
 SELECT count((recon_sample ->> $2::text)::{{type}}) < 0 FROM jsonb_array_elements($1::text::jsonb) AS recon_sample WHERE recon_sample ? $2::text
 
--- name: count_unmet
--- The rows of trade_recon that do not meet a condition, of those that are written.
-SELECT count(*) FROM prop_trading_model.trade_recon WHERE ({{condition}}) IS FALSE AND ({{written}})
-
 -- name: has_citus
 -- Whether tables may be distributed over several servers here.
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
@@ -256,23 +252,3 @@ SELECT json_build_object(
         ) AS taken
     )
 )::text
-
--- name: list_references
--- Foreign keys of other tables to trade_recon: the table, whether we see its rows, whether these would go or change with the row that they refer to, and
--- the condition that its row r refers to the row t.
-SELECT
-    k.conrelid::regclass::text AS table,
-    has_table_privilege(k.conrelid, 'SELECT') AND NOT row_security_active(k.conrelid) AS is_readable,
-    k.confdeltype IN ('c', 'n', 'd') AS acts,
-    (
-        SELECT string_agg(format('t.%I OPERATOR(%I.%s) r.%I', there.attname, o.oprnamespace::regnamespace, o.oprname, here.attname), ' AND ' ORDER BY pair.place)
-        FROM unnest(k.confkey, k.conkey, k.conpfeqop) WITH ORDINALITY AS pair (there, here, operator, place)
-        JOIN pg_attribute AS there ON there.attrelid = k.confrelid AND there.attnum = pair.there
-        JOIN pg_attribute AS here ON here.attrelid = k.conrelid AND here.attnum = pair.here
-        JOIN pg_operator AS o ON o.oid = pair.operator
-    ) AS condition
-FROM pg_constraint AS k
-JOIN pg_class AS c ON c.oid = k.confrelid
-WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon'
-  AND k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> k.confrelid
-ORDER BY 1, 2

@@ -1,0 +1,108 @@
+"""The account that the server runs as, and programs that are run as it."""
+
+import os
+import pwd
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from app.errors import ConfigurationError
+
+_ROOT_HOME = Path("/var/lib/trade-recon")
+MODE_SEARCH = 0o011
+_MODE_PRIVATE_ENTRY = 0o711
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The unprivileged account that runs the server for root."""
+
+    uid: int
+    gid: int
+
+
+def account_for(home: Path) -> Account | None:
+    """The account for the server in `home`; None: this process's own, which is not root."""
+    if os.geteuid() != 0:
+        return None
+    for folder in (home / "elsewhere" / "postgresql", home / "postgresql"):
+        if folder.exists() and folder.stat().st_uid != 0:
+            return Account(
+                folder.stat().st_uid, folder.stat().st_gid
+            )  # PostgreSQL serves a cluster only to its owner
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(entry.pw_uid, entry.pw_gid)
+    raise ConfigurationError(
+        "PostgreSQL does not run as root, and this machine has neither the account postgres nor"
+        " nobody: start trade-recon as an ordinary user, or set DATABASE_URL."
+    )
+
+
+def home_for_root(pointer: Path) -> Path:
+    """A data folder outside of folders that only root may enter; `pointer` tells where."""
+    _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="cluster-", dir=_ROOT_HOME))
+    home.chmod(_MODE_PRIVATE_ENTRY)
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(home)
+    return home
+
+
+def may_enter(account: Account, folder: Path) -> bool:
+    """Whether the account can enter the folder: asked of the kernel, which knows access lists
+    too.
+    """
+    return run_as(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)], account).returncode == 0
+
+
+def run_as(
+    command: Sequence[str],
+    account: Account | None,
+    variables: Mapping[str, str] | None = None,
+    log: TextIO | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as the account; both its streams go to `log`, which a server keeps open, and
+    stand in `stdout` of the result.
+    """
+    # PGPORT and its like would move the server; LC_ALL keeps its messages in the language that
+    # `_TRANSIENT` knows.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment |= {"LC_ALL": "C", "TZ": "UTC", **(variables or {})}
+    # A file and not a pipe: the server inherits the stream, and reading a pipe to its end would
+    # wait for the server's end.
+    with (
+        nullcontext(log)
+        if log
+        else tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+    ) as output:
+        # A session of its own: Ctrl-C in the terminal ends trade-recon, which then stops the server
+        # in order.
+        result = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        output.seek(0)
+        return subprocess.CompletedProcess(command, result.returncode, output.read())
+
+
+def reason_of(text: str) -> str:
+    """What went wrong, from a program's output, as one line: its fatal lines, or the last ones."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return " / ".join([line for line in lines if "FATAL" in line or "PANIC" in line] or lines[-4:])

@@ -1,0 +1,138 @@
+"""New sessions, ready for use."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from app.store.database.codecs import (
+    decode_date,
+    decode_json,
+    decode_moment,
+    decode_time,
+    encode_date,
+    encode_json,
+    encode_moment,
+    encode_time,
+)
+from app.store.database.connecting import reach
+from app.store.database.session import (
+    COMMAND_SECONDS,
+    CONNECT_SECONDS,
+    Session,
+    begin_session,
+    pins,
+    terminate,
+)
+from app.store.database.transaction import (
+    LATE_SECONDS,
+    Record,
+)
+
+DEATH_CHECK = "1000"
+"""Milliseconds between two looks of the server whether the client of a running statement is still
+there.
+"""
+_TYPES = "SELECT " + ", ".join(
+    f"NULL::{name}[]"
+    for name in (
+        "boolean",
+        "smallint",
+        "integer",
+        "bigint",
+        "uuid",
+        "date",
+        "jsonb",
+        "timestamptz",
+        "bytea",
+    )
+)
+"""The array types of our statements, and some to spare."""
+_LONGEST_STATEMENT = 256 * 1024
+"""Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of
+columns, which take longest to plan.
+"""
+
+
+async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
+    """A new session, ready for use."""
+    connection: Session = await reach(
+        dsn,
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS + LATE_SECONDS,
+        statement_cache_size=statement_cache,
+        max_cacheable_statement_size=_LONGEST_STATEMENT if statement_cache else 0,
+        server_settings={"application_name": "trade-recon"},
+        **{"connection_class": Session, **beside},
+    )
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection.state = await begin_session(connection)
+            await _prepare_connection(connection)
+    except asyncpg.QueryCanceledError as error:
+        # By a limit of the role's or the database's, on a busy server: no statement of the caller's
+        # was too slow.
+        terminate(connection)
+        raise ConnectionAbortedError(
+            "a new session was not ready within the limits of the role or the database"
+        ) from error
+    except BaseException:
+        # At once: it may be the server that does not answer.
+        terminate(connection)
+        raise
+    return connection
+
+
+async def notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> bool:
+    """Whether the server can see in the middle of a statement that the client is gone; not every
+    operating system can.
+    """
+    try:
+        async with session.transaction():
+            await session.execute(
+                "SELECT set_config('client_connection_check_interval', $1, true)", DEATH_CHECK
+            )
+    except asyncpg.InvalidParameterValueError:
+        return False
+    return True
+
+
+async def _prepare_connection(connection: Session) -> None:
+    """Set how jsonb, dates and times travel, and learn the array types of our statements before
+    they are met.
+
+    asyncpg asks the server about them, and sets `jit` for the session while it does, to what it
+    finds: inside of our transactions that would be what is meant for them alone, and through a
+    pooler it would stay behind on a connection of the server that others use. Here it is undone
+    with the transaction.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    if not connection.state.is_direct:
+        await connection.execute(f"SELECT {pins(is_local=True)}")
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=encode_json, decoder=decode_json, format="binary"
+    )
+    await connection.set_type_codec(
+        "date", schema="pg_catalog", encoder=encode_date, decoder=decode_date, format="tuple"
+    )
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=encode_moment,
+        decoder=decode_moment,
+        format="tuple",
+    )
+    await connection.set_type_codec(
+        "timestamp", schema="pg_catalog", encoder=encode_time, decoder=decode_time, format="tuple"
+    )
+    await connection.fetch(_TYPES)
+    await transaction.rollback()
+
+
+async def skip_reset(_connection: "asyncpg.Connection[Record]") -> None:
+    """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set.
+
+    asyncpg's own reset is one more way to the server and back for each thing that is done, and
+    through a pooler it would reach whichever session comes next: somebody else's.
+    """
