@@ -29,11 +29,10 @@ _secrets: dict[str, re.Pattern[str]] = {}
 
 
 def register_secret(value: str) -> None:
-    """Keep `value` out of every later log line, whatever field or traceback it stands in; also in
-    its URL-encoded forms.
+    """Keep `value` out of every later log line, also URL-encoded.
 
-    A secret of a few letters is taken out where it stands as a word: inside others ("firm" in
-    "confirmed") it would only spoil sentences. The empty string is no secret.
+    A short secret is hidden only as a whole word; inside others ("firm" in "confirmed") that would
+    spoil sentences.
     """
     for form in (value, quote(value, safe=""), quote_plus(value)):
         if form:
@@ -46,11 +45,9 @@ def register_secret(value: str) -> None:
 
 
 def configure_logging(*, json: bool | None = None, level: int | str = "INFO") -> None:
-    """Send all logs to stderr, as JSON lines or for the eye (`json` None: JSON unless stderr is a
-    terminal).
+    """Send all logs to stderr, as JSON lines or for reading (None: JSON unless a terminal).
 
-    May be called again: the last call counts. Raises ValueError for a level that logging does not
-    know.
+    The last call counts. ValueError for an unknown level.
     """
     if json is None:
         json = not sys.stderr.isatty()
@@ -76,6 +73,20 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
             ],
         )
     )
+    _replace_handlers(handler, level)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def _replace_handlers(handler: logging.Handler, level: int | str) -> None:
+    """Let all loggers of the process write to the handler alone."""
     root = logging.getLogger()
     root.setLevel(level)
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
@@ -90,15 +101,6 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
         # A line for each request: at 15 requests a second they would bury ours, which count them.
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-    )
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -110,9 +112,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 def redact(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Take secrets out of an event: values under a secret's name, registered secrets, and passwords
-    in URLs.
-    """
+    """Hide secrets in an event: by field name, registered values, and passwords in URLs."""
     return {
         _cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(value)
         for key, value in event.items()

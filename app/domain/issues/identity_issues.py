@@ -1,6 +1,6 @@
 """Issues of account ids: missing, foreign or ambiguous ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from app.domain.accounts.counts import IdentityFinding
 from app.domain.accounts.view import AccountView
@@ -21,7 +21,10 @@ _CLOSED, _OPEN = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
 
 def identity_issues(view: AccountView) -> list[Issue]:
     """Issues of the rows that the account should hold by their natural key."""
-    issues: list[Issue] = []
+    return [*_missing_ids(view), *_foreign_ids(view), *_ambiguous_ids(view)]
+
+
+def _missing_ids(view: AccountView) -> Iterator[Issue]:
     for table, code, strategy in (
         (_CLOSED, IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES, "assign_account_id_closed_trades"),
         (_OPEN, IssueCode.NULL_ACCOUNT_ID_OPEN_TRADES, "assign_account_id_open_trades"),
@@ -37,59 +40,59 @@ def identity_issues(view: AccountView) -> list[Issue]:
                 f"{counted(rows, 'row')} of {table} {choose(rows, 'has', 'have')} no account id,"
                 " though the natural key is this account's."
             )
-            issues.append(
-                Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls))
-            )
+            yield Issue(code, Severity.HIGH, text, (table,), strategy, _finding_evidence(nulls))
+
+
+def _foreign_ids(view: AccountView) -> Iterator[Issue]:
     foreign = [
         finding
         for finding in view.findings
         if finding.holder is not None and len(finding.candidates) <= 1
     ]
-    if foreign:
-        rows = sum(finding.rows for finding in foreign)
-        text = (
-            f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the"
-            " natural key did not have on that date."
-        )
-        text += _example(foreign)
-        tables = tuple(sorted({finding.table for finding in foreign}))
-        strategy = SHOW_UNMATCHED
-        if any(finding.is_of_metrics for finding in foreign):
-            strategy = ASK_UPSTREAM
-        if any(finding.candidates and not finding.is_of_metrics for finding in foreign):
-            strategy = "reassign_account_id"
-        issues.append(
-            Issue(
-                IssueCode.FOREIGN_ACCOUNT_ID,
-                Severity.HIGH,
-                text,
-                tables,
-                strategy,
-                _finding_evidence(foreign),
-            )
-        )
+    if not foreign:
+        return
+    rows = sum(finding.rows for finding in foreign)
+    text = (
+        f"{counted(rows, 'row')} {choose(rows, 'carries', 'carry')} an account id that the"
+        f" natural key did not have on that date.{_example(foreign)}"
+    )
+    strategy = SHOW_UNMATCHED
+    if any(finding.is_of_metrics for finding in foreign):
+        strategy = ASK_UPSTREAM
+    if any(finding.candidates and not finding.is_of_metrics for finding in foreign):
+        strategy = "reassign_account_id"
+    yield Issue(
+        IssueCode.FOREIGN_ACCOUNT_ID,
+        Severity.HIGH,
+        text,
+        _tables(foreign),
+        strategy,
+        _finding_evidence(foreign),
+    )
+
+
+def _ambiguous_ids(view: AccountView) -> Iterator[Issue]:
     ambiguous = [finding for finding in view.findings if len(finding.candidates) > 1]
-    if ambiguous:
-        candidates = sorted(
-            {candidate for finding in ambiguous for candidate in finding.candidates}
-        )
-        rows = sum(finding.rows for finding in ambiguous)
-        text = (
-            f"A natural key fits {counted(len(candidates), 'account id')}; {counted(rows, 'row')}"
-            f" without an id {choose(rows, 'is', 'are')} not assigned by a guess."
-        )
-        tables = tuple(sorted({finding.table for finding in ambiguous}))
-        issues.append(
-            Issue(
-                IssueCode.AMBIGUOUS_IDENTITY,
-                Severity.HIGH,
-                text,
-                tables,
-                "show_candidates",
-                _finding_evidence(ambiguous),
-            )
-        )
-    return issues
+    if not ambiguous:
+        return
+    candidates = {candidate for finding in ambiguous for candidate in finding.candidates}
+    rows = sum(finding.rows for finding in ambiguous)
+    text = (
+        f"A natural key fits {counted(len(candidates), 'account id')}; {counted(rows, 'row')}"
+        f" without an id {choose(rows, 'is', 'are')} not assigned by a guess."
+    )
+    yield Issue(
+        IssueCode.AMBIGUOUS_IDENTITY,
+        Severity.HIGH,
+        text,
+        _tables(ambiguous),
+        "show_candidates",
+        _finding_evidence(ambiguous),
+    )
+
+
+def _tables(findings: Sequence[IdentityFinding]) -> tuple[str, ...]:
+    return tuple(sorted({finding.table for finding in findings}))
 
 
 def _example(findings: Sequence[IdentityFinding]) -> str:

@@ -162,26 +162,11 @@ def _is_left(progress: Progress) -> bool:
 
 
 def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
-    totals = view.totals
-    alltime_is_unread, daily = (
-        not progress.dates_read(Endpoint.ALLTIME).everything,
-        progress.dates_read(Endpoint.DAILY),
-    )
-    counts_trades = any(totals.counts.values())
-    # Without alltime or daily rows an account also lacks what tells its trades from others'.
-    alltime = alltime_is_unread and (
-        view.drifts
-        or is_alltime_foreign(view)
-        or _is_to_be_asked_again(view)
-        or _is_pin_due(view)
-        or (counts_trades and not totals.has_alltime)
-    )
-    descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
-    everything = not daily.everything and (
-        descends or (counts_trades and not totals.has_daily) or is_silent(view, progress)
-    )
-    if alltime or everything:
-        return Needs(alltime=alltime, daily=None if everything else frozenset())
+    whole = _whole_levels(view, progress)
+    if whole != NOTHING:
+        return whole
+    totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
+    alltime_is_unread = not progress.dates_read(Endpoint.ALLTIME).everything
     surplus = (day.date for day in view.days if has_surplus(day))
     suspect = _unread(
         daily,
@@ -193,13 +178,13 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
             *surplus,
         ),
     )
-    outvoted = _unread(daily, (day.date for day in view.days if is_day_contradicted(day)))
+    contradicted = _unread(daily, (day.date for day in view.days if is_day_contradicted(day)))
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and is_split(view), daily=frozenset(suspect))
     lacking = _unread(daily, _within_life(view, gaps)) if is_short(view) else set()
     if is_daily_contradicted(view) or lacking:
-        # If daily was read there and stands against all others, it only remains to hear alltime.
-        asked = frozenset(suspect | outvoted | lacking)
+        # If daily was read there and contradicts all others, only alltime is left to read.
+        asked = frozenset(suspect | contradicted | lacking)
         return Needs(alltime=alltime_is_unread and not asked, daily=asked)
     # Alltime may be wrong itself, which costs least to see.
     return (
@@ -207,6 +192,27 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
         if alltime_is_unread
         else Needs(daily=frozenset() if daily.everything else None)
     )
+
+
+def _whole_levels(view: AccountView, progress: Progress) -> Needs:
+    """Alltime, or all of daily, where they are missing or suspect as a whole.
+
+    Without their rows an account also lacks what tells its trades from others'.
+    """
+    totals = view.totals
+    counts_trades = any(totals.counts.values())
+    alltime = not progress.dates_read(Endpoint.ALLTIME).everything and (
+        view.drifts
+        or is_alltime_foreign(view)
+        or _is_to_be_asked_again(view)
+        or _is_pin_due(view)
+        or (counts_trades and not totals.has_alltime)
+    )
+    descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
+    everything = not progress.dates_read(Endpoint.DAILY).everything and (
+        descends or (counts_trades and not totals.has_daily) or is_silent(view, progress)
+    )
+    return Needs(alltime=alltime, daily=None if everything else frozenset())
 
 
 def _is_to_be_asked_again(view: AccountView) -> bool:

@@ -147,19 +147,9 @@ class Planner:
         rest = self._by_ids(
             endpoint, [(view, dates) for view, dates in cold if dates is None or dates]
         )
-        groups = (
-            _ranges(sorted(hot), rows_a_day)
-            if endpoint.is_trades
-            else [tuple(part) for part in pieces(sorted(hot), MAX_DATES)]
-        )
         scans = []
-        for days in groups:
+        for days, request in _reads_of_all(endpoint, hot, rows_a_day):
             length = (days[-1] - days[0]).days + 1 if endpoint.is_trades else len(days)
-            request = (
-                Request(endpoint, date_from=days[0], date_to=days[-1])
-                if endpoint.is_trades
-                else Request(endpoint, dates=days)
-            )
             views = [
                 view
                 for view, dates in wanted
@@ -227,6 +217,19 @@ def _scan(
     return PlannedRequest(
         request, tuple(view.account_id for view in views), logins, cost=cost, most_rows=most_rows
     )
+
+
+def _reads_of_all(
+    endpoint: Endpoint, hot: frozenset[dt.date], rows_a_day: float
+) -> list[tuple[tuple[dt.date, ...], Request]]:
+    """The hot dates in groups, each with the request for all accounts' rows on them."""
+    if endpoint.is_trades:
+        return [
+            (days, Request(endpoint, date_from=days[0], date_to=days[-1]))
+            for days in _ranges(sorted(hot), rows_a_day)
+        ]
+    groups = [tuple(part) for part in pieces(sorted(hot), MAX_DATES)]
+    return [(days, Request(endpoint, dates=days)) for days in groups]
 
 
 def _ranges(days: Sequence[dt.date], rows_a_day: float) -> list[tuple[dt.date, ...]]:

@@ -6,7 +6,7 @@ whole. So what still differs is asked for once more on single dates, the contrad
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.accounts.counts import DayCounts
@@ -120,18 +120,9 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
         for day in differing_days(view, view.days)
         if day.date not in progress.moving and day.date not in progress.withheld_days
     ]
-    dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
-    only_daily = is_daily_contradicted_by_all(view, progress)
-    for day in days:
-        for stage in _stages(day, only_daily=only_daily):
-            untried = [endpoint for endpoint in stage if day.date not in tried.get(endpoint, ())]
-            if untried:
-                for endpoint in untried:
-                    dates[endpoint].add(day.date)
-                break
     found = Disputed(
         frozenset(),
-        {endpoint: frozenset(each) for endpoint, each in dates.items()},
+        _untried(days, tried, only_daily=is_daily_contradicted_by_all(view, progress)),
         bool(progress.sent)
         and None in progress.kept.get(Endpoint.ALLTIME, {})
         and None not in tried.get(Endpoint.ALLTIME, ()),
@@ -139,6 +130,24 @@ def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> D
     )
     # Last, since it costs most: the state may be one that was tried before.
     return NOTHING if not found or progress.explained_as == view.signature else found
+
+
+def _untried(
+    days: Sequence[DayCounts],
+    tried: Mapping[Endpoint, Collection[dt.date | None]],
+    *,
+    only_daily: bool,
+) -> dict[Endpoint, frozenset[dt.date]]:
+    """The dates to ask for, of each the first stage that was not asked for whole."""
+    dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
+    for day in days:
+        for stage in _stages(day, only_daily=only_daily):
+            untried = [endpoint for endpoint in stage if day.date not in tried.get(endpoint, ())]
+            if untried:
+                for endpoint in untried:
+                    dates[endpoint].add(day.date)
+                break
+    return {endpoint: frozenset(each) for endpoint, each in dates.items()}
 
 
 def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:

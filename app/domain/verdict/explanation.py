@@ -88,25 +88,16 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
         left = () if counts else _explained_money(view, progress, moving_from)
         others = (*(issue for issue in others if issue.code is not IssueCode.MONEY_MISMATCH), *left)
     if drift and not unfinished and _drift_was_followed(view, progress):
-        # What alltime keeps that upstream does not confirm is no drift while it may lie in dates
-        # that still move.
+        # What alltime keeps that upstream does not confirm is no drift while it may lie on
+        # unsettled dates.
         drift = (
             (unsettled_issue(view, progress, ()),)
             if progress.alltime_is_withheld and not counts
             else ()
         )
-    # Trades that fit no account may be those that are missing here: then upstream is not to blame.
-    unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
-    # Before upstream is blamed, what still differs was asked for in a second shape.
     if progress.by_rows and not counts and not unfinished:
         others = (*others, *_unsent_rows(view, progress, others))
-    if (
-        not counts
-        or unfinished
-        or unmatched
-        or not was_read(view, progress)
-        or disputed(view, progress)
-    ):
+    if not counts or unfinished or _may_be_ours(view, progress):
         return (*narrow, *others, *counts, *drift)
     # Where the table's own key is too narrow, the rows that it cannot hold explain the difference.
     explanations = narrow or _explanations(view, progress, moving_from)
@@ -114,6 +105,14 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
         # It tells of the alltime row, too.
         others = tuple(issue for issue in others if issue.code is not IssueCode.ABSENT_UPSTREAM)
     return (*others, *explanations, *drift)
+
+
+def _may_be_ours(view: AccountView, progress: Progress) -> bool:
+    """Whether a difference may not be upstream's: something was not read in both shapes, or the
+    missing trades may be those of an unknown natural key.
+    """
+    is_unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
+    return is_unmatched or not was_read(view, progress) or bool(disputed(view, progress))
 
 
 def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
@@ -160,11 +159,7 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
         if day.date not in withheld and (day.date < moving_from or is_lasting(day, looks, progress))
     ]
     waiting = [day for day in days if day not in settled]
-    alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
-    daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
-    # Alltime may go on counting days that upstream has forgotten: then it agrees with the rows that
-    # are kept.
-    totals_agree = view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
+    totals_agree = _do_totals_agree(view, kept)
     moves = (
         view.last_day is not None
         and view.last_day >= moving_from
@@ -178,6 +173,17 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
     elif days or not totals_agree:
         issues.append(unsettled_issue(view, progress, days))
     return tuple(issues)
+
+
+def _do_totals_agree(
+    view: AccountView, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]
+) -> bool:
+    """Whether alltime and daily agree, with or without unsent rows: alltime may go on counting
+    forgotten days.
+    """
+    alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
+    daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
+    return view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
 
 
 def _explained_money(
