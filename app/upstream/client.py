@@ -142,21 +142,13 @@ class UpstreamClient:
             answer = await self._page(
                 request, skip, missing_is_empty=missing_is_empty, is_suspect=is_suspect
             )
-            if (
-                most_rows is not None
-                and max(answer.total or 0, skip + len(answer.rows)) > most_rows
-            ):
-                raise FetchTooBroad(
-                    f"The read of {request.endpoint.value} would bring more than"
-                    f" {counted(most_rows, 'row')}."
-                )
+            rows = max(answer.total or 0, skip + len(answer.rows))
+            if most_rows is not None and rows > most_rows:
+                raise FetchTooBroad(f"{subject} would bring more than {counted(most_rows, 'row')}.")
             return answer
 
-        use, health, subject = (
-            ApiStatistics(),
-            self._health[request.endpoint],
-            f"The read of {request.endpoint.value}",
-        )
+        subject = f"The read of {request.endpoint.value}"
+        use, health = ApiStatistics(), self._health[request.endpoint]
         readings = SUSPECT_READS if is_suspect or most_rows is not None else WHOLE_READS
         try:
             with use.recording():
@@ -229,20 +221,7 @@ class UpstreamClient:
         is_suspect: bool = False,
     ) -> Answer:
         params = {**request.params(), "limit": str(limit), "skip": str(skip), "include-total": "1"}
-        named = max(len(request.account_ids), len(request.logins))
-        # A suspect is not waited for as long as all of its accounts may take: one of them is at
-        # fault.
-        deadline = (
-            min(self._timeout, self._account_timeout * (1 if is_suspect else named))
-            if named
-            else None
-        )
-        share = Share(
-            deadline,
-            is_divisible=bool(named) and request.is_divisible,
-            names_several=request.names_several,
-            is_suspect=is_suspect,
-        )
+        share = self._share_of(request, is_suspect=is_suspect)
         health = self._health[request.endpoint]
         try:
             answer = await self._pipeline.run(
@@ -261,3 +240,14 @@ class UpstreamClient:
         self.last_answered = request
         self.statistics.note_page(request.endpoint, len(answer.rows))
         return answer
+
+    def _share_of(self, request: Request, *, is_suspect: bool) -> Share:
+        named = max(len(request.account_ids), len(request.logins))
+        # A suspect gets the time of one account: one of its accounts is at fault.
+        seconds = self._account_timeout * (1 if is_suspect else named)
+        return Share(
+            min(self._timeout, seconds) if named else None,
+            is_divisible=bool(named) and request.is_divisible,
+            names_several=request.names_several,
+            is_suspect=is_suspect,
+        )

@@ -213,8 +213,8 @@ class AccountRows:
         ordered = {name: row[name] for name in _FIELD_NAMES[endpoint]}
         return Record(key, account.account_id, held, self._profile, ordered, day, hour)
 
-    def _trade(self, endpoint: Endpoint, trade: Trade) -> Record:
-        row: Row = {
+    def _trade_row(self, endpoint: Endpoint, trade: Trade) -> Row:
+        return {
             "tradeDate": self._renderer.date(trade.trade_date, endpoint),
             "broker": trade.key.broker,
             "mngr": trade.manager,
@@ -241,6 +241,9 @@ class AccountRows:
             "swap": trade.swap,
             "comment": trade.comment,
         }
+
+    def _trade(self, endpoint: Endpoint, trade: Trade) -> Record:
+        row = self._trade_row(endpoint, trade)
         self._renderer.trade(row)
         ordered = {name: row[name] for name in _FIELD_NAMES[endpoint]}
         key = trade.trade_key

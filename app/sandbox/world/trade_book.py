@@ -81,17 +81,7 @@ class TradeBook:
         symbol = chance.choice(tuple(_SYMBOLS))
         price, contract_size = _SYMBOLS[symbol]
         side = chance.choice(("Buy", "Sell"))
-        first_close = dt.datetime.combine(
-            day,
-            dt.time(
-                hour, chance.randint(0, 30), chance.randint(0, 59), chance.randint(0, 999) * 1000
-            ),
-            dt.UTC,
-        )
-        # One in thirty closes after the server's midnight has not come yet: its trade date is the
-        # day before its closing in UTC.
-        if chance.random() < 1 / 30 and day < self._until:
-            first_close = first_close.replace(hour=0) + dt.timedelta(days=1)
+        first_close = self._first_close(day, hour)
         opened = first_close - dt.timedelta(
             seconds=int(chance.lognormvariate(8, 1.6)), milliseconds=chance.randint(0, 999)
         )
@@ -127,6 +117,18 @@ class TradeBook:
                 take_profit=target,
                 comment=chance.choice(_COMMENTS),
             )
+
+    def _first_close(self, day: dt.date, hour: int) -> dt.datetime:
+        chance = self._chance
+        time = dt.time(
+            hour, chance.randint(0, 30), chance.randint(0, 59), chance.randint(0, 999) * 1000
+        )
+        moment = dt.datetime.combine(day, time, dt.UTC)
+        # One in thirty closes after midnight in UTC, before that of the server: its trade date is
+        # the day before.
+        if chance.random() < 1 / 30 and day < self._until:
+            return moment.replace(hour=0) + dt.timedelta(days=1)
+        return moment
 
 
 def _near(chance: random.Random, price: Decimal) -> Decimal:

@@ -142,13 +142,8 @@ class Reading:
         answer = await self._pages.read(skip)
         before: Answer | None = None
         for _ in range(PAGE_READS - 1):
-            # A row that stands twice in a page, and does so again, is upstream's; the keys of the
-            # whole reading are counted at its end.
-            is_steady = len(set(answer.rows)) == len(answer.rows) or (
-                before is not None and before.rows == answer.rows
-            )
             if (
-                is_steady
+                _is_steady(answer, before)
                 and not self._complaint(answer)
                 and not self._is_short(answer, skip)
                 and not self._is_beyond_total(answer, skip)
@@ -159,22 +154,7 @@ class Reading:
             if not self._patience.is_left:
                 break
             before, answer = answer, await self._pages.read_again(skip)
-        complaint = self._complaint(answer)
-        if (
-            not complaint
-            and len(set(answer.rows)) != len(answer.rows)
-            and (before is None or before.rows != answer.rows)
-        ):
-            complaint = "holds a row twice, and each time another"
-        if (
-            not complaint
-            and not self._patience.is_left
-            and len(answer.rows) <= FEW_ROWS
-            and self._is_short(answer, skip)
-        ):
-            complaint = (
-                f"holds {counted(len(answer.rows), 'row')}, short of the total of {answer.total}"
-            )
+        complaint = self._final_complaint(answer, before, skip)
         if complaint:
             self._patience.spend()
             self.ends_early = complaint.startswith(_NO_MORE)
@@ -182,6 +162,20 @@ class Reading:
         self._is_capped = self._is_capped or self._is_short(answer, skip)
         self._ignores_totals = self._ignores_totals or self._is_beyond_total(answer, skip)
         return answer
+
+    def _final_complaint(self, answer: Answer, before: Answer | None, skip: int) -> str:
+        """Why a page is not taken though it was read again; empty if it is."""
+        if complaint := self._complaint(answer):
+            return complaint
+        if not _is_steady(answer, before):
+            return "holds a row twice, and each time another"
+        if (
+            not self._patience.is_left
+            and len(answer.rows) <= FEW_ROWS
+            and self._is_short(answer, skip)
+        ):
+            return f"holds {counted(len(answer.rows), 'row')}, short of the total of {answer.total}"
+        return ""
 
     def _total_by(self, answer: Answer) -> int | None:
         """The total by which a page is judged: the first one; None if unknown or ignored."""
@@ -235,3 +229,11 @@ class Reading:
                 "does not begin with the last row of the page before: rows moved between the pages"
             )
         return ""
+
+
+def _is_steady(answer: Answer, before: Answer | None) -> bool:
+    """Whether a page holds no row twice, or the same ones as before: then upstream has them twice,
+    and the keys of the whole reading are counted at its end.
+    """
+    is_distinct = len(set(answer.rows)) == len(answer.rows)
+    return is_distinct or (before is not None and before.rows == answer.rows)

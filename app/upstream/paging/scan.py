@@ -28,18 +28,12 @@ async def scan_all(
             answer = await _page_of_scan(pages, seen, most)
             if not answer.rows:
                 if is_of_all and seen < most:
-                    raise IncompleteFetch(
-                        f"{subject}: the API sends no more than {counted(seen, 'row')}, the total"
-                        f" is {most}."
-                    )
+                    raise _cut_short(subject, seen, most)
                 return seen
             ignores_totals |= answer.total is not None and answer.total < seen + len(answer.rows)
             most = 0 if ignores_totals else max(most, answer.total or 0)
             if answer.rows == previous or (most and seen > 2 * most + PAGE_ROWS):
-                raise IncompleteFetch(
-                    f"{subject}: the API sends the same rows again and again"
-                    f" ({counted(seen, 'row')} came, the total is {most})."
-                )
+                raise _endless(subject, seen, most)
             if previous:
                 size.note_followed(len(previous))
             previous = answer.rows
@@ -57,6 +51,19 @@ async def scan_all(
                 and not size.is_reached(answer, is_limit_known=not is_first)
             ):
                 return seen
+
+
+def _cut_short(subject: str, seen: int, most: int) -> IncompleteFetch:
+    return IncompleteFetch(
+        f"{subject}: the API sends no more than {counted(seen, 'row')}, the total is {most}."
+    )
+
+
+def _endless(subject: str, seen: int, most: int) -> IncompleteFetch:
+    return IncompleteFetch(
+        f"{subject}: the API sends the same rows again and again ({counted(seen, 'row')} came, the"
+        f" total is {most})."
+    )
 
 
 async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
