@@ -18,9 +18,10 @@ from app.store.database.queries import fill, for_schema, quote
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import Connection, Record
 from app.store.pins import unit_of
+from app.store.restore.columns import ColumnReader
+from app.store.restore.conditions import CopyConditions, part
 from app.store.restore.copies import NAMED_TABLES, RemovedRow, removed_row
-from app.store.restore.rules import Shape
-from app.store.restore.sets import SetRestore, columns_of
+from app.store.restore.shape import Shape
 from app.store.schema.introspect import distribution
 
 _NULLED = re.compile(r"stored with NULL, since the value cannot be held: ([^;]*)")
@@ -92,8 +93,9 @@ class ChangedRows:
     def __init__(self, database: Database) -> None:
         """Read the statements."""
         self._database = database
-        self._sql = database.queries("removed")
-        self._sets = SetRestore(self._sql)
+        self._sql = database.queries("restore/changed_rows")
+        self._conditions = CopyConditions(database)
+        self._columns = ColumnReader(database)
         units = " ".join(
             f"WHEN '{table.name}' THEN jsonb_build_array({_copied(unit_of(table))})"
             for table in TABLES.values()
@@ -113,7 +115,7 @@ class ChangedRows:
         return (
             "("
             + fill(
-                self._sets.part("moved_to_date"),
+                part(self._sql["moved_to_date"]),
                 table=name,
                 raw=for_schema(f"prop_trading_model.{table.name}", self._database.schema),
                 date=quote(table.date_column or ""),
@@ -121,7 +123,7 @@ class ChangedRows:
                 same_unit_as_k=" AND ".join(
                     f"c.row_data -> '{column}' = k.row_data -> '{column}'" for column in unit
                 ),
-                is_moved=fill(self._sets.part("is_moved"), table=name),
+                is_moved=fill(part(self._sql["is_moved"]), table=name),
             )
             + ")"
         )
@@ -184,11 +186,11 @@ class ChangedRows:
         for together in shaped.values():
             raw = for_schema(f"prop_trading_model.{together[0].table}", self._database.schema)
             shard = shards.get(together[0].table)
-            shape = Shape(together[0], await columns_of(connection, self._sql, raw), raw, shard)
+            shape = Shape(together[0], await self._columns.of(connection, raw), raw, shard)
             if not shape.lacking:
                 written = {
-                    "is_foreign": self._sets.foreign(shard),
-                    "stood_there": self._sets.stood_there(shard),
+                    "is_foreign": self._conditions.foreign(shard),
+                    "stood_there": self._conditions.stood_there(shard),
                 }
                 statement = fill(self._sql["get_present_rows"], **shape.tokens, **written)
                 for row in await connection.fetch(

@@ -50,7 +50,7 @@ class Inserted:
     def __init__(self, database: Database) -> None:
         """Read the statements."""
         self._database = database
-        self._sql = database.queries("inserted")
+        self._sql = database.queries("restore/inserted_rows")
 
     async def page(self, picked: Picked, limit: int) -> list[InsertedRows]:
         """What at most `limit` transactions inserted that fits; `picked.before` is the change that

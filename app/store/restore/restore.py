@@ -12,16 +12,14 @@ import contextlib
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TypeAlias, assert_never
 
 from app.domain.copies import Wanted
 from app.domain.runs.orders import Way
 from app.errors import (
     DatabaseError,
     NotFound,
-    ReconError,
     RowRefused,
     StatementTooSlow,
     WriteConflict,
@@ -29,8 +27,10 @@ from app.errors import (
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema
-from app.store.database.transaction import LOCK_SECONDS, Connection, Record
+from app.store.database.transaction import Connection
 from app.store.pins import Pins, unit_of
+from app.store.restore.columns import ColumnReader
+from app.store.restore.conditions import CopyConditions
 from app.store.restore.copies import (
     NAMED_TABLES,
     RemovedRow,
@@ -38,33 +38,16 @@ from app.store.restore.copies import (
     listed,
     refusal,
     removed_row,
-    told_of,
 )
-from app.store.restore.rules import (
-    TRIES,
-    Place,
-    Refused,
-    Shape,
-    changed_slices,
-    decide,
-    deleted,
-    explained,
-    just_so,
-    restored_already,
-    stored_again,
-    written_back,
-)
-from app.store.restore.sets import SetRestore, columns_of
+from app.store.restore.copy_locks import CopyLocks
+from app.store.restore.row_restore import RowRestore, Scope
+from app.store.restore.sets import SetRestore
+from app.store.restore.shape import Shape
 from app.store.schema.introspect import distribution
 
 _STATEMENT_SECONDS = 30.0
 _SET = 5_000
 """Copies that one transaction restores at most: their rows are locked meanwhile."""
-
-Scope: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
-"""What a step works in, and what is undone with it: a transaction of its own, or a savepoint of one
-that is undone in the end.
-"""
 
 
 class _UndoneError(Exception):
@@ -78,9 +61,12 @@ class RemovedRows:
         """Read the statements."""
         self._database = database
         self._feed = feed
-        self._sql = database.queries("removed")
+        self._sql = database.queries("restore/restore")
         self._pins = Pins(database)
-        self._sets = SetRestore(self._sql)
+        self._columns = ColumnReader(database)
+        conditions, locks = CopyConditions(database), CopyLocks(database)
+        self._sets = SetRestore(database, conditions, locks)
+        self._rows = RowRestore(database, feed, self._pins, conditions, locks)
 
     async def page(self, wanted: Wanted, limit: int, before: int | None = None) -> list[RemovedRow]:
         """Copies, newest first, at most `limit`; `before`: only those that are older than this
@@ -202,7 +188,7 @@ class RemovedRows:
             shards = await distribution(connection, self._database.schema)
             tables = {each.copy.table for each in copies if each.copy.table in NAMED_TABLES}
             columns = {
-                table: await columns_of(connection, self._sql, self._raw(table)) for table in tables
+                table: await self._columns.of(connection, self._raw(table)) for table in tables
             }
             of_table = {
                 table: [each.copy.removed_id for each in copies if each.copy.table == table]
@@ -237,29 +223,18 @@ class RemovedRows:
         for (_, table, *_), together in sorted(sets.items(), key=lambda item: item[0][0]):  # type: ignore[arg-type, return-value]
             name = str(table)
             async with scope() as connection:
-                whole = await self._whole(connection, together[:1])
-            if not whole:
+                whole = await self._rows.whole(connection, together[0])
+            if whole is None:
                 # Somebody deletes copies meanwhile: nothing tells the columns of the others, but
                 # they themselves.
                 for copy in together:
-                    yield await self._restore(copy, scope, way)
+                    yield await self._rows.restore(copy, scope, way, _STATEMENT_SECONDS / 3)
                 continue
-            shape = Shape(whole[0], columns[name], self._raw(name), shards.get(name))
+            shape = Shape(whole, columns[name], self._raw(name), shards.get(name))
             async for restored in self._restore_set(
                 together, shape, scope, way, as_copied=name in as_copied
             ):
                 yield restored
-
-    async def _whole(
-        self, connection: Connection, copies: Sequence[RemovedRow]
-    ) -> list[RemovedRow]:
-        """Copies with all of their rows."""
-        return [
-            removed_row(row)
-            for row in await connection.fetch(
-                self._sql["get_removed_rows"], [copy.removed_id for copy in copies]
-            )
-        ]
 
     async def _restore_set(
         self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way, *, as_copied: bool
@@ -274,12 +249,13 @@ class RemovedRows:
                     together = await self._sets.write(
                         connection, copies, shape, as_copied=as_copied
                     )
-                    await self._pin(
-                        connection,
-                        copies[0].table,
-                        [each.removed_id for each in together if each.is_written],
-                        way,
-                    )
+                    if way.pins:
+                        await self._pins.pin(
+                            connection,
+                            copies[0].table,
+                            [each.removed_id for each in together if each.is_written],
+                            way.reason,
+                        )
                     await self._feed.note(
                         connection, None, copies[0].table, _merged(together), is_trial=way.is_trial
                     )
@@ -295,109 +271,7 @@ class RemovedRows:
                     yield restored
             return
         for copy in copies:
-            yield await self._restore(copy, scope, way)
-
-    async def _restore(self, copy: RemovedRow, scope: Scope, way: Way) -> Restored:
-        why: ReconError
-        for _ in range(TRIES):
-            try:
-                return await self._transact(copy, scope, way)
-            except WriteConflict as error:
-                why = error
-            except (RowRefused, StatementTooSlow, DatabaseError) as error:
-                why = error
-                break
-        return refusal(copy, explained(why))
-
-    async def _transact(self, copy: RemovedRow, scope: Scope, way: Way) -> Restored:
-        async with scope() as connection:
-            await connection.limit_locks(_STATEMENT_SECONDS / 3)
-            await connection.execute(self._sql["lock_restoring"])
-            locked = await connection.fetch_row(self._sql["lock_copy"], copy.removed_id)
-            whole = await self._whole(connection, [copy])
-            if locked is None or not whole:
-                return deleted(copy)
-            if locked["restored_at"] is not None:
-                return restored_already(copy, locked["restored_at"])
-            shard = (await distribution(connection, self._database.schema)).get(copy.table)
-            shape = Shape(
-                whole[0],
-                await columns_of(connection, self._sql, self._raw(copy.table)),
-                self._raw(copy.table),
-                shard,
-            )
-            return await self._write(connection, shape, way)
-
-    async def _write(self, connection: Connection, shape: Shape, way: Way) -> Restored:
-        copy, tokens = shape.copy, shape.tokens
-        if shape.lacking:
-            return refusal(
-                copy, f"the copy lacks {', '.join(shape.lacking)}, which the table's key has now"
-            )
-        sql = fill(
-            self._sql["lock_present_rows"],
-            **tokens,
-            is_foreign=self._sets.foreign(shape.shard),
-            stood_there=self._sets.stood_there(shape.shard),
-            beside_as=self._sets.beside_as(shape),
-        )
-        present = await connection.fetch(sql, copy.removed_id, shape.unwritten)
-        # From here on we hold rows that ingestion may want: it must not wait for us while we wait
-        # for someone else.
-        await connection.limit_locks(LOCK_SECONDS)
-        deed = decide(copy, present)
-        match deed:
-            case Refused():
-                return refusal(copy, deed.why)
-            case "nothing":
-                return just_so(copy)
-            case "insert":
-                said = stored_again(copy, present)
-                row = await connection.fetch_row(
-                    self._with_changed("insert_again", tokens), copy.removed_id, shape.inserted
-                )
-            case Record():
-                place = (deed["row_table"], deed["row_place"])
-                in_shard = () if shape.shard is None else (deed["row_shard"],)
-                kept = await connection.fetch_value(
-                    fill(self._sql["keep_present_row"], **tokens),
-                    *place,
-                    copy.removed_id,
-                    *in_shard,
-                )
-                said = written_back(copy, deed, kept)
-                if shape.shard is not None:
-                    place = (deed["day"], deed["row_shard"])
-                row = await connection.fetch_row(
-                    self._with_changed("write_back", tokens), copy.removed_id, shape.updated, *place
-                )
-                if row is None and shape.shard is not None:
-                    raise WriteConflict("the row was written by someone else meanwhile")
-            case _:
-                assert_never(deed)
-        if row is None:
-            raise RowRefused(
-                "a trigger of the table lets it not be written", sqlstate="", constraint=None
-            )
-        await connection.execute(self._sql["mark_restored"], copy.removed_id)
-        places = [
-            Place(each["account_id"], each["day"])
-            for each in (row, deed)
-            if isinstance(each, Record)
-        ]
-        changed = changed_slices(copy, *places)
-        await self._pin(connection, copy.table, [copy.removed_id], way)
-        await self._feed.note(connection, None, copy.table, changed, is_trial=way.is_trial)
-        return told_of(copy, said + shape.remarks(row["changed"]), changed=changed, is_written=True)
-
-    async def _pin(
-        self, connection: Connection, table: str, removed_ids: Sequence[int], way: Way
-    ) -> None:
-        if way.pins:
-            await self._pins.pin(connection, table, removed_ids, way.reason)
-
-    def _with_changed(self, name: str, tokens: Mapping[str, str]) -> str:
-        return fill(self._sql[name], **tokens, changed=self._sets.part("name_changed_columns"))
+            yield await self._rows.restore(copy, scope, way, _STATEMENT_SECONDS / 3)
 
     def _raw(self, table: str) -> str:
         return for_schema(f"prop_trading_model.{table}", self._database.schema)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from app.domain.contract.tables import Table
 from app.errors import RowRefused, WriteConflict
+from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import LOCK_SECONDS, Connection, Record
+from app.store.restore.conditions import CopyConditions, part
 from app.store.restore.copies import (
     NAMED_TABLES,
     RemovedRow,
@@ -19,11 +21,10 @@ from app.store.restore.copies import (
     removed_row,
     told_of,
 )
+from app.store.restore.copy_locks import CopyLocks
 from app.store.restore.rules import (
     Place,
     Refused,
-    RestoredColumn,
-    Shape,
     changed_slices,
     decide,
     deleted,
@@ -32,6 +33,7 @@ from app.store.restore.rules import (
     stored_again,
     written_back,
 )
+from app.store.restore.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +62,12 @@ class SetRestore:
     the caller's to undo.
     """
 
-    def __init__(self, sql: Mapping[str, str]) -> None:
-        """`sql` are the statements of db/queries/removed.sql."""
-        self._sql = sql
-
-    def part(self, name: str) -> str:
-        """A part of a statement, without the line that says what it is."""
-        return self._sql[name].partition("\n")[2]
-
-    def foreign(self, shard: str | None) -> str:
-        """The condition that somebody else wrote a row since the copy was kept."""
-        stamped = self.part("is_stamped_anew")
-        # The version of a row on another server is none of our transaction ids.
-        return (
-            stamped
-            if shard is not None
-            else fill(self.part("is_foreign"), stamped=stamped, same=self.part("copies_of_account"))
-        )
-
-    def stood_there(self, shard: str | None) -> str:
-        """The condition that a row stood where a double of it was put aside; on another server
-        nothing tells.
-        """
-        return "false" if shard is not None else self.part("stood_there")
-
-    def beside_as(self, shape: Shape) -> str:
-        """The reason of the copy of a row that stood beside the one of another copy; on another
-        server nothing tells.
-        """
-        return (
-            "NULL::text"
-            if shape.shard is not None
-            else fill(self.part("beside_as"), **shape.tokens, same=self.part("copies_of_account"))
-        )
-
-    def _plain(self, ids: str) -> str:
-        return fill(self.part("plain_copies"), ids=ids)
+    def __init__(self, database: Database, conditions: CopyConditions, locks: CopyLocks) -> None:
+        """Read the statements; a missing one fails here."""
+        self._sql = database.queries("restore/sets")
+        self._conditions = conditions
+        self._locks = locks
+        self._name_changed = part(self._sql["name_changed_columns_of_set"])
 
     async def copies(self, connection: Connection, ids: Sequence[int]) -> list[SetCopy]:
         """The copies, newest first, with no more of their rows than their keys."""
@@ -105,7 +77,7 @@ class SetRestore:
         )
         tokens = {
             "named": f"CASE c.table_name {named} ELSE '{{}}'::jsonb END",
-            "plain_copies": self._plain("$1"),
+            "plain_copies": self._conditions.plain_copies("$1"),
         }
         rows = await connection.fetch(fill(self._sql["get_copies_of_set"], **tokens), list(ids))
         # What one statement wrote of a table has the same columns: they are read of one copy each.
@@ -141,10 +113,10 @@ class SetRestore:
         judge = fill(
             self._sql["lock_present_rows_of_set"],
             **tokens,
-            plain_copies=self._plain("$1"),
-            is_foreign=self.foreign(None),
-            stood_there=self.stood_there(None),
-            beside_as=self.beside_as(shape),
+            plain_copies=self._conditions.plain_copies("$1"),
+            is_foreign=self._conditions.foreign(None),
+            stood_there=self._conditions.stood_there(None),
+            beside_as=self._conditions.beside_as(shape),
         )
         for row in await connection.fetch(
             judge, [copy.removed_id for copy in waiting], shape.unwritten
@@ -196,18 +168,14 @@ class SetRestore:
             told[copy.removed_id] = told_of(
                 copy, said + shape.remarks(done.changed), changed=changed, is_written=True
             )
-        await connection.execute(self._sql["mark_restored_rows"], [*taken, *lacking])
+        await self._locks.mark(connection, [*taken, *lacking])
         return [told[copy.removed_id] for copy in copies]
 
     async def _lock(
         self, connection: Connection, copies: Sequence[RemovedRow]
     ) -> tuple[dict[int, Restored], list[RemovedRow]]:
         """What is to be told of copies that cannot be used any more, and the others."""
-        await connection.execute(self._sql["lock_restoring"])
-        locked = await connection.fetch(
-            self._sql["lock_copies"], [copy.removed_id for copy in copies]
-        )
-        restored_at = {row["removed_id"]: row["restored_at"] for row in locked}
+        restored_at = await self._locks.lock(connection, [copy.removed_id for copy in copies])
         told: dict[int, Restored] = {}
         for copy in copies:
             at = restored_at.get(copy.removed_id)
@@ -249,8 +217,8 @@ class SetRestore:
         sql = fill(
             self._sql["write_back_rows"],
             **_undated(tokens, taken.values()),
-            plain_copies=self._plain("$2"),
-            changed=self.part("name_changed_columns_of_set"),
+            plain_copies=self._conditions.plain_copies("$2"),
+            changed=self._name_changed,
         )
         return _whole(await connection.fetch(sql, shape.updated, *_places(taken)), taken)
 
@@ -260,8 +228,8 @@ class SetRestore:
         sql = fill(
             self._sql["insert_rows_again"],
             **tokens,
-            plain_copies=self._plain("$1"),
-            changed=self.part("name_changed_columns_of_set"),
+            plain_copies=self._conditions.plain_copies("$1"),
+            changed=self._name_changed,
         )
         return _whole(await connection.fetch(sql, list(ids), shape.inserted), ids)
 
@@ -296,19 +264,6 @@ def _named(table: Table) -> str:
         f"'{column}', c.row_data ->> '{column}'"
         for column in dict.fromkeys((*table.key, "account_id"))
     )
-
-
-async def columns_of(
-    connection: Connection, sql: Mapping[str, str], raw: str
-) -> list[RestoredColumn]:
-    """The columns that a raw table has now."""
-    rows = await connection.fetch(sql["get_columns"], raw)
-    return [
-        RestoredColumn(
-            row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]
-        )
-        for row in rows
-    ]
 
 
 def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:

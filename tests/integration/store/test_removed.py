@@ -21,6 +21,8 @@ from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database as Pool
 from app.store.restore.copies import Restored
 from app.store.restore.restore import RemovedRows
+from app.store.restore.row_restore import RowRestore
+from app.store.restore.shape import Shape
 from tests.conftest import Database
 from tests.support.waiting import PATIENCE
 
@@ -437,7 +439,7 @@ async def test_a_row_without_a_unique_key_is_written_where_it_stands_and_not_gue
 
 
 async def test_a_row_is_found_by_its_place_without_reading_the_table(
-    connection: Connection, pool: Pool
+    connection: Connection, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _store(connection)
     removed_id = await _keep(connection, "overwritten")
@@ -446,13 +448,14 @@ async def test_a_row_is_found_by_its_place_without_reading_the_table(
         " plan_cache_mode = force_generic_plan"
     )
     seen: list[str] = []
+    composed = RowRestore._with_changed
 
-    class Watched(RemovedRows):
-        def _with_changed(self, name: str, tokens: Mapping[str, str]) -> str:
-            seen.append(super()._with_changed(name, tokens))
-            return seen[-1]
+    def watched(rows: RowRestore, name: str, shape: Shape) -> str:
+        seen.append(composed(rows, name, shape))
+        return seen[-1]
 
-    await _restored(Watched(pool, ChangeFeed(pool)), removed_id)
+    monkeypatch.setattr(RowRestore, "_with_changed", watched)
+    await _restored(RemovedRows(pool, ChangeFeed(pool)), removed_id)
     oid = await connection.fetchval("SELECT tableoid FROM raw_trades_closed")
     plan = "\n".join(
         row[0]
@@ -769,7 +772,9 @@ async def test_a_long_history_is_listed_from_an_index(
     )
     arguments = [value if each == place else None for each in range(5)]
     plan = await connection.fetch(
-        f"EXPLAIN (FORMAT TEXT) {pool.queries('removed')['list_removed_rows']}", *arguments, 50
+        f"EXPLAIN (FORMAT TEXT) {pool.queries('restore/restore')['list_removed_rows']}",
+        *arguments,
+        50,
     )
     lines = "\n".join(row[0] for row in plan)
     assert f"using {index} " in lines

@@ -13,14 +13,6 @@ import app
 from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, list_files, load_queries
 
 _APP = Path(app.__file__).parent
-_OF_SEVERAL_MODULES = frozenset(
-    [
-        "inserted",
-        "removed",
-    ]
-)
-"""Files that have not moved to the folder of their module yet."""
-_OWN = [file for file in list_files() if file not in _OF_SEVERAL_MODULES]
 
 
 @cache
@@ -48,12 +40,12 @@ def _texts(file: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("file", _OWN)
+@pytest.mark.parametrize("file", list_files())
 def test_a_file_of_queries_is_loaded_by_the_module_of_its_path_alone(file: str) -> None:
     assert _loads().get(file) == {file}
 
 
-@pytest.mark.parametrize("file", _OWN)
+@pytest.mark.parametrize("file", list_files())
 def test_each_statement_of_a_file_is_used_by_its_module(file: str) -> None:
     assert set(load_queries(file, WRITTEN_SCHEMA)) <= _texts(file)
 

@@ -1,0 +1,46 @@
+"""What the judgement of stored rows beside copies is made of: parts of statements, each with a line
+that says what it is.
+"""
+
+from app.store.database.pool import Database
+from app.store.database.queries import fill
+from app.store.restore.shape import Shape
+
+
+class CopyConditions:
+    """Conditions on a stored row `t` and a copy `c`. On another server nothing tells what a version
+    of a row does here: it is none of our transaction ids.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Read the parts; a missing one fails here."""
+        sql = database.queries("restore/conditions")
+        self._stamped, self._is_foreign = part(sql["is_stamped_anew"]), part(sql["is_foreign"])
+        self._stood_there, self._beside_as = part(sql["stood_there"]), part(sql["beside_as"])
+        self._same = part(sql["copies_of_account"])
+        self._plain_copies = part(sql["plain_copies"])
+
+    def foreign(self, shard: str | None) -> str:
+        """Another writer wrote the row since the copy was kept."""
+        if shard is not None:
+            return self._stamped
+        return fill(self._is_foreign, stamped=self._stamped, same=self._same)
+
+    def stood_there(self, shard: str | None) -> str:
+        """The row stood where a double of it was put aside."""
+        return "false" if shard is not None else self._stood_there
+
+    def beside_as(self, shape: Shape) -> str:
+        """The reason of the copy of a row that stood beside the one of another copy."""
+        if shape.shard is not None:
+            return "NULL::text"
+        return fill(self._beside_as, **shape.tokens, same=self._same)
+
+    def plain_copies(self, ids: str) -> str:
+        """Copies with these ids, each opened once."""
+        return fill(self._plain_copies, ids=ids)
+
+
+def part(statement: str) -> str:
+    """A part of a statement, without the line that says what it is."""
+    return statement.partition("\n")[2]
