@@ -109,6 +109,10 @@ openapi: install ## write openapi.yaml from what the app serves
 docs: install ## write docs/reference from settings, commands, HTTP, metrics and issue codes
 	@$(BIN)/python -m tools.reference
 
+.PHONY: schema
+schema: install ## write db/schema.sql: what the migrations make of an empty database
+	@$(BIN)/python -m tools.schema
+
 .PHONY: install
 install: $(STAMP) ## set up .venv with the command .venv/bin/trade-recon
 
