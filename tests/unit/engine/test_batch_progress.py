@@ -45,7 +45,7 @@ def _work(run_id: uuid.UUID) -> Any:  # noqa: ANN401 - as much of a batch as is 
         views={name: AccountView(name, _NOTHING) for name in names},
         gaps=frozenset(),
         requests=7,
-        ownerless=SimpleNamespace(written=3),
+        unattributed=SimpleNamespace(written=3),
     )
 
 
