@@ -1,8 +1,7 @@
-"""Every benchmark on a warehouse of a chosen size and on one a tenth as large, in one table: `make
-bench`, or `python -m bench`.
+"""Every benchmark on a warehouse of a chosen size and a tenth of it: `make bench`.
 
-The warehouses are made by SQL in `--folder` and stay there: what was interrupted goes on where it
-was. Each part prints what it measured when it is done.
+The warehouses are made by SQL in `--folder` and stay there; an interrupted one goes on. Each part
+prints its figures when it is done.
 """
 
 import argparse
@@ -21,13 +20,11 @@ from bench.table import Ratio, machine, render, show
 from bench.warehouse import ensure_warehouse
 
 _REQUESTS_ACCOUNTS = 1500
-"""The sandbox's world, in which requests are counted, is made in Python: it does not grow
-further.
-"""
+"""The sandbox's world is made in Python: it does not grow further."""
 _PAGES, _ROUNDS = 60, 3
 _TRADES, _CROWD = 1_000_000, 100_000
-"""Trades of one account, and accounts of one run, by which memory is judged: a tenth of the run
-fills the batches of all workers.
+"""Trades of one account and accounts of one run by which memory is judged; a tenth fills all
+batches.
 """
 _PARTS = ("detection", "report", "apply", "undo", "memory", "claims", "requests", "accounts")
 _UNDONE = 20_000

@@ -1,8 +1,7 @@
-"""What it takes to compare accounts by name, every row of them: `python -m bench.accounts`.
+"""Comparing accounts by name, every row: `python -m bench.accounts`.
 
-One account as it is common, equal and with a wrong figure in each table, and a hundred accounts
-that share requests, beside an upstream that takes 20 milliseconds for an answer. Requests are
-counted, seconds are those that a person waits.
+An account, equal and with a wrong figure in each table, and a hundred that share requests; upstream
+takes 20 ms for an answer. Requests are counted, seconds are those a person waits.
 """
 
 import argparse
@@ -27,7 +26,7 @@ _TODAY = dt.date(2026, 11, 1)
 _ACCOUNTS = 120
 _NAMED = 100
 _TRADES = 162
-"""Trades of the account that is compared alone, as nearly as the world has it."""
+"""Trades of the account that is compared alone, or the nearest there is."""
 _DELAY_SECONDS = 0.02
 _MOST_REQUESTS, _MOST_SECONDS = 6, 1.0
 _FIGURES = {

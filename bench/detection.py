@@ -1,25 +1,10 @@
-"""What detection costs beside the bare aggregates of the same tables: `python -m bench.detection
-[--accounts N]`.
+"""Detection beside bare aggregates of the same tables: `python -m bench.detection`.
 
-Everything plays on one warehouse (bench/warehouse.py), in rounds, one contender after the other in
-each; a ratio is that of the medians.
-
-- bare: count and sum of trades by account and date of raw_metrics_daily, raw_metrics_hourly and
-  raw_trades_closed, three statements and
-  nothing else, with PostgreSQL's own parallel workers; once more with the sums of net profit and
-  lots, which detection compares, too.
-- full detection: `Sweep.run`, which brings who held which natural key, rows with a wrong account
-  id, the account list and the totals of
-  all accounts up to date. The stats pass is part of it; without the rest it is not to be had any
-  more. Once more without amounts, as with
-  RECON_MONEY=off.
-- maintenance: `maintain`, what a run over all accounts begins with.
-- a batch: `Detection.look` of accounts spread over the whole warehouse, beside their share of bare.
-  A batch is 5,000 accounts, or all of
-  a smaller warehouse. Again for the accounts that are broken, at most as many, as the batches of a
-  run have them.
-- what changed: `Touched.accounts` for the rows of the last day that was loaded, and of the last
-  ten.
+All contenders play on one warehouse (bench/warehouse.py), in turns; ratios are of medians. Bare are
+count and sum of trades by account and date of the three tables, with PostgreSQL's own parallel
+workers, and once more with the amounts. Against them stand `Sweep.run` with and without amounts,
+`maintain`, `Detection.look` of a batch beside its share of bare, for any and for broken accounts,
+and `Touched.accounts` for the rows of the last day, and of the last ten.
 """
 
 import argparse
@@ -82,7 +67,7 @@ _BARE_AMOUNTS = (
 
 @dataclass(slots=True)
 class Contender:
-    """Something that is timed; `seconds` are those of its rounds."""
+    """A timed contender; `seconds` are those of its rounds."""
 
     name: str
     work: Callable[[], Awaitable[object]]
@@ -101,7 +86,7 @@ class Contender:
 
 
 async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]:
-    """The lines of the table for the warehouse of `dsn`, which has so many accounts."""
+    """The lines of the table for the warehouse of `dsn`."""
     async with Database.open(dsn, SCHEMA) as database, _connected(dsn) as connection:
         store = await Repositories.build(database, EngineConfig().lease_seconds)
         without = await Repositories.build(database, EngineConfig().lease_seconds, money=OFF)
@@ -221,9 +206,7 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Reco
 
 @contextlib.asynccontextmanager
 async def server(folder: Path | None) -> AsyncIterator[EmbeddedPostgres]:
-    """The embedded server of the benchmarks: in `folder`, where it keeps its warehouses, or in one
-    that is thrown away.
-    """
+    """The embedded server, with its warehouses in `folder`, or in a temporary one."""
     with contextlib.ExitStack() as stack:
         where = folder or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="trade-recon-bench-"))
@@ -238,9 +221,7 @@ async def server(folder: Path | None) -> AsyncIterator[EmbeddedPostgres]:
 async def run_alone(
     description: str | None, measure: Callable[[str, int], Awaitable[list[Ratio]]]
 ) -> None:
-    """Measure on one warehouse, of the size and in the folder that the command line names, and
-    print.
-    """
+    """Measure on the warehouse that the command line names, and print."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

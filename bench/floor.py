@@ -1,11 +1,9 @@
-"""The fewest requests that a heal can need, told from what really differs: the measure that
-`bench/requests.py` holds the service to.
+"""The fewest requests that a repair can need, from what really differs.
 
 Per endpoint max(rows / 1000, accounts / ids in a request), rounded up. Rows are upstream's of each
-affected account between its first and last affected date; accounts are all that need the endpoint:
-those whose rows differ, those about which upstream contradicts itself (alltime and daily must be
-read anew), those with surplus rows (daily must condemn them). The pages of an audit's scan come on
-top.
+affected account between its first and last affected date. Accounts are those whose rows differ, of
+which upstream contradicts itself (alltime and daily are read anew), or with surplus rows (daily
+decides on them). The pages of an audit's scan come on top.
 """
 
 import bisect

@@ -1,9 +1,8 @@
-"""How much memory the service takes, whatever it works on: `python -m bench.memory`.
+"""Memory of the service: `python -m bench.memory`. Needs Linux.
 
-A real `trade-recon serve` process heals, over HTTP, one account whose trades are all missing, and
-then a run of many accounts of which each lacks a row; both at two sizes a factor 10 apart, each in
-a process and a database of its own. What counts is the peak of the process's resident memory
-(VmHWM); PostgreSQL and the made-up upstream are apart from it. Needs Linux, where /proc tells.
+A `trade-recon serve` process repairs, over HTTP, one account whose trades are all missing, and a
+run of many accounts that lack a row each; at two sizes a factor 10 apart, each in a process and
+database of its own. Counted is the peak of resident memory (VmHWM) of the process alone.
 """
 
 import argparse

@@ -1,12 +1,10 @@
-"""What GET /report costs beside an empty route of the same app, and while a run is in progress:
-`python -m bench.report [--accounts N]`.
+"""GET /report beside an empty route, also while a run is in progress: `python -m bench.report`.
 
-The service is a process of its own (bench/served.py, one uvicorn process, asyncio) on a warehouse
-of N accounts (bench/warehouse.py), and so is who asks (bench/http_load.py, eight connections).
-Empty route and report take turns, with and without the ETag of the last answer. Two runs are in
-progress: one that heals at the API's quota (each account lacks its daily row, 15 requests a
-second), and one that asks nothing and keeps every core busy, since it takes all accounts that agree
-from claim to record, again and again. At a rate, a request's time counts from when it was due.
+The service is one uvicorn process (bench/served.py) on a warehouse of N accounts, the load another
+(bench/http_load.py, eight connections). Route and report take turns, with and without the last
+ETag. Of the runs, one repairs at the API's quota of 15 requests a second; one asks nothing, and
+takes all accounts that agree from claim to record. At a rate, a request's time counts from when it
+was due.
 """
 
 import asyncio
@@ -56,7 +54,7 @@ WHERE trades_recon_checksum AND mismatched_days = 0
 
 
 async def measure(dsn: str, accounts: int, rounds: int = _ROUNDS) -> list[Ratio]:
-    """The lines of the table for the warehouse of `dsn`, which has so many accounts."""
+    """The lines of the table for the warehouse of `dsn`."""
     async with _served(dsn) as port:
         await _ask(port, "/report", seconds=1)
         tag = await _tag(port)

@@ -1,9 +1,8 @@
-"""How many API requests a heal takes, beside the fewest that its data allows: `python -m
-bench.requests`.
+"""API requests of a repair beside the fewest possible: `python -m bench.requests`.
 
-Three worlds, damaged, healed by one run and compared with upstream afterwards; in one of them
-upstream contradicts itself about some accounts, each of which is asked for once more in a second
-shape before upstream is blamed. The figures are counts: they do not depend on the machine.
+Three worlds are damaged, repaired by one run and compared; in one, upstream contradicts itself
+about some accounts, which are asked for once more in a second shape. The figures are counts: they
+do not depend on the machine.
 """
 
 import argparse

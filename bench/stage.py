@@ -1,5 +1,5 @@
-"""Where a benchmark plays: an upstream, a warehouse filled from it, and the service on both; all of
-it is thrown away.
+"""The stage of a benchmark: an upstream, a warehouse filled from it, and the service; all
+temporary.
 """
 
 import contextlib

@@ -1,12 +1,9 @@
 """How fast a run is undone: `python -m bench.undo [--rows N]`.
 
-An embedded PostgreSQL with its normal durability. For each case a run is played by SQL, one
-transaction as of a heal: rows of a raw table are overwritten in each figure, removed or moved to
-the next date, a copy of each kept. The clock runs from the first copy asked for to the last one
-restored; afterwards the table is compared with what it was. Hourly rows have 160 columns, each
-filled: what they cost is shown, and a target is set for trades. Beside each case stands how long a
-plain `INSERT ... SELECT` of the same rows into the same table takes right after it, which other
-work on the machine slows down alike.
+A run is played by SQL in one transaction: rows are overwritten in each figure, removed or moved,
+with copies. The clock runs from the first copy asked for to the last one restored; then the table
+is compared. Hourly rows have 160 filled columns: their cost is shown, the target is for trades. A
+plain `INSERT ... SELECT` of the same rows right after it tells the machine's speed.
 """
 
 import argparse

@@ -1,15 +1,12 @@
-"""A warehouse of a chosen number of accounts, filled by SQL: what the benchmarks of detection,
-reports and claims play on.
+"""A warehouse of a chosen number of accounts, filled by SQL.
 
-Each account trades on about 27 of 120 days, six trades a day: 162 closed trades on average, as 81
-million trades of 500,000 accounts are. Its hourly rows hold two trades each, its daily rows the
-day's, alltime the total, and their amounts add up; the columns between are filled in every third
-place. One account in a hundred lacks the daily rows, the hourly rows or the trades of every fourth
-day: detection has something to find.
+Each account trades on about 27 of 120 days, six trades a day: 162 closed trades, as 81 million of
+500,000 accounts are. Hourly rows hold two trades each, daily rows the day's, alltime the total, and
+amounts add up; a third of the columns between are filled. One account in a hundred lacks daily
+rows, hourly rows or trades of every fourth day.
 
-The warehouse is kept in a database of its own for each size, and is filled a date at a time, each
-in one transaction: what was interrupted goes on where it was. 20,000 accounts take 2.2 GB, 500,000
-about 55 GB.
+Each size has a database, filled a date at a time in one transaction: an interrupted one goes on.
+20,000 accounts take 2.2 GB, 500,000 about 55 GB.
 """
 
 import asyncio

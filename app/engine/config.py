@@ -1,4 +1,4 @@
-"""What the engine is told by its composition root."""
+"""What the engine is configured with."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -11,21 +11,17 @@ from app.domain.holds.limits import HoldLimits
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """How the flow runs: sizes in accounts, times in seconds.
+    """Sizes in accounts, times in seconds.
 
-    `account_seconds` is the longest that writing one account may take, `settle_hours` how long
-    after its end a date of `day_zone` still moves, `max_attempts` how many failures in a row
-    exhaust an account, `search_requests` how many requests a run may spend in vain on finding the
-    accounts that make requests for several fail, `fetches` how many fetches of a batch are under
-    way at once. An account of which a fetch could not be completed is read once more at the end of
-    its run, not before `postpone_seconds`, so that data in motion comes to rest;
-    `postpone_named_seconds` where people named the accounts and wait for them. `grace_seconds` is
-    how long a batch may take to its next safe point when it is told to stop, `locked_seconds` how
-    long a run waits for accounts whose rows another transaction holds, `retention_days` how long
-    the history of runs is kept, `flap_seconds` for how long a flapping account is held back. A run
-    of only what changed reads from `overlap_seconds` before the last run on: so far the clock of
-    who wrote may be behind. `history` says from which date on the warehouse is compared (None: all
-    dates are).
+    A write to one account takes at most `account_seconds`. A date of `day_zone` is settled
+    `settle_hours` after its end. `max_attempts` failures in a row exhaust an account. A run may
+    spend `search_requests` in vain on finding accounts that make requests fail; `fetches` are under
+    way at once. An account whose fetch failed is read again after `postpone_seconds`,
+    `postpone_named_seconds` if it was named. A stopped batch has `grace_seconds` to its next safe
+    point. Locked accounts are waited for `locked_seconds`, flapping ones held for `flap_seconds`;
+    history is kept for `retention_days`. A run of what changed reads from `overlap_seconds` before
+    the last run on, for clocks that are behind. `history` limits the dates that are compared (None:
+    all are).
     """
 
     batch_size: int = 5000
@@ -49,11 +45,10 @@ class EngineConfig:
     history: HistoryFrom | None = None
 
     def moving_from(self, now: dt.datetime) -> dt.date:
-        """The first date that still moves at `now` (aware): it ended less than `settle_hours` ago,
-        or has not ended.
+        """The first unsettled date at `now` (aware).
 
-        Hours are subtracted from the instant: subtracted from a local time they would be wall-clock
-        hours, of which a day in a zone with daylight saving has 23 or 25.
+        Hours are subtracted from the instant: as wall-clock hours a day with a change of clocks has
+        23 or 25.
         """
         zone = ZoneInfo(self.day_zone)
         settled_until = now.astimezone(dt.UTC) - dt.timedelta(hours=self.settle_hours)
@@ -75,9 +70,7 @@ class EngineConfig:
         return now.astimezone(ZoneInfo(self.day_zone)).date()
 
     def moving(self, now: dt.datetime, history_from: dt.date | None = None) -> Moving:
-        """The dates that still move at `now` (aware), none before `history_from`; upstream may be a
-        day ahead.
-        """
+        """The unsettled dates at `now` (aware), from `history_from` on; upstream may be ahead."""
         first, last = (
             max(self.moving_from(now), history_from or dt.date.min),
             now.astimezone(dt.UTC).date() + dt.timedelta(days=1),

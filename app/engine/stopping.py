@@ -42,17 +42,17 @@ class StopSignal:
     ) -> _Result | None:
         """The result of `work`; None if it was cancelled, `grace_seconds` after the signal."""
         task = asyncio.ensure_future(work)
-        halted = asyncio.ensure_future(self._event.wait())
+        stopped = asyncio.ensure_future(self._event.wait())
         try:
-            await asyncio.wait({task, halted}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({task}, timeout=grace_seconds)
             if not task.done():
                 return None
             return await task
         finally:
-            halted.cancel()
+            stopped.cancel()
             task.cancel()
-            await asyncio.gather(task, halted, return_exceptions=True)
+            await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 class StopSignals:
@@ -71,14 +71,14 @@ class StopSignals:
 
         Each has its own: a resumed run is taken up while stopped work still comes to its end.
         """
-        halt = StopSignal()
-        self._signals[run_id].add(halt)
+        signal = StopSignal()
+        self._signals[run_id].add(signal)
         if self._is_stopping:
-            halt.set()
+            signal.set()
         try:
-            yield halt
+            yield signal
         finally:
-            self._signals[run_id].discard(halt)
+            self._signals[run_id].discard(signal)
             if not self._signals[run_id]:
                 del self._signals[run_id]
 
@@ -90,9 +90,9 @@ class StopSignals:
     def stop(self) -> None:
         """Stop everything, also what is still to come."""
         self._is_stopping = True
-        for halts in self._signals.values():
-            for halt in halts:
-                halt.set()
+        for signals in self._signals.values():
+            for signal in signals:
+                signal.set()
 
     async def look(self) -> None:
         """End runs whose time is up, and stop work on those that are paused or over."""
@@ -102,7 +102,7 @@ class StopSignals:
                 await log_end(self._store, run_id, self._today())
             ours = set(self._signals)
             for run_id in ours - await self._control.working(sorted(ours)) if ours else ():
-                begun = [halt for halt in self._signals.get(run_id, ()) if not halt.is_set]
+                begun = [signal for signal in self._signals.get(run_id, ()) if not signal.is_set]
                 if begun:
                     _log.info(
                         "A run is paused or over; its batches stop.",
@@ -110,8 +110,8 @@ class StopSignals:
                         run_id=str(run_id),
                         batches=len(begun),
                     )
-                for halt in begun:
-                    halt.set()
+                for signal in begun:
+                    signal.set()
         except ReconError as error:
             _log.warning(
                 "The state of the runs is not known for the moment.",

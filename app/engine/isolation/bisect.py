@@ -40,8 +40,8 @@ _STRIKES = 8
 _CONFLICTS = 3
 """Times a run waits for a conflicting writer; then accounts are tried apart: free ones go on."""
 _LOST = 3
-"""Times in a row a run waits where PostgreSQL ends the session of a batch and answers right after;
-then accounts are tried apart: rows of one may cause it, by a crash, a lack of memory, or a limit.
+"""Lost sessions in a row that a run waits for; then accounts are tried apart: rows of one may be
+what ends sessions, by a crash or a lack of memory.
 """
 _NOBODYS = (ConfigurationError, UpstreamError, ClaimLost)
 """Errors of the surroundings: they say nothing about an account."""
@@ -160,10 +160,9 @@ class Isolation:
     async def _meet_lost_session(
         self, claim: Claim, error: DatabaseUnavailable, trial: _Trial
     ) -> list[Claim]:
-        """Wait for PostgreSQL, unless it answers at once and ended the session of this run several
-        times in a row.
+        """Wait for PostgreSQL, unless it answers at once and ended several sessions in a row.
 
-        Then the accounts are tried apart; one alone is struck that ended it twice.
+        Then accounts are tried apart; one that alone ended it twice is struck.
         """
         # Where there is no room at all it answers, and yet no account is what ends the work.
         if isinstance(error, DatabaseFull) or not await self._answers():
@@ -192,10 +191,9 @@ class Isolation:
             return False
 
     async def _strike(self, claim: Claim, error: Exception, trial: _Trial) -> None:
-        """Note that an account failed alone; it is blamed once another came through.
+        """Strike an account that failed alone; it is blamed once another came through.
 
-        Raises the error where it is everybody's, or ConfigurationError where the warehouse is not
-        as it was when the process began.
+        Raises the error where it is everybody's, ConfigurationError where the warehouse changed.
         """
         if trial.record.came_through:
             await self._fail(claim, error)
@@ -207,9 +205,7 @@ class Isolation:
             raise error
 
     async def _require_others(self, claim: Claim, error: Exception, run: ActiveRun) -> None:
-        """Make sure that the tables are fit to work in, and that another account can be read; raise
-        `error` if none can.
-        """
+        """Require that the tables fit and that another account can be read; else raise `error`."""
         await self._store.require_fit()
         store = self._store.within(run.history_from)
         well = await store.account_lists.well_accounts(claim.account_ids)

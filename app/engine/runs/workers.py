@@ -1,10 +1,8 @@
 """The worker pool: asyncio tasks that serve runs until they are told to stop.
 
-A worker that meets an outage of upstream, or an error that trying again would not mend, ends the
-run with the reason; one that loses PostgreSQL waits and goes on when it is back. Accounts that a
-broken-off batch held are released as soon as PostgreSQL answers. One worker more serves only runs
-of few named accounts, for which people wait, and one only inspections, which need no upstream: the
-others may be busy with batches of thousands, or wait for upstream.
+An outage of upstream, or an error that does not pass, ends the run with the reason; where
+PostgreSQL is gone, workers wait for it. One more worker serves only runs of few named accounts, for
+which people wait, and one only inspections, which need no upstream.
 """
 
 import asyncio
@@ -61,7 +59,7 @@ class WorkerPool:
         now: Callable[[], dt.datetime],
         summary: SnapshotRefresher,
     ) -> None:
-        """Bind the parts; `now` gives the time (aware), `summary` is told of what was recorded."""
+        """`now` gives the time (aware), `summary` is told of what was recorded."""
         self._store = store
         self._summary = summary
         self._config = config
@@ -86,7 +84,7 @@ class WorkerPool:
         self._wake_ups = None if direct_dsn is None else WakeUps(store.database, direct_dsn)
 
     def wake(self) -> None:
-        """There may be work, or less of it: look now instead of at the next poll."""
+        """Look for work now instead of at the next poll."""
         self._wake.set()
 
     @property
@@ -103,8 +101,7 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve runs while the context lasts; at its end batches get the grace time to a safe
-        point, the rest is released.
+        """Serve runs while the context lasts; then batches get the grace time to a safe point.
 
         Raises ConfigurationError if the direct way to the database leads to another one.
         """
@@ -136,9 +133,7 @@ class WorkerPool:
                 await self._end(*others, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
-        """Serve one run until there is nothing to do for it, since it is over or paused; for the
-        command line.
-        """
+        """Serve one run until it is over or paused, for the command line."""
         only = self.heartbeat.only_run = RunId(run_id)
         companions = self._companions()
         workers = [
@@ -183,21 +178,13 @@ class WorkerPool:
         while not self._stopping.is_set() and not await self.heartbeat.beat():
             await sleep(pause, self._wake.event)
         while not self._stopping.is_set():
-            event = self._wake.event
+            event, worked = self._wake.event, False
             try:
-                await self.server.release_orphans()
-                runs = await self._store.active_runs.active(
-                    duty.only, named=duty.named, local=duty.local
-                )
+                runs = await self._runs_of(duty)
                 if duty.only is not None and not runs:
                     return
-                worked = await self._serve_some(runs)
+                worked = await self._take_turn(runs)
                 pause = self._config.poll_seconds
-                self.heartbeat.note_work()
-                if worked:
-                    self._summary.note()
-                else:
-                    await self._waits.tell_some(runs)
             except (DatabaseUnavailable, WriteConflict) as error:
                 # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait
                 # in their run meanwhile.
@@ -208,24 +195,37 @@ class WorkerPool:
                     pause=round(pause, 1),
                 )
                 self.heartbeat.note_conflict(error, pause)
-                worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, _LONGEST_PAUSE)
             except Exception:
                 if duty.only is not None:
                     raise
-                # Nobody would notice a worker that ended: it says so, and tries again.
+                # A worker that ended would go unnoticed: it logs the error, and tries again.
                 _log.exception(
                     "A worker met an error that no run is to blame for; it tries again.",
                     action="worker.failed",
                 )
-                worked, pause = False, min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, _LONGEST_PAUSE)
             if not worked:
                 await sleep(pause, event)
 
-    async def _serve_some(self, runs: list[ActiveRun]) -> bool:
-        """Do one piece of work for the first run that has one; whether there was any.
+    async def _runs_of(self, duty: _Duty) -> list[ActiveRun]:
+        await self.server.release_orphans()
+        return await self._store.active_runs.active(duty.only, named=duty.named, local=duty.local)
 
-        Raises WriteConflict where a run has only accounts left whose rows somebody else holds, and
-        no other run has work.
+    async def _take_turn(self, runs: list[ActiveRun]) -> bool:
+        """Do one piece of work, or log why there is none."""
+        worked = await self._serve_some(runs)
+        self.heartbeat.note_work()
+        if worked:
+            self._summary.note()
+        else:
+            await self._waits.tell_some(runs)
+        return worked
+
+    async def _serve_some(self, runs: list[ActiveRun]) -> bool:
+        """Do one piece of work for the first run that has any; whether there was one.
+
+        Raises WriteConflict where only accounts with locked rows are left.
         """
         conflict: WriteConflict | None = None
         for run in runs:

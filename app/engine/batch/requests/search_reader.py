@@ -22,21 +22,19 @@ class SearchReader:
         self._reader = reader
 
     async def read(self, planned: PlannedRequest) -> int | None:
-        """Read a request and write its rows; their number, None if nothing is begun any more."""
+        """Read a request and write its rows; their number, None if the batch stops."""
         return await self._reader.read(self._state, planned)
 
     def is_known(self, planned: PlannedRequest) -> bool:
-        """Whether its accounts failed in an earlier run, or in this one."""
+        """Whether its accounts failed before."""
         return self._state.is_suspected(planned.account_ids[0])
 
     def can_wait(self, planned: PlannedRequest) -> bool:
-        """Whether none of the accounts goes through the run for the second time."""
+        """Whether none of the accounts is in its second pass."""
         return self._state.claim.postponed.keys().isdisjoint(planned.account_ids)
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        """Whether any table counts something of an account that no earlier run left held or
-        explained.
-        """
+        """Whether an account has rows and no earlier run left it held or explained."""
         views = (
             self._state.views[each]
             for each in planned.account_ids
@@ -86,9 +84,7 @@ def _named(planned: PlannedRequest) -> str:
 
 
 def _as_small_as_can_be(planned: PlannedRequest, error: ReconError) -> str:
-    """What is to be said of one date that may be too much for upstream: that it cannot be asked for
-    in smaller parts.
-    """
+    """That one date, which may be too much for upstream, cannot be cut any further."""
     if (
         len(planned.account_ids) > 1
         or planned.is_undated
