@@ -11,7 +11,6 @@ from app.domain.holds.run_guard import RunGuard
 from app.domain.issues.codes import Issue
 from app.domain.issues.detection import detect, with_open_drift
 from app.domain.pins import beside_pins
-from app.domain.states import Outcome
 from app.engine.batch.progress import initial_progress
 from app.engine.batch.run_guards import RunGuards
 from app.engine.batch.state import BatchState
@@ -98,14 +97,10 @@ class Detector:
             stop,
             moving,
             views,
-            found={each: detect(view) for each, view in known},
-            progress={
-                each: initial_progress(view, run.request, moving, now) for each, view in known
-            },
-            guard=guard,
-            totals={each: view.totals for each, view in known},
-            earlier=earlier,
-            was_held={each for each, view in known if view.status == Outcome.NEEDS_CONFIRMATION},
+            {each: detect(view) for each, view in known},
+            {each: initial_progress(view, run.request, moving, now) for each, view in known},
+            guard,
+            earlier,
         )
 
 

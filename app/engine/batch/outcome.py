@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.accounts.hold import Shown
@@ -14,7 +14,7 @@ from app.domain.issues.codes import Issue, IssueCode
 from app.domain.planning.second_shape import disputed
 from app.domain.states import Outcome
 from app.domain.verdict.backoff import ask_again
-from app.domain.verdict.closing import closings
+from app.domain.verdict.closing import Closing, closings
 from app.domain.verdict.explanation import explain
 from app.domain.verdict.verdict import is_incomplete, judge
 from app.domain.wording.counts import counted
@@ -63,17 +63,13 @@ class AccountPass:
 def result_of(
     passed: AccountPass, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float
 ) -> AccountResult:
-    """The record of an account at `now`; dates from `moving_from` on are unsettled.
-
-    A flapping account is held back for `flap_seconds`.
-    """
-    left = explain(passed.view, passed.progress, moving_from=moving_from, now=now)
-    judged = _judge(passed, left)
+    """The record of an account at `now`; dates from `moving_from` on are unsettled."""
+    judged = _judge(passed, moving_from, now)
     return AccountResult(
         passed.view.account_id,
         judged.outcome,
         passed.found,
-        left,
+        judged.left,
         passed.progress.effort,
         failing=judged.is_failing,
         signature=judged.signature,
@@ -81,14 +77,12 @@ def result_of(
         postponed=judged.is_postponed,
         untried=judged.is_untried,
         before=passed.before or FirstPass(),
-        held_until=(
-            now + dt.timedelta(seconds=flap_seconds) if judged.outcome is Outcome.FLAPPING else None
-        ),
-        closings=closings(passed.view, passed.progress, passed.found, left, passed.found_before),
+        held_until=judged.held_until(now, flap_seconds),
+        closings=judged.closings,
         explained=_explained(passed, now) if judged.outcome is Outcome.EXPLAINED else None,
         shown=judged.shown,
         compared=_compared(passed),
-        seen=disagreement_of(passed.view) if left else None,
+        seen=disagreement_of(passed.view) if judged.left else None,
         newly_held=judged.is_newly_held,
     )
 
@@ -100,7 +94,7 @@ class _Judged:
     passed: AccountPass
     outcome: Outcome
     accepted: Collection[IssueCode]
-    left: Sequence[Issue]
+    left: tuple[Issue, ...]
     is_open: bool
 
     @property
@@ -142,6 +136,17 @@ class _Judged:
             return self.passed.view.signature
         return ""
 
+    def held_until(self, now: dt.datetime, flap_seconds: float) -> dt.datetime | None:
+        """The end of a flapping account's hold."""
+        is_flapping = self.outcome is Outcome.FLAPPING
+        return now + dt.timedelta(seconds=flap_seconds) if is_flapping else None
+
+    @property
+    def closings(self) -> Mapping[IssueCode, Closing]:
+        """As what the issues that are not left are closed."""
+        passed = self.passed
+        return closings(passed.view, passed.progress, passed.found, self.left, passed.found_before)
+
     @property
     def shown(self) -> Shown | None:
         """What a person is asked to confirm."""
@@ -157,8 +162,9 @@ class _Judged:
         )
 
 
-def _judge(passed: AccountPass, left: Sequence[Issue]) -> _Judged:
+def _judge(passed: AccountPass, moving_from: dt.date, now: dt.datetime) -> _Judged:
     view, progress = passed.view, passed.progress
+    left = explain(view, progress, moving_from=moving_from, now=now)
     # Where all rows were to be compared and were not, no issue needs to tell that something is
     # wrong.
     incomplete = is_incomplete(view, progress)

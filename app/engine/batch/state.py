@@ -69,9 +69,9 @@ class BatchState:
     found: dict[str, tuple[Issue, ...]]
     progress: dict[str, Progress]
     guard: RunGuard
-    totals: Mapping[str, Totals]
     earlier: Mapping[str, Rewritten]
-    was_held: set[str]
+    totals: Mapping[str, Totals] = field(init=False)
+    was_held: set[str] = field(init=False)
     begun: float = field(default_factory=time.monotonic)
     timings: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     use: ApiStatistics = field(default_factory=ApiStatistics)
@@ -91,6 +91,13 @@ class BatchState:
     results: list[AccountResult] = field(default_factory=list)
     suspicion: str | None = None
     is_recording: bool = False
+
+    def __post_init__(self) -> None:
+        """Keep how the accounts stood before anything was written."""
+        self.totals = {each: view.totals for each, view in self.views.items()}
+        self.was_held = {
+            each for each, view in self.views.items() if view.status == Outcome.NEEDS_CONFIRMATION
+        }
 
     @property
     def is_stopping(self) -> bool:

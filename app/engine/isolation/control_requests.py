@@ -165,15 +165,7 @@ class Controls:
             failure = await self._probe(endpoint, others or await self._all())
             if failure is None:
                 return
-            whose = (
-                "whichever account it names"
-                if others
-                else "and there is no other account that would show whose fault that is"
-            )
-            self.silent[endpoint] = (
-                f"No read of {endpoint.value} can be proven whole, {whose}: nothing is held against"
-                f" the accounts, and nothing of it was written. Check the API. Last: {failure}"
-            )
+            self.silent[endpoint] = _unproven(endpoint, failure, has_others=bool(others))
             _log.error(
                 "No read of an endpoint of the API can be proven whole.",
                 action="endpoint.unproven",
@@ -258,3 +250,15 @@ class Controls:
                 ]
                 return None
         return failure
+
+
+def _unproven(endpoint: Endpoint, failure: Exception, *, has_others: bool) -> str:
+    whose = (
+        "whichever account it names"
+        if has_others
+        else "and there is no other account that would show whose fault that is"
+    )
+    return (
+        f"No read of {endpoint.value} can be proven whole, {whose}: nothing is held against"
+        f" the accounts, and nothing of it was written. Check the API. Last: {failure}"
+    )

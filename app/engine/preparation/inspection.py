@@ -3,7 +3,6 @@
 Nothing is repaired, and upstream is not asked.
 """
 
-import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +22,7 @@ from app.domain.sequences import pieces
 from app.domain.verdict.closing import ClosedAs
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
+from app.engine.off_loop import off_loop
 from app.engine.repositories import Repositories
 from app.engine.stopping import StopSignal
 from app.store.claims.claim import Claim
@@ -61,23 +61,8 @@ class Inspector:
         await store.issue_history.open_issues(
             run.run_id, {each.account_id: each.issues for each in found if each.issues}, moving_from
         )
-        brokers = await store.inspections.brokers(
-            [each.account_id for each in found if each.entries]
-        )
-        # Those of which a run found that upstream itself has no more are not short of anything.
-        short = [
-            each.account_id for each in found if each.is_news and is_short(views[each.account_id])
-        ]
-        coverage = await store.detection.coverage(short) if short else {}
-
-        def count(account_ids: Collection[str]) -> InspectionFigures:
-            figures = InspectionFigures()
-            for each in found:
-                if each.account_id in account_ids:
-                    figures.add(each, views[each.account_id], brokers.get(each.account_id, ()))
-            figures.add_gaps(len(short), coverage, self._config.today(now) - dt.timedelta(days=1))
-            return figures
-
+        yesterday = self._config.today(now) - dt.timedelta(days=1)
+        count = await _counting(store, views, found, yesterday)
         seconds = round(time.monotonic() - begun, 3)
         recorded = await store.inspections.record(claim, found, count, seconds)
         await store.sweep.follow_state(recorded)
@@ -112,9 +97,7 @@ async def look(
         return beside_pins(view if days is None else replace(view, doubled=days), now)
 
     # In a thread: thousands of accounts would keep the event loop from whatever else waits.
-    return await asyncio.to_thread(
-        lambda: {account_id: judged(view) for account_id, view in views.items()}
-    )
+    return await off_loop(lambda: {account_id: judged(view) for account_id, view in views.items()})
 
 
 async def _judge(
@@ -125,12 +108,35 @@ async def _judge(
         account_id: {code: each for code, each in by_code.items() if each.until > today}
         for account_id, by_code in known.items()
     }
-    return await asyncio.to_thread(
+    return await off_loop(
         lambda: [
             inspect_account(view, detect(view), accepted.get(view.account_id, {}))
             for view in views.values()
         ]
     )
+
+
+async def _counting(
+    store: Repositories,
+    views: Mapping[str, AccountView],
+    found: Sequence[Inspected],
+    yesterday: dt.date,
+) -> Callable[[Collection[str]], InspectionFigures]:
+    """What counts the figures of those accounts that are still ours when they are recorded."""
+    brokers = await store.inspections.brokers([each.account_id for each in found if each.entries])
+    # Accounts that upstream itself was found to lack are not short of anything.
+    short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
+    coverage = await store.detection.coverage(short) if short else {}
+
+    def count(account_ids: Collection[str]) -> InspectionFigures:
+        figures = InspectionFigures()
+        for each in found:
+            if each.account_id in account_ids:
+                figures.add(each, views[each.account_id], brokers.get(each.account_id, ()))
+        figures.add_gaps(len(short), coverage, yesterday)
+        return figures
+
+    return count
 
 
 async def record_disagreements(store: Repositories, config: EngineConfig, now: dt.datetime) -> int:

@@ -106,27 +106,34 @@ async def _fix_ids(
 ) -> MaintenanceResult:
     """Repair what a sweep found, and read the accounts whose rows changed again."""
     await _record_identity_issues(store)
-    mended = (
+    repaired = (
         await store.identity.repair_all(swept.placeholders, today, run_id) if heals else Repaired()
     )
-    added, changed, locked, kept_out = (
-        swept.accounts_added,
-        swept.totals_changed,
-        swept.locked,
-        swept.kept_out,
-    )
-    if sum(mended.rows.values()):
+    added, changed = swept.accounts_added, swept.totals_changed
+    locked, kept_out = swept.locked, swept.kept_out
+    if sum(repaired.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
         again = await store.sweep.run(today)
-        added, changed, locked = (
-            added + again.accounts_added,
-            changed + again.totals_changed,
-            again.locked,
-        )
-        kept_out = again.kept_out
+        added, changed = added + again.accounts_added, changed + again.totals_changed
+        locked, kept_out = again.locked, again.kept_out
         await _record_identity_issues(store, ClosedAs.HEALED)
     held, unwritten = await _count_locked(store, locked)
     refused = {**kept_out, **unwritten}
+    _log_refused(refused)
+    await _close_refuted(store)
+    await store.sweep.follow_state()
+    counted = changed + len(locked) - len(held) - len(unwritten)
+    return replace(
+        await _result(store, repaired, added, counted),
+        accounts_locked=tuple(held),
+        accounts_refused=refused,
+        accounts_kept_out=frozenset(kept_out),
+        accounts_known=await store.preparations.count_accounts(),
+        seconds=round(time.monotonic() - begun, 3),
+    )
+
+
+def _log_refused(refused: Mapping[str, str]) -> None:
     if refused:
         _log.warning(
             "Rows of trade_recon are refused by PostgreSQL: their accounts are left out, and tried"
@@ -135,17 +142,6 @@ async def _fix_ids(
             accounts=len(refused),
             sample=dict(sorted(refused.items())[:_SAMPLE]),
         )
-    await _close_refuted(store)
-    await store.sweep.follow_state()
-    counted = changed + len(locked) - len(held) - len(unwritten)
-    return replace(
-        await _result(store, mended, added, counted),
-        accounts_locked=tuple(held),
-        accounts_refused=refused,
-        accounts_kept_out=frozenset(kept_out),
-        accounts_known=await store.preparations.count_accounts(),
-        seconds=round(time.monotonic() - begun, 3),
-    )
 
 
 async def _count_locked(

@@ -9,7 +9,7 @@ from app.domain.sequences import pieces, scattered
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import count, find_ids, maintain, repair_ids
 from app.engine.repositories import Repositories
-from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
+from app.errors import DatabaseError, ReconError, RowRefused, StatementTooSlow, WriteConflict
 from app.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -118,12 +118,7 @@ class RunMaintenance:
                 unread += batch
                 if len(unread) >= _STRIKES and not came_through:
                     raise
-                _log.warning(
-                    "An account cannot be maintained.",
-                    action="maintenance.failed",
-                    account_id=batch[0],
-                    reason=str(error),
-                )
+                _log_failed(batch[0], error)
         return Maintained({}, unread, sorted(locked), refused, frozenset(refused))
 
     async def _maintain(self, run_id: RunId, account_ids: Sequence[str], *, heals: bool) -> None:
@@ -135,3 +130,12 @@ class RunMaintenance:
         )
         await self._store.detection.refresh_stats(account_ids, is_first=True)
         await self._store.sweep.follow_state(account_ids)
+
+
+def _log_failed(account_id: str, error: ReconError) -> None:
+    _log.warning(
+        "An account cannot be maintained.",
+        action="maintenance.failed",
+        account_id=account_id,
+        reason=str(error),
+    )

@@ -106,14 +106,7 @@ class RunServer:
         except UpstreamSuspect as error:
             await self._endings.suspend(run, str(error))
         except ReconError as error:
-            await self._require_room(run, error)
-            _log.error(
-                "A run failed; its accounts are released.",
-                action="run.failed",
-                run_id=str(run.run_id),
-                reason=str(error),
-            )
-            await self._endings.fail(run, str(error))
+            await self._meet_failure(run, error)
         except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
             # A defect of ours: the run ends with it instead of meeting it for ever.
             _log.exception(
@@ -194,6 +187,16 @@ class RunServer:
             sample=apart[:_NAMED],
             reason=str(error),
         )
+
+    async def _meet_failure(self, run: ActiveRun, error: ReconError) -> None:
+        await self._require_room(run, error)
+        _log.error(
+            "A run failed; its accounts are released.",
+            action="run.failed",
+            run_id=str(run.run_id),
+            reason=str(error),
+        )
+        await self._endings.fail(run, str(error))
 
     async def _require_room(self, run: ActiveRun, error: ReconError) -> None:
         """Raise DatabaseUnavailable for lack of room that passes: no run is to blame then."""
