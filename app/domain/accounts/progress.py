@@ -109,62 +109,72 @@ class Effort:
 
 @dataclass(slots=True)
 class Progress:
-    """What one run learned about an account; the only mutable value of the domain.
-
-    Rows: `kept` trades of unsent rows by table and date (None: alltime), `refused` reasons,
-    `unheld` columns by table, `strangers` trades of unknown natural keys, `sent`, `silent` and
-    `named` (by login) tables, `written` tables, `mended` ids.
-
-    Flow: `known` explained before, `again` dates to read once more, `hold`, `untried` reason,
-    `accepted` codes, `covered` if they are all there is.
-
-    Unsettled dates: `moving`; `withheld` by table from removal and lowering (None: alltime), `told`
-    upstream's counts there, `grew` rows came in, `waits` for a lower alltime.
-
-    Second shape: `tried` dates by table (None: no trial wanted), `alone` of them, `explained_as` a
-    state without need of one.
-
-    Comparison of rows: `by_rows`, `differing` before the write, `unequal` after it.
-
-    History: `counted` daily counts before it, `counted_in_parts` if all were read so, `first_sent`
-    the first date that upstream has.
-    """
+    """What one run learned about an account; the only mutable value of the domain."""
 
     read: Mapping[Endpoint, DatesRead] = field(
         default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED}
     )
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
+    """Trades of stored rows that upstream does not send, by date; None: alltime."""
     refused: SetAside = field(default_factory=SetAside)
+    """Rows that the table cannot hold, with reasons."""
     unheld: dict[str, set[str]] = field(default_factory=dict)
-    strangers: list[str] = field(default_factory=list)
+    """Columns that hold something else than was sent, by table."""
+    unknown_keys: list[str] = field(default_factory=list)
+    """Trades of the account's logins whose natural key no account has."""
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
+    """Rows that share a key of the table."""
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
+    """Dates to read once more, since daily may refute stored rows there."""
     left_alone: set[Endpoint] = field(default_factory=set)
+    """Tables that another writer changed meanwhile."""
     sent: set[Endpoint] = field(default_factory=set)
+    """Tables of which upstream sent any row."""
     silent: set[Endpoint] = field(default_factory=set)
+    """Tables that were read without a row."""
     named: set[Endpoint] = field(default_factory=set)
+    """Tables that were asked for by login."""
     hold: Hold | None = None
     known: bool = False
+    """An earlier run explained this state: nothing is asked."""
     moving: Moving = field(default_factory=Moving)
+    """The unsettled dates."""
     withheld: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
+    """Unsettled dates with a withheld removal or lower count; None: alltime."""
     told: dict[dt.date, int] = field(default_factory=dict)
+    """Upstream's daily counts on unsettled dates."""
     grew: bool = False
+    """The run brought in rows of unsettled dates."""
     waits: bool = False
+    """An earlier run withheld a lower alltime."""
     written: set[str] = field(default_factory=set)
-    mended: bool = False
+    """Tables in which rows were written."""
+    ids_repaired: bool = False
     tried: dict[Endpoint, set[dt.date | None]] | None = None
+    """Dates asked for in a second shape; None: no trial is wanted."""
     alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
+    """Those of `tried` that were asked for the account alone."""
     explained_as: str | None = None
+    """A state that needs no trial, since one was made not long ago."""
     by_rows: bool = False
+    """Every row is compared, whatever the counts say."""
     differing: list[Difference] = field(default_factory=list)
+    """How rows differed before the write."""
     unequal: dict[Endpoint, list[Difference]] = field(default_factory=dict)
+    """How rows still differ after the write."""
     counted: dict[dt.date, CountedDay] = field(default_factory=dict)
+    """Upstream's daily rows before the history."""
     counted_in_parts: bool = False
+    """All of `counted` were read."""
     first_sent: dt.date | None = None
+    """The first date before the history that upstream has, or the first compared one."""
     accepted: dict[str, AcceptedIssue] = field(default_factory=dict)
+    """Accepted issues by code."""
     covered: bool = False
+    """The accepted issues are all that is known to be wrong."""
     errors: list[str] = field(default_factory=list)
     untried: str | None = None
+    """Why the account was not read, though it did not fail alone."""
     effort: Effort = field(default_factory=Effort)
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:
@@ -173,7 +183,9 @@ class Progress:
 
     def owes_to_write(self, tables: Collection[str] = ()) -> bool:
         """Whether these tables (none: any), or account ids, were written."""
-        return self.mended or bool(self.written.intersection(tables) if tables else self.written)
+        return self.ids_repaired or bool(
+            self.written.intersection(tables) if tables else self.written
+        )
 
     @property
     def moving_figures(self) -> MovingFigures:

@@ -39,39 +39,45 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """What detection sees of one account; `by_login` if upstream knows no id for it.
-
-    `days` disagree, `known_days` have any row. `open_issues` are as `trade_recon.issues` holds
-    them. `explained_as` is the signature last explained, `explained_times` how often,
-    `ask_again_at` when it is doubted. `descents` are dates below a repaired drift, `doubts` lowered
-    dates to be read again, `doubled` dates of trades stored under several. `odd_rows` are in no
-    count. `history` is None if all dates are compared. `pins` count restored rows by table and
-    date, `pins_are_due` for a question. `money` shows amounts that disagree.
-    """
+    """What detection sees of one account."""
 
     account_id: str
     totals: Totals
     days: tuple[DayCounts, ...] = ()
+    """The dates that disagree."""
     known_days: int = 0
+    """The number of dates with any row."""
     first_day: dt.date | None = None
     last_day: dt.date | None = None
     findings: tuple[IdentityFinding, ...] = ()
     drift: Drift | None = None
     logins: tuple[str, ...] = ()
     by_login: bool = False
+    """Upstream knows no id for it."""
     open_issues: tuple[Mapping[str, object], ...] = ()
+    """As `trade_recon.issues` holds them."""
     descents: frozenset[dt.date] = frozenset()
+    """Dates below a repaired daily row whose finer rows were not read since."""
     explained_as: str | None = None
+    """The signature that was last explained."""
     explained_times: int = 0
     ask_again_at: dt.datetime | None = None
+    """When that is doubted."""
     status: str = "pending"
     odd_rows: tuple[OddRows, ...] = ()
+    """Rows in no count."""
     doubts: frozenset[dt.date] = frozenset()
+    """Dates that an earlier run lowered, to be read again by an audit."""
     history: History | None = None
+    """None: all dates are compared."""
     pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
+    """Restored rows by table and date, 0 where upstream has one under another date."""
     pins_are_due: bool = False
+    """Upstream is to be asked about the pins."""
     doubled: frozenset[dt.date] = frozenset()
+    """Dates of trades that are stored under several."""
     money: Money | None = None
+    """Amounts that disagree where all counts agree."""
 
     @property
     def is_history_known(self) -> bool:

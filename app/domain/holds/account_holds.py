@@ -21,7 +21,7 @@ class Sent:
     on: str = ""
 
     @property
-    def told(self) -> str:
+    def phrase(self) -> str:
         """It as the object of a sentence."""
         trades = (
             "rows without a count of trades"
@@ -52,7 +52,7 @@ class HoldFigures:
         return Shown(self.left, self.blanks, self.stored)
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """What is stored, sent, and would be left."""
         blanks = ", with empty figures" if self.blanks else ""
         loses = (
@@ -60,7 +60,7 @@ class HoldFigures:
         )
         return (
             f"In {self.table}, {counted(self.stored, 'trade')} {choose(self.stored, 'was', 'were')}"
-            f" stored when the run began, and upstream has {self.sent.told}{blanks}. Writing that"
+            f" stored when the run began, and upstream has {self.sent.phrase}{blanks}. Writing that"
             f" would {loses}leave {counted(self.left, 'trade')} there."
         )
 
@@ -69,8 +69,8 @@ def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
     """A hold with its counts, run and the call that confirms it."""
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
-        f"{what} {figures.told} Run {run_id} did not write that. Compare with upstream; to write"
-        f" it: {confirming(run_id)}.",
+        f"{what} {figures.sentence} Run {run_id} did not write that. Compare with upstream; to"
+        f" write it: {confirming(run_id)}.",
         shown=figures.shown,
     )
 

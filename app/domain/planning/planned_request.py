@@ -15,23 +15,25 @@ _HOURS, _HOUR_PARTS = 24, (4, 24)
 class PlannedRequest:
     """A request and the accounts whose slices it will prove, on its dates (all, if it names none).
 
-    `logins` are those of each account in the same order, for trades and for metrics without an id:
-    an account is proven only if all its logins are asked for. `cost` is in expected requests.
-    `most_rows` marks a scan, which names no id; beyond that many rows asking by id is cheaper.
-    `is_trial`: a second shape of what was read. `is_part`: some dates of one account, for which all
-    were too many. `missing_is_empty`: 404 means no row. `hour_parts`: requests for one date of
-    hourly rows. A suspect names accounts that failed before.
+    A suspect names accounts that failed before, or is a part of a request that failed.
     """
 
     request: Request
     account_ids: tuple[str, ...]
     logins: tuple[tuple[str, ...], ...] = ()
+    """Each account's logins, in the same order; a slice is proven only if all are asked for."""
     cost: float = 1.0
+    """Expected requests."""
     most_rows: int | None = None
+    """Set for a scan, which names no id: beyond so many rows asking by id is cheaper."""
     is_trial: bool = False
+    """It asks in a second shape for what was read."""
     is_part: bool = False
+    """It asks for some dates of one account, for which all were too many."""
     missing_is_empty: bool = False
+    """A 404 says that upstream has no such row."""
     hour_parts: int = 1
+    """Requests, each for some hours, that read one date of hourly rows."""
     is_suspect: bool = False
 
     @property

@@ -111,7 +111,7 @@ def _may_be_ours(view: AccountView, progress: Progress) -> bool:
     """Whether a difference may not be upstream's: something was not read in both shapes, or the
     missing trades may be those of an unknown natural key.
     """
-    is_unmatched = bool(progress.strangers) and any(day.closed < day.daily for day in view.days)
+    is_unmatched = bool(progress.unknown_keys) and any(day.closed < day.daily for day in view.days)
     return is_unmatched or not was_read(view, progress) or bool(disputed(view, progress))
 
 

@@ -235,12 +235,12 @@ def _detail(passed: AccountPass, *, is_left: bool) -> str | None:
     hold = progress.hold.reason if progress.hold else None
     # Rejected values are told even where the counts agree.
     unheld = [_said_of(table, columns) for table, columns in sorted(progress.unheld.items())]
-    strangers = progress.strangers if is_left else ()
+    unknown_keys = progress.unknown_keys if is_left else ()
     reasons = [
         *([hold] if hold else []),
         *progress.errors,
         *progress.refused.sentences(),
-        *strangers,
+        *unknown_keys,
         *unheld,
     ]
     if progress.untried and is_left:

@@ -213,7 +213,7 @@ class BatchState:
     def note_repaired_ids(self, account_ids: Iterable[str], rows: int) -> None:
         """Note at accounts that ids of so many of their rows were repaired."""
         for account_id in self.progress.keys() & set(account_ids):
-            self.progress[account_id].mended |= rows > 0
+            self.progress[account_id].ids_repaired |= rows > 0
 
     # What was done
 

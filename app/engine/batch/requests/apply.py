@@ -42,7 +42,7 @@ class FetchApplier:
 
     async def apply(self, state: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
         """Write the rows of a fetch, and note at each account what it came to."""
-        strangers = await self._resolve_owners(planned, fetched)
+        unknown_keys = await self._resolve_owners(planned, fetched)
         context = state.write_context(
             planned.account_ids, self._config, self._store.claims.worker_id
         )
@@ -51,8 +51,8 @@ class FetchApplier:
         applied = await self._write(state, planned, replace(fetched, proven=proven), context)
         _count_others(state, planned, applied)
         await _note_written(state, planned, fetched, applied, context)
-        for account_id, reason in strangers.items():
-            state.progress[account_id].strangers.append(reason)
+        for account_id, reason in unknown_keys.items():
+            state.progress[account_id].unknown_keys.append(reason)
         await self._comparison.after_write(state, planned, fetched, compared)
         await bring_in_others(self._store, state, planned, fetched, context)
         await self._history.note_daily(state, planned, fetched)

@@ -72,7 +72,7 @@ def test_an_explanation_is_over_when_the_difference_is() -> None:
 
 
 def test_ids_that_were_mended_heal_what_they_were_missing_for() -> None:
-    assert set(_closed_as(_WHOLE, Progress(mended=True)).values()) == {ClosedAs.HEALED}
+    assert set(_closed_as(_WHOLE, Progress(ids_repaired=True)).values()) == {ClosedAs.HEALED}
 
 
 def test_an_alltime_row_that_waits_for_its_dates_leaves_its_drift_open_as_unsettled() -> None:
