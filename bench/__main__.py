@@ -16,6 +16,7 @@ import asyncpg
 from app.telemetry import configure_logging
 from bench import accounts as named
 from bench import apply, claims, detection, memory, report, requests, undo
+from bench.contender import NothingToCompareError
 from bench.table import Ratio, machine, render, show
 from bench.warehouse import ensure_warehouse
 
@@ -83,7 +84,7 @@ async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
                 print(f"\n{part}, {size.accounts:,} accounts", flush=True)
                 try:
                     found = await _measure(part, size)
-                except claims.NothingToCompareError as error:
+                except NothingToCompareError as error:
                     print(error)
                     continue
                 columns[f"{size.accounts:,} accounts"] += found
