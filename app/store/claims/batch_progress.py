@@ -1,6 +1,4 @@
-"""How far batches are that are under way: one row for each process, so that nothing is written for
-an account before it is recorded.
-"""
+"""How far batches under way are: one row a process, so that no account is written meanwhile."""
 
 import uuid
 from collections.abc import Mapping
@@ -12,9 +10,7 @@ from app.store.database.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """How far batches of a run are: their accounts, those of which nothing more is to be read,
-    requests sent and rows written so far.
-    """
+    """Accounts of a run's batches, those fully read, requests sent and rows written so far."""
 
     accounts: int = 0
     done: int = 0

@@ -16,9 +16,7 @@ _CODES = frozenset(code.value for code in IssueCode)
 
 @dataclass(frozen=True, slots=True)
 class FirstPass:
-    """What a run found at an account and did for it before the account was postponed, or its batch
-    broke off.
-    """
+    """What a run found and did for an account before a postponement or a broken-off batch."""
 
     found: frozenset[IssueCode] = frozenset()
     effort: Effort = field(default_factory=Effort)
@@ -30,8 +28,9 @@ class FirstPass:
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """What a batch did that broke off, and is not counted for its run yet; `is_recording`: unless
-    it was recorded all the same.
+    """Work of a broken-off batch that its run does not count yet.
+
+    `is_recording`: unless it was recorded all the same.
     """
 
     efforts: Sequence[Effort]
@@ -41,9 +40,7 @@ class Uncounted:
 
 @dataclass(slots=True)
 class BrokenOff:
-    """What batches of a claim found and did before they broke off, by account, and what is still to
-    be counted for the run.
-    """
+    """Findings and work of a claim's broken-off batches, by account."""
 
     passes: dict[str, FirstPass] = field(default_factory=dict)
     uncounted: list[Uncounted] = field(default_factory=list)
@@ -53,10 +50,8 @@ class BrokenOff:
 class Claim:
     """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
 
-    `postponed` are those of them for which a fetch could not be completed when the run first came
-    to them, or that the run held; `confirmed` says of the held ones what somebody confirmed.
-    `broken_off` is kept by all parts of a claim together. `by_rows`: every row of its accounts is
-    compared.
+    `postponed` came back after an incomplete fetch or a hold, `confirmed` has what was confirmed of
+    held ones. All parts of a claim share `broken_off`. `by_rows`: every row is compared.
     """
 
     claim_id: ClaimId
@@ -68,13 +63,11 @@ class Claim:
     by_rows: bool = False
 
     def first_pass(self, account_id: str) -> FirstPass | None:
-        """What the run found at the account and did for it so far; None if this is the first time
-        that it comes to it.
-        """
+        """What the run found and did so far; None on the first pass."""
         return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
 
     def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
-        """Keep what a batch found and did that breaks off: its accounts are taken once more."""
+        """Keep the findings and work of a batch that breaks off."""
         for account_id, done in passes.items():
             self.broken_off.passes[account_id] = (self.first_pass(account_id) or FirstPass()) + done
 
@@ -90,9 +83,7 @@ def noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
 
 
 def with_written(noted: FirstPass, row: Record) -> FirstPass:
-    """What was noted of an account, with the rows that the run wrote of it beyond that; each row
-    counts once.
-    """
+    """What was noted, raised to the rows that the run's copies show; no row counts twice."""
     written: dict[str, int] = {
         what: max(getattr(noted.effort, what), row[what])
         for what in ("inserted", "updated", "moved", "removed")
@@ -105,7 +96,7 @@ def with_written(noted: FirstPass, row: Record) -> FirstPass:
 
 
 def first_pass_of(row: Record) -> FirstPass:
-    """What the run noted of an account when it was postponed, or its batch broke off."""
+    """What the run noted when the account was postponed, or its batch broke off."""
     written: dict[str, int] = {
         what: row[f"rows_{what}"]
         for what in ("inserted", "updated", "moved", "removed", "set_aside")

@@ -1,4 +1,4 @@
-"""Claims: which worker works on which accounts, with one heartbeat row for each worker process."""
+"""Claims: which worker works on which accounts, with one heartbeat row a worker process."""
 
 import contextlib
 import math
@@ -20,14 +20,10 @@ from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 
 _ANSWER_SECONDS = 5.0
-"""How long a heartbeat waits for its answer before it is tried over a new connection: several fit
-into a lease.
-"""
+"""Timeout of a heartbeat before a new connection is tried; several fit into a lease."""
 _LEAVE_SECONDS = 1.0
 _LOST_SECONDS = 600.0
-"""For how long after a claim failed it may still turn out to have been made: longer than PostgreSQL
-works on a statement of ours.
-"""
+"""How long a failed claim may still turn out to be made; above any statement timeout."""
 
 
 class _UndoneError(Exception):
@@ -35,7 +31,7 @@ class _UndoneError(Exception):
 
 
 _DUE = 1000
-"""Accounts that are read at once to see which of them are locked."""
+"""Accounts read at once to find locked ones."""
 _LOCKED = (
     "The account was not compared: another transaction holds its row in trade_recon. Nothing was"
     " written; the next run compares it once that transaction is over."
@@ -43,7 +39,7 @@ _LOCKED = (
 
 
 class Claims:
-    """Taking and giving back accounts; the database's clock decides what is stale."""
+    """Claims and releases accounts; the database's clock decides what is stale."""
 
     def __init__(self, database: Database, worker_id: WorkerId, lease_seconds: float) -> None:
         """Read the statements; a missing one fails here."""
@@ -68,11 +64,7 @@ class Claims:
         self._lost_until = -math.inf
 
     async def beat(self, hindrance: Hindrance | None = None, only_run: RunId | None = None) -> int:
-        """Say that this worker process is alive, and what keeps its work from going on; it serves
-        `only_run` (None: all runs).
-
-        The number of accounts that it lost since its lease had ended before.
-        """
+        """Send a heartbeat and what hinders work; returns the claims expired since the last."""
         told = (
             (None,) * 5
             if hindrance is None
@@ -106,7 +98,7 @@ class Claims:
         await self._database.execute(self._purge)
 
     async def claim(self, run_id: RunId, limit: int) -> Claim | None:
-        """Take the next accounts of a run, at most `limit`; None if there is none to take now."""
+        """Claim the run's next accounts, at most `limit`; None if there are none now."""
         claim_id = ClaimId(uuid.uuid4())
         # Known before it is made: whatever else of ours stands in the database is a claim whose
         # answer was lost.
@@ -160,11 +152,10 @@ class Claims:
     async def set_unwritable_apart(
         self, run_id: RunId, error: ReconError, account_ids: Sequence[str] | None = None
     ) -> list[str]:
-        """Record as failed, in the run's record alone, the accounts whose rows in trade_recon
-        PostgreSQL does not let anybody write.
+        """Record accounts as failed whose rows in trade_recon cannot be written.
 
-        `account_ids` are those that may be such (None: all that wait in the run). Raises `error` if
-        none of them is, or all are.
+        Only the run's record is written. `account_ids` are the suspects (None: all that wait in the
+        run). Raises `error` if none of them is refused, or all are.
         """
         ids = (
             [row["account_id"] for row in await self._database.fetch(self._waiting, run_id)]
@@ -182,23 +173,17 @@ class Claims:
         return sorted(refused)
 
     async def due(self, run_id: RunId) -> list[str]:
-        """Accounts that wait in a run and that no claim holds, the first of them: they can be taken
-        but for locks of other transactions.
-        """
+        """The first waiting accounts of a run that no claim holds."""
         return [row["account_id"] for row in await self._database.fetch(self._due, run_id, _DUE)]
 
     async def set_locked_apart(self, run_id: RunId, account_ids: Sequence[str]) -> None:
-        """Record as failed, in the run's record alone, accounts whose rows in trade_recon another
-        transaction holds.
-        """
+        """Record accounts as failed whose rows in trade_recon another transaction locks."""
         await self._database.execute(
             self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids)
         )
 
     async def set_refused_apart(self, run_id: RunId, refused: Mapping[str, str]) -> None:
-        """Record as failed, in the run's record alone, accounts that trade_recon does not let in,
-        or whose rows there cannot be written.
-        """
+        """Record accounts as failed that trade_recon refuses."""
         if refused:
             details = [
                 f"The account cannot be reconciled: its row in trade_recon is refused: {reason}"
@@ -207,9 +192,7 @@ class Claims:
             await self._database.execute(self._record_unwritable, run_id, list(refused), details)
 
     async def _find_unwritable(self, account_ids: Sequence[str]) -> dict[str, str]:
-        """Those of the accounts whose rows cannot be written, each with the reason: tried in
-        halves, and undone.
-        """
+        """Accounts whose rows cannot be written, with reasons: bisected, and rolled back."""
         refused: dict[str, str] = {}
         waiting = [list(account_ids)] if account_ids else []
         while waiting:
@@ -229,17 +212,13 @@ class Claims:
         return refused
 
     async def release_lost(self) -> int:
-        """Give back what was claimed by statements whose answers were lost: nobody works on it,
-        while our heartbeat holds it.
-        """
+        """Release claims whose answers were lost: our heartbeat keeps them, no worker has them."""
         if time.monotonic() > self._lost_until:
             return 0
         return await self._database.execute(self._release_lost, self.worker_id, list(self._held))
 
     async def record_gone(self, run_id: RunId) -> int:
-        """Record the accounts that wait in a run and were deleted from trade_recon, so that it does
-        not wait for them; their number.
-        """
+        """Record waiting accounts that were deleted from trade_recon; their number."""
         return int(await self._database.fetch_value(self._record_gone, run_id) or 0)
 
     async def is_held(self, claim: Claim) -> bool:
@@ -249,10 +228,9 @@ class Claims:
         )
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
-        """Give back accounts of a claim (None: all, and the claim ends) without a record: they wait
-        in their run again.
+        """Release accounts of a claim (None: all, ending it) back into the run, unrecorded.
 
-        What batches did that broke off is noted before, for whoever takes the accounts next.
+        Work of broken-off batches is noted first, for the next worker.
         """
         if passes := claim.broken_off.passes:
             await self._database.execute(

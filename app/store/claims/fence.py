@@ -1,4 +1,4 @@
-"""The fence: inside a writing transaction, the claims that still hold, locked until its end."""
+"""The fence: inside a writing transaction, lock the claims that still hold."""
 
 import uuid
 from collections.abc import Collection
@@ -21,8 +21,6 @@ class Fence:
         claim_id: uuid.UUID,
         lease_seconds: float,
     ) -> dict[str, int]:
-        """The accounts that the claim still holds, in the order of their ids, each with its failed
-        attempts in a row.
-        """
+        """The accounts that the claim still holds, by id, with their failed attempts in a row."""
         rows = await connection.fetch(self._lock_claims, [*account_ids], claim_id, lease_seconds)
         return {row["account_id"]: row["failed_attempts"] for row in rows}

@@ -13,9 +13,7 @@ from app.store.schema.state_entries import Entries
 
 @dataclass(frozen=True, slots=True)
 class WellAccount:
-    """An account that agrees, its logins, the last date on which it traded, and the one of fewest
-    trades.
-    """
+    """An account that agrees, its last date with trades, and the date with the fewest."""
 
     account_id: str
     logins: tuple[str, ...]
@@ -50,9 +48,7 @@ class AccountLists:
         }
 
     async def add_accounts(self, account_ids: Sequence[str]) -> Mapping[str, str]:
-        """Make accounts known that only upstream has so far; those that trade_recon does not let
-        in, with the reasons.
-        """
+        """Add accounts that only upstream has; those that trade_recon refuses, with reasons."""
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             return (
                 await self._entries.add(
@@ -70,9 +66,7 @@ class AccountLists:
     async def logins_of_placeholders(
         self, account_ids: Sequence[str]
     ) -> dict[str, tuple[str, ...]]:
-        """The logins of those of the accounts that upstream knows by no id: they are asked for by
-        login.
-        """
+        """Logins of the accounts that upstream knows by login alone."""
         rows = await self._database.fetch(
             self._logins_of_placeholders, list(account_ids), seconds=SWEEP_SECONDS
         )
@@ -87,17 +81,13 @@ class AccountLists:
     async def ask_again(
         self, account_ids: Sequence[str], days: Sequence[tuple[str, dt.date]]
     ) -> None:
-        """Let the next run ask upstream about these accounts without any wait, and read the finer
-        tables of `days`.
-        """
+        """Let the next run ask upstream about the accounts, and the finer tables of `days`."""
         await self._database.execute(
             self._ask_again, list(account_ids), [day[0] for day in days], [day[1] for day in days]
         )
 
     async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
-        """Accounts that no full run takes for now, with open issues of these codes, which are seen
-        in counts alone, whose tables agree.
-        """
+        """Accounts that back off with open count issues, though their tables agree by now."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)
@@ -118,7 +108,7 @@ class AccountLists:
         ]
 
     async def well_accounts(self, beside: Sequence[str]) -> list[WellAccount]:
-        """Two accounts that agree and are not among `beside`; fewer if there are no such."""
+        """At most two accounts that agree and are not in `beside`."""
         well = [
             row["account_id"]
             for row in await self._database.fetch(self._well, list(beside), seconds=SWEEP_SECONDS)
@@ -138,9 +128,7 @@ class AccountLists:
         ]
 
     async def last_days(self, account_ids: Sequence[str]) -> dict[str, dt.date]:
-        """The last date on which each of the accounts traded; those of which none is known are left
-        out.
-        """
+        """The last date with trades of each account; unknown ones are left out."""
         return {
             row["account_id"]: row["last"]
             for row in await self._database.fetch(self._traded_days, list(account_ids))

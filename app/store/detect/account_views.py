@@ -1,4 +1,4 @@
-"""Rows of detection as the views of accounts that the domain judges."""
+"""Rows of detection as the account views that the domain judges."""
 
 import datetime as dt
 from collections import defaultdict
@@ -25,7 +25,7 @@ _STATS = (
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is known of accounts beside their rows in the raw tables."""
+    """What is known of accounts beside their raw rows."""
 
     findings: Mapping[str, list[IdentityFinding]]
     drift: Mapping[str, Drift]
@@ -76,7 +76,7 @@ def changed_totals(looked: Sequence[Record]) -> list[dict[str, object]]:
 
 
 def changed_few_hours(looked: Sequence[Record]) -> list[dict[str, object]]:
-    """The dates with suspiciously few hours of those accounts for which others are noted."""
+    """Dates with suspiciously few hours, where they differ from those noted."""
     return [
         {"account_id": row["account_id"], "dates": [day.isoformat() for day in found]}
         for row in looked
@@ -87,7 +87,7 @@ def changed_few_hours(looked: Sequence[Record]) -> list[dict[str, object]]:
 
 
 def _history(row: Record, first: dt.date | None) -> History | None:
-    """What is known of the account before the first date that is compared."""
+    """What is known of the account before the history."""
     if first is None:
         return None
     return History(
@@ -119,7 +119,7 @@ def _days(row: Record) -> tuple[DayCounts, ...]:
 
 
 def _fresh(row: Record) -> dict[str, object] | None:
-    """The totals as they are to be stored, None where that is how they are stored."""
+    """The totals to store; None if they are stored already."""
     fresh: dict[str, object] = {name: row[name] for name in _STATS}
     fresh["mismatched_days"] = len(row["days"] or ())
     fresh["mismatched_money"] = dates_of(row) if _agrees(row) else 0
@@ -136,7 +136,7 @@ def _fresh(row: Record) -> dict[str, object] | None:
 
 
 def _agrees(row: Record) -> bool:
-    """Whether the tables count the same: only then their amounts are compared."""
+    """Whether all counts agree: only then amounts are compared."""
     return bool(
         not row["days"]
         and row["is_history_known"]
@@ -145,17 +145,13 @@ def _agrees(row: Record) -> bool:
 
 
 def is_emptied(row: Record) -> bool:
-    """Whether nothing is stored of the account any more, though metrics were when it was last
-    counted.
-    """
+    """Whether nothing is stored any more, though metrics were at the last count."""
     is_stored = row["has_alltime"] or row["has_daily"] or row["has_hourly"] or row["has_closed"]
     return not is_stored and (row["stored_has_alltime"] or row["stored_has_daily"])
 
 
 def lost_counts(row: Record) -> Drift:
-    """What was counted of an account of which nothing is stored any more, as write_stats notes
-    it.
-    """
+    """The counts of an emptied account, as write_stats notes them."""
     tables = zip(COUNTED_TABLES, ("alltime", "daily", "hourly", "closed"), strict=True)
     return Drift(
         absent=False, evidence={"emptied": {table: row[f"stored_{name}"] for table, name in tables}}
@@ -163,14 +159,12 @@ def lost_counts(row: Record) -> Drift:
 
 
 def disagrees(row: Record) -> bool:
-    """Whether the tables disagree about the account, or did when it was last looked at."""
+    """Whether the tables disagree, or did at the last detection."""
     return bool(row["issues"] or row["broken_relations"] or not _agrees(row))
 
 
 def _entries(issues: object) -> tuple[Mapping[str, object], ...]:
-    """The entries of an account's issues; what an earlier system left there and is no entry says
-    nothing, and is replaced.
-    """
+    """Valid entries of an account's issues; anything else, left by earlier systems, is ignored."""
     entries = issues if isinstance(issues, list) else ()
     return tuple(
         entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("type"), str)
@@ -187,7 +181,7 @@ def odd_rows_of(rows: Sequence[Record]) -> dict[str, tuple[OddRows, ...]]:
 
 
 def pins_of(rows: Sequence[Record]) -> dict[str, dict[tuple[str, dt.date | None], int]]:
-    """How many rows are pinned, by account, then by table and date."""
+    """Number of pinned rows by account, then by table and date."""
     pins: dict[str, dict[tuple[str, dt.date | None], int]] = {}
     for row in rows:
         pins.setdefault(row["account_id"], {})[row["table_name"], row["date"]] = row["rows"]
@@ -195,7 +189,7 @@ def pins_of(rows: Sequence[Record]) -> dict[str, dict[tuple[str, dt.date | None]
 
 
 def findings_by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:
-    """A finding is shown at the accounts that fit it and at the one that holds the rows."""
+    """Findings, each under its candidates and under the holder of the rows."""
     findings: dict[str, list[IdentityFinding]] = defaultdict(list)
     for row in rows:
         finding = IdentityFinding(

@@ -49,24 +49,18 @@ NOTHING = Totals(
 
 
 def day_matrix(database: Database, window: Window, accounts: str) -> str:
-    """The query for the trades that each table counts on each date, of the `accounts` that the
-    condition tells.
-    """
+    """The query for trades by table and date, of the `accounts` that the condition selects."""
     sql = database.queries("detect/accounts", window)
     return fill(sql["days_of_accounts"], accounts=accounts)
 
 
 def issues_if_emptied(database: Database, window: Window) -> str:
-    """The expression for an account's issues that notes what was counted of it, once nothing is
-    stored of it any more.
-    """
+    """The expression that adds an issue where nothing is stored of the account any more."""
     return database.queries("detect/accounts", window)["issues_if_emptied"]
 
 
 class Detection:
-    """The view of a batch that the domain judges, and the totals that it writes down while it
-    looks.
-    """
+    """Reads a batch as the domain judges it, and stores the totals that it found."""
 
     def __init__(self, database: Database, money: MoneyTerms, window: Window = ALL_DATES) -> None:
         """Read the statements; a missing one fails here. Only the dates of the window are seen."""
@@ -113,12 +107,11 @@ class Detection:
         is_first: bool = False,
         all_logins: bool = False,
     ) -> dict[str, AccountView]:
-        """The accounts as they stand now, their totals written down; `run_id` adds what that run's
-        audit found, and reads again.
+        """Detect accounts and store their totals; `run_id` adds what its audit found.
 
-        With `all_logins` the logins of accounts that agree are read, too, since they are asked for
-        as well. With `is_first` the caller has written nothing of them yet: where nothing is stored
-        any more, somebody else took it, and upstream is to be asked.
+        `all_logins` reads the logins of accounts that agree, too. `is_first`: the run has written
+        nothing of them yet, so an emptied account was emptied by others, and upstream is to be
+        asked.
         """
         ids = list(account_ids)
         looked, used = await self._read(ids, is_first=is_first)
@@ -152,9 +145,7 @@ class Detection:
         return await asyncio.to_thread(views_of, looked, beside)
 
     async def _read(self, ids: list[str], *, is_first: bool) -> tuple[list[Record], frozenset[str]]:
-        """Read the raw tables once for these accounts, and write down the totals that changed; also
-        the relations that were looked at.
-        """
+        """Read the raw tables once and store changed totals; also the relations compared."""
         async with self._database.transaction(
             purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS
         ) as connection:
@@ -181,23 +172,21 @@ class Detection:
         )
 
     async def size(self) -> Upstream:
-        """How large the warehouse is, by which upstream's size can be judged."""
+        """The size of the warehouse, an estimate of upstream's."""
         row = await self._database.fetch_row(self._size)
         if row is None:
             raise DatabaseError("The accounts could not be counted.")
         return Upstream(row["accounts"], row["trades"])
 
     async def coverage(self, account_ids: Sequence[str]) -> dict[dt.date, int]:
-        """How many of the accounts have a row on a date; dates without any are not in it."""
+        """How many of the accounts have a row on a date; dates without any are left out."""
         return {
             row["date"]: row["accounts"]
             for row in await self._database.fetch(self._coverage, list(account_ids))
         }
 
     async def look_at_identity(self, account_ids: Sequence[str]) -> dict[str, AccountView]:
-        """The accounts as far as their rows by themselves go: findings about ids, rows of
-        impossible dates, and no counts.
-        """
+        """The accounts without counts: findings about ids, and rows of impossible dates."""
         findings = findings_by_account(
             await self._database.fetch(self._findings, list(account_ids))
         )
@@ -213,9 +202,7 @@ class Detection:
         }
 
     async def accounts_of_odd_rows(self) -> list[str]:
-        """The accounts under which rows stand whose date no calendar holds; ids that are no
-        account's are logged.
-        """
+        """Accounts with rows of impossible dates; ids of no account are logged."""
         found = odd_rows_of(await self._database.fetch(self._all_odd_rows, seconds=SWEEP_SECONDS))
         known = await self._lists.known_accounts(list(found))
         others = sorted(found.keys() - known)
@@ -232,15 +219,11 @@ class Detection:
     async def pins(
         self, account_ids: Sequence[str]
     ) -> dict[str, dict[tuple[str, dt.date | None], int]]:
-        """How many rows of accounts are pinned, by table and date; accounts without one are left
-        out.
-        """
+        """Number of pinned rows of accounts, by table and date."""
         return pins_of(await self._database.fetch(self._pins, list(account_ids)))
 
     async def placeable_accounts(self) -> list[str]:
-        """Accounts of rows without trades that had no partition when they were read, and have one
-        now: no count tells of them.
-        """
+        """Accounts of rows without trades whose missing partition exists by now."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._placeable, seconds=SWEEP_SECONDS)

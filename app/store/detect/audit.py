@@ -24,14 +24,13 @@ from app.store.staging.staging_sql import NATURAL_KEY, known_as
 
 _FEW = 2
 _STRIKES = 8
-"""When so many accounts could not be compared and none could, it is not the accounts' fault."""
+"""After so many failures without a success, the accounts are not at fault."""
 
 
 class Scans:
-    """An audit's notes of upstream's figures and their comparison with ours.
+    """An audit's notes of upstream's figures, and their comparison with the warehouse.
 
-    Whatever writes them raises ClaimLost, and writes nothing, if another worker prepares the run by
-    now.
+    Writes raise ClaimLost, and write nothing, once another worker prepares the run.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class Scans:
             await connection.execute(self._clear_drift, run_id, None, seconds=SWEEP_SECONDS)
 
     def take_oddities(self, run_id: uuid.UUID) -> Oddities:
-        """What the scans of a run could not take as it was sent, told once."""
+        """Values and rows that the run's scans could not take as sent; reported once."""
         return self._oddities.pop(run_id, Oddities())
 
     async def count(self, run_id: uuid.UUID) -> int:
@@ -106,16 +105,14 @@ class Scans:
         return int(await self._database.fetch_value(self._count, run_id))
 
     async def add_seen_accounts(self, run_id: uuid.UUID) -> Mapping[str, str]:
-        """Make accounts known that only upstream has; those that trade_recon does not let in, with
-        the reasons.
-        """
+        """Add accounts that only upstream has; those that trade_recon refuses, with reasons."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             return (await self._entries.add(connection, self._seen, run_id)).refused
 
     async def unseen_accounts(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None
     ) -> list[str]:
-        """Accounts of ours (None: all) with rows that upstream did not show."""
+        """Accounts (None: all) with rows here that upstream did not show."""
         ids = None if account_ids is None else list(account_ids)
         return [
             row["account_id"]
@@ -123,9 +120,7 @@ class Scans:
         ]
 
     async def count_news(self, account_ids: Sequence[str]) -> int:
-        """How many of these accounts, which upstream did not show, nobody was shown as absent
-        before.
-        """
+        """How many of the unseen accounts were not reported as absent before."""
         return int(
             await self._database.fetch_value(
                 self._count_news, list(account_ids), seconds=SWEEP_SECONDS
@@ -133,9 +128,7 @@ class Scans:
         )
 
     async def count_lowered(self, run_id: uuid.UUID) -> int:
-        """How many accounts upstream does not have, or has fewer settled trades of than the
-        warehouse; those held before are left out.
-        """
+        """How many accounts upstream lacks or lowered, without those held before."""
         return int(
             await self._database.fetch_value(self._count_lowered, run_id, seconds=SWEEP_SECONDS)
         )
@@ -143,12 +136,11 @@ class Scans:
     async def find_drift(
         self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None
     ) -> tuple[int, dict[str, str]]:
-        """Note the accounts (None: all) that differ from upstream before `moving_from`, or that it
-        does not have.
+        """Note accounts (None: all) that differ before `moving_from`, or are absent upstream.
 
-        The daily figures from `moving_from` on are left out of both sides; upstream's must have
-        been noted. Their number, and why accounts could not be compared at whose rows PostgreSQL
-        fails; where it fails at each of them, the error is raised.
+        From `moving_from` on, daily figures are left out on both sides; upstream's must be noted.
+        Returns their number, and the accounts that PostgreSQL cannot compare, with reasons; raises
+        its error if it can compare none.
         """
         ids = None if account_ids is None else list(account_ids)
         async with self._preparations.transaction(run_id) as connection:
@@ -182,45 +174,35 @@ class Scans:
             )
 
     async def forget(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> int:
-        """Take back what was noted about accounts of which upstream said nothing; the number of
-        notes.
-        """
+        """Drop notes about accounts that upstream did not answer for; their number."""
         if not account_ids:
             return 0
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._clear_drift, run_id, list(account_ids))
 
     async def note_stale_alltime(self, run_id: uuid.UUID) -> int:
-        """Mark the accounts whose stored daily rows agree with upstream: only their alltime row is
-        to be read; their number.
-        """
+        """Mark accounts of which only the alltime row is stale; their number."""
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
 
     async def count_rekeyed(self, run_id: uuid.UUID) -> int:
-        """How many accounts upstream knows under another natural key than the warehouse."""
+        """How many accounts have another natural key upstream."""
         return int(
             await self._database.fetch_value(self._count_rekeyed, run_id, seconds=SWEEP_SECONDS)
         )
 
     async def note_rekeyed(self, run_id: uuid.UUID) -> int:
-        """Let all rows be read of accounts that upstream knows under another natural key; the
-        number of their dates.
-        """
+        """Have all rows read of accounts with another natural key; the number of dates."""
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_rekeyed, run_id, seconds=SWEEP_SECONDS)
 
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
-        """The accounts noted as different; not those that are absent upstream, nor those whose
-        alltime row alone is stale.
-        """
+        """Accounts noted as different, but absent ones and stale alltime rows."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
 
 
 def _keys(table: WarehouseTable) -> dict[str, str]:
-    """The account and the natural key of a metrics row of the API as the columns of this warehouse
-    spell them.
-    """
+    """Tokens: account and natural key of a sent metrics row, spelled as columns here do."""
     readers = table.raw.split(".")[0]
     there = {column.name: column for column in table.columns}
     parts = {
@@ -234,9 +216,7 @@ def _keys(table: WarehouseTable) -> dict[str, str]:
 
 
 def _figures(catalogue: Catalogue) -> dict[str, str]:
-    """How the figures that drift is told by look in this warehouse: upstream's as the columns hold
-    them, and the stored ones.
-    """
+    """Tokens: the compared figures, upstream's as the columns hold them, and the stored ones."""
     alltime, daily = catalogue[Endpoint.ALLTIME], catalogue[Endpoint.DAILY]
     tokens = {"alltime": alltime.raw, "daily": daily.raw}
     for name in FIGURES:

@@ -1,4 +1,4 @@
-"""The record of inspections: what they found, by account and in figures."""
+"""The record of inspections: findings by account, and figures."""
 
 import asyncio
 import datetime as dt
@@ -24,7 +24,7 @@ _JUDGED = sorted(JUDGED)
 
 @dataclass(frozen=True, slots=True)
 class FoundIssue:
-    """An issue that an inspection found, and since when it is open; None: it is open no more."""
+    """An issue that an inspection found, and since when it is open (None: closed since)."""
 
     issue: str
     first_seen: dt.datetime | None
@@ -70,10 +70,9 @@ class Inspections:
         unread: Sequence[str],
         first: dt.date | None,
     ) -> Queued:
-        """Put the accounts (None: of all) into an inspection that disagree or have an open issue,
-        and those that are `unread`.
+        """Queue accounts (None: of all) that disagree or have open issues, and the `unread`.
 
-        Dates before `first` (None: no date) are not compared.
+        Dates before `first` (None: none) are not compared.
         """
         ids = None if account_ids is None else list(account_ids)
         row = await queue.connection.fetch_row(
@@ -90,7 +89,7 @@ class Inspections:
         return Queued(int(row["equal"]), int(row["skipped"])) if row else Queued()
 
     async def brokers(self, account_ids: Sequence[str]) -> dict[str, list[str]]:
-        """The brokers of accounts; accounts of which none is known are left out."""
+        """Brokers by account; accounts without any are left out."""
         return {
             row["account_id"]: row["brokers"]
             for row in await self._database.fetch(self._brokers, list(account_ids))
@@ -110,8 +109,9 @@ class Inspections:
         count: Callable[[Collection[str]], InspectionFigures],
         seconds: float,
     ) -> list[str]:
-        """Record a batch and release its accounts, in one transaction; those that were still ours,
-        whose figures `count` gives.
+        """Record a batch and release its accounts, in one transaction; those still ours.
+
+        `count` gives the figures of these.
         """
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
         states = [
@@ -157,7 +157,7 @@ class Inspections:
         return await self._database.give_way(write)
 
     async def record_unread(self, claim: Claim, account_id: str, detail: str) -> None:
-        """Record that an account could not be inspected; nothing else of it changes."""
+        """Record that an account could not be inspected."""
         attempt = {
             "account_id": account_id,
             "outcome": Outcome.FAILED.value,
@@ -185,9 +185,7 @@ class Inspections:
     async def accounts(
         self, run_id: uuid.UUID, outcomes: Sequence[Outcome], after: str | None, limit: int
     ) -> list[FoundAccount]:
-        """Accounts at which an inspection came to one of the outcomes, in the order of their ids,
-        behind `after`, at most `limit`.
-        """
+        """Accounts with one of the outcomes, by id behind `after`, at most `limit`."""
         found: dict[str, FoundAccount] = {}
         rows = await self._database.fetch(
             self._list,

@@ -1,4 +1,4 @@
-"""How an account left a batch, and on which terms that is recorded."""
+"""How an account leaves a batch, and the terms of recording it."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -14,9 +14,7 @@ from app.store.claims.claim import FirstPass
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """How many times in a row upstream was asked in vain about what is explained, and when (aware)
-    it is asked again.
-    """
+    """How often in a row upstream confirmed what is explained, and when (aware) to ask again."""
 
     times: int
     ask_again_at: dt.datetime
@@ -24,21 +22,17 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class AccountResult:
-    """How one account left a batch: `failing` if this costs it an attempt, `signature` what
-    detection saw at the end if it is explained.
+    """How one account leaves a batch.
 
-    Its next failure says when it may be tried again; one that is held back without a failure is
-    `held_until`. With `left` None it could not even be looked at, and its open issues stay as they
-    are.
+    `failing`: this costs an attempt; the next one waits by the terms, or until `held_until` without
+    a failure. `left` None: it could not be read, and open issues stay. `postponed`: it returns to
+    the run behind all others; `untried`: it waits for the next run, having failed only with others.
+    `before` is the work of earlier passes, `found` and `effort` that of this batch alone.
 
-    With `postponed` nothing is settled yet: the account goes back into the run, to be claimed once
-    more behind all others; with `untried` not by this run: it only failed together with others, and
-    waits for the next one. When it was, `before` is what the run had found and done by then;
-    `found` and `effort` are of this batch alone. `closings` tell as what issues are closed that are
-    not left, `shown` what confirming lets through of one that needs confirmation; it is
-    `newly_held` if it did not need that before the run. `compared` are the figures of a comparison
-    of its rows, by table (None: only counts were compared). `seen` is a digest of how its tables
-    disagree at the end (None: nothing is left).
+    `signature` is what detection saw of an explained account, `closings` how issues are closed that
+    are not `left`, `shown` what a confirmation lets through, `newly_held` whether that is new,
+    `compared` the figures of a row comparison by table, `seen` a digest of how the tables disagree
+    at the end.
     """
 
     account_id: str
@@ -62,11 +56,10 @@ class AccountResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the account is as good as it can be: what was rewritten of it until now no longer
-        counts against it.
+        """Whether rows rewritten so far no longer count against the account.
 
-        One whose issues are only explained is not whole if this run rewrote something: it might go
-        on losing rows night by night.
+        Not if its issues are only explained and this run rewrote rows: it might lose rows night by
+        night.
         """
         return self.outcome in (Outcome.UNCHANGED, Outcome.HEALED) or (
             self.outcome is Outcome.EXPLAINED and not self.whole_effort.rewritten
@@ -74,9 +67,7 @@ class AccountResult:
 
     @property
     def codes_found(self) -> list[str]:
-        """The codes of all issues with which the account came into the run, and of those that came
-        up since.
-        """
+        """Codes of all issues that the account came with, or that came up since."""
         now = [issue.code for issue in self.found]
         return [*now, *sorted(self.before.found - set(now))]
 
@@ -87,9 +78,7 @@ class AccountResult:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether there was nothing to heal, and nothing at all was done: only that is to be noted,
-        at little cost for many.
-        """
+        """Whether nothing was found or done, which is recorded at little cost."""
         return (
             self.outcome is Outcome.UNCHANGED
             and self.left == ()
@@ -103,17 +92,14 @@ class AccountResult:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which terms results are recorded, and what becomes of accounts that fail.
+    """Terms of recording: a worker silent for `lease_seconds` records nothing.
 
-    A worker that said nothing for `lease_seconds` records nothing.
+    `max_attempts` failures in a row exhaust an account, `next_attempt` gives its next time by their
+    number. Postponed accounts wait `postpone_seconds`, in runs of named accounts
+    `postpone_named_seconds`.
 
-    `max_attempts` failures in a row exhaust one, `next_attempt` tells from their number when it may
-    be tried again. A postponed one may be claimed again after `postpone_seconds`; in a run of named
-    accounts, for which people wait, after `postpone_named_seconds`.
-
-    Times are reckoned from `now`, this process's clock. The database adds the wait to its own
-    clock, by which it ends; None: as they are. What is accepted until `today`, the business date,
-    is so no more.
+    Times are reckoned from `now`, this process's clock, and ended by the database's; None: as they
+    are. What is accepted until `today`, the business date, ends.
     """
 
     max_attempts: int

@@ -13,9 +13,7 @@ from app.store.results.acceptances import Acceptances
 from app.store.results.json_rows import encoded_rows
 
 _REOPENING = (172_800, 1_800)
-"""Seconds: an issue opened again in the same place within two days of being healed, or anywhere
-within half an hour, flaps.
-"""
+"""Seconds in which an issue reopened in the same place, or anywhere, flaps."""
 
 
 class IssueHistory:
@@ -35,9 +33,7 @@ class IssueHistory:
         note: str,
         closed_as: ClosedAs,
     ) -> None:
-        """Replace the open issues of accounts, of the codes that were judged, outside a run; those
-        that are gone are `closed_as`.
-        """
+        """Replace open issues of judged codes outside a run; gone ones are `closed_as`."""
         entries = [
             {"account_id": account_id, "issues": [issue.as_json() for issue in issues]}
             for account_id, issues in found.items()
@@ -58,9 +54,7 @@ class IssueHistory:
     async def open_issues(
         self, run_id: uuid.UUID | None, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
     ) -> None:
-        """Note in the history what detection found, before anything is healed; dates from
-        `moving_from` on still move.
-        """
+        """Record detected issues before a repair; dates from `moving_from` on are unsettled."""
         if any(found.values()):
             entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
             await self._database.execute(
@@ -70,18 +64,14 @@ class IssueHistory:
     async def note_differing(
         self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
     ) -> None:
-        """Note what a comparison of rows has found so far, before anything of it is healed; dates
-        from `moving_from` on still move.
-        """
+        """Record a row comparison's findings so far, before a repair."""
         if any(found.values()):
             await self.open_issues(run_id, found, moving_from)
             entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
             await self._database.execute(self._sql["renew_evidence"], entries, run_id)
 
     async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
-        """How often in a row an open issue of an account was healed and came back, its worst one;
-        accounts without one are left out.
-        """
+        """How often in a row the account's worst open issue was repaired and came back."""
         rows = await self._database.fetch(self._sql["get_reopened"], list(account_ids))
         return {row["account_id"]: row["reopened"] for row in rows}
 
@@ -94,8 +84,7 @@ class IssueHistory:
         closing_others: Mapping[str, object],
         closing: Mapping[str, object] | None = None,
     ) -> None:
-        """Close in the history what accounts no longer have, of the codes that were judged, and
-        open what they have now.
+        """Close issues of judged codes that are gone, and open those found.
 
         `closing` is the evidence by account and code, `closing_others` that of all others.
         """

@@ -11,11 +11,7 @@ def encoded_value(value: object) -> msgspec.Raw:
 
 
 def encoded_rows(rows: Iterable[object]) -> msgspec.Raw:
-    """Rows as a JSON array that is ready to be sent.
-
-    Encoded one by one: a single call for thousands would keep all other threads waiting until it is
-    done.
-    """
+    """Rows as a JSON array, encoded one by one so that other threads get their turn."""
     encoder = msgspec.json.Encoder()
     encoded = bytearray(b"[")
     for row in rows:

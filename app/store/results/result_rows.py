@@ -15,9 +15,7 @@ from app.store.results.account_result import AccountResult, Terms
 def closing_evidence(
     claim: Claim, outcome: Outcome, effort: Effort, closing: Closing
 ) -> dict[str, object]:
-    """The evidence with which an issue of an account is closed: as what, and what the run wrote
-    before the check found it gone.
-    """
+    """The evidence of a closed issue: as what, and what the run had written before."""
     return {
         **closing.as_json(),
         "run_id": str(claim.run_id),

@@ -1,4 +1,4 @@
-"""The record of results: how accounts left their batches, and what runs did to their rows."""
+"""The record of results: how accounts left batches, and what runs wrote for them."""
 
 import asyncio
 import datetime as dt
@@ -51,13 +51,11 @@ class Results:
         rows_compared: int = 0,
         beside: Sequence[Effort] = (),
     ) -> list[str]:
-        """Record a batch and release its accounts, in one transaction; the accounts that were still
-        ours.
+        """Record a batch and release its accounts, in one transaction; the accounts still ours.
 
-        `seconds` is what the batch took, `requests` what it sent, `terms` are for accounts that
-        failed, `judged` are the issue codes on which this look has the last word, `rows_compared`
-        the stored rows that met complete answers, `beside` efforts that count for the run and for
-        none of these accounts. Of postponed accounts only the effort counts now.
+        `seconds` and `requests` are the batch's, `judged` the issue codes that detection decides,
+        `rows_compared` stored rows that met complete answers, `beside` efforts of the run for none
+        of these accounts. Of postponed accounts only the effort counts now.
         """
 
         async def write(connection: Connection) -> list[str]:
@@ -117,7 +115,7 @@ class Results:
         seconds: float,
         terms: Terms,
     ) -> None:
-        """Record what became of accounts; of the quiet ones only that they were looked at."""
+        """Record outcomes; of quiet accounts only that they were checked."""
         quiet = [result.account_id for result in results if result.is_quiet]
         if quiet:
             await connection.execute(self._sql["record_unchanged"], run_id, seconds, quiet)
@@ -156,7 +154,7 @@ class Results:
         await connection.execute(self._sql["postpone_accounts"], run_id, seconds, attempts, *pauses)
 
     async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
-        """Count what belongs to no recorded account: an audit's scan, a batch that broke off."""
+        """Count work for no recorded account: an audit's scan, a broken-off batch."""
         await self._database.execute(
             self._sql["count_batch"],
             run_id,
@@ -175,8 +173,6 @@ class Results:
         )
 
     async def rewritten(self, account_ids: Sequence[str]) -> dict[str, Rewritten]:
-        """What runs rewrote of accounts since those were whole; accounts of which nothing was are
-        left out.
-        """
+        """Rows rewritten since accounts were whole; accounts without any are left out."""
         rows = await self._database.fetch(self._sql["get_rewritten"], list(account_ids))
         return {row["account_id"]: Rewritten(row["rows"], row["removed"]) for row in rows}

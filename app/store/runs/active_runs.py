@@ -16,16 +16,12 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that is being worked on; `prepared` once its accounts are known.
+    """A run to work on; `prepared` once its accounts are known.
 
-    `total` is the number of its accounts, `recorded` of those that batches are done with, or that
-    were equal; `rows_compared` counts the stored rows that these had where upstream was read. What
-    was held until `confirmed_at` was let through by somebody. `suspicion` says why upstream is
-    suspect, where that was found out already.
-
-    `searched` are the requests that it spent so far on finding accounts that make requests fail,
-    `searched_known` those for accounts that had failed before. It compares dates from
-    `history_from` on (None: all).
+    `recorded` of its `total` accounts are done or were equal, with `rows_compared` stored rows of
+    answered ones. Holds before `confirmed_at` are confirmed. `suspicion` says why upstream is
+    suspect. `searched` requests went into finding failing accounts, `searched_known` for ones that
+    failed before. Dates from `history_from` on are compared (None: all).
     """
 
     run_id: RunId
@@ -59,10 +55,9 @@ class ActiveRuns:
     async def active(
         self, run_id: RunId | None = None, *, named: bool = False, local: bool = False
     ) -> list[ActiveRun]:
-        """Runs to be worked on (or this one, if it is), those that people wait for first.
+        """Active runs (or this one), those of few named accounts first.
 
-        With `named` only those of few named accounts, with `local` only those that ask nothing of
-        upstream.
+        `named`: only these; `local`: only those that ask nothing of upstream.
         """
         runs = [
             self._readable(row)
@@ -71,15 +66,14 @@ class ActiveRuns:
         return [run for run in runs if run is not None]
 
     async def left(self, worker_id: WorkerId, lease_seconds: float) -> list[Record]:
-        """Runs (`run_id`, `kind`, `created_at`) that processes left which are gone, oldest first;
-        none while another one lives.
+        """Runs left by dead processes (`run_id`, `kind`, `created_at`), oldest first.
+
+        Empty while another process lives.
         """
         return await self._database.fetch(self._get_left, worker_id, lease_seconds)
 
     def _readable(self, row: Record) -> ActiveRun | None:
-        """The run of a row; None for one that another version of trade-recon wrote and this one
-        cannot read: it is left to that one.
-        """
+        """The run of a row; None if another version wrote it and this one cannot read it."""
         try:
             request = msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest)
         except (msgspec.ValidationError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""The control of runs: pause, resume, cancel, confirm, and the ends that come by themselves."""
+"""Control of runs: pause, resume, cancel, confirm, suspend, and end by time."""
 
 import datetime as dt
 import uuid
@@ -20,7 +20,7 @@ _NAMED = 5
 
 
 class RunControl:
-    """Steers runs by their status; workers notice, and stop at their next safe point.
+    """Steers runs by their status, which workers notice.
 
     Each step tells whether it changed anything.
     """
@@ -65,14 +65,12 @@ class RunControl:
         account_ids: Sequence[str] | None = None,
         today: dt.date | None = None,
     ) -> bool:
-        """Let the run write what it held of all accounts, or of these alone: then it does nothing
-        else.
+        """Let the run write what it held, of all accounts or of these; it then does only that.
 
-        What a later run recorded since, or is accepted until after `today` (None: the server's
-        date), is held no more, and what the run saw of upstream before that is outdated: only what
-        is held still is confirmed then. Raises Conflict if the run holds nothing or another full
-        run is active, InvalidRequest if it does not hold one of the accounts, NotFound if there is
-        no such run.
+        What a later run recorded, or is accepted until after `today` (None: the server's date), is
+        held no more; then only what is still held is confirmed. Raises Conflict if nothing is held
+        or another full run is active, InvalidRequest if an account is not held, NotFound without
+        such a run.
         """
         try:
             if account_ids is None:
@@ -95,9 +93,7 @@ class RunControl:
             ) from error
 
     async def _find_standing(self, run_id: uuid.UUID, today: dt.date | None) -> list[str] | None:
-        """The accounts that the run holds still, where others went on since; None where nothing
-        did, so that the whole run may go on.
-        """
+        """Accounts still held where others went on since; None if the whole run may go on."""
         row = await self._database.fetch_row(self._get_standing, run_id, today)
         if row is None or not row["held"]:
             return None
@@ -131,9 +127,7 @@ class RunControl:
     async def suspend(
         self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None
     ) -> bool:
-        """Stop a run that makes upstream suspect; not one that somebody confirmed since,
-        `confirmed_at` being what the batch knew.
-        """
+        """Stop a run since upstream is suspect, unless it was confirmed since `confirmed_at`."""
         is_stopped = (
             await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at)
             is not None
@@ -185,7 +179,7 @@ class RunControl:
 
 
 def _refusal(row: Record, done: str) -> str:
-    """Why an order about a run cannot be followed, and what can be done instead."""
+    """Why an order cannot be followed, and what can be done instead."""
     status, ended = str(row["status"]), row["finished_at"]
     said = f"The run {_told(status)}; it cannot be {done}. Nothing was changed."
     if ended is None:
@@ -208,9 +202,7 @@ def _refusal(row: Record, done: str) -> str:
 
 
 def _told(status: str) -> str:
-    """What is said of a run in this state, which only a later version may know: the predicate of a
-    sentence.
-    """
+    """The predicate for a status, which a later version may have made."""
     match status:
         case RunStatus.SUCCEEDED | RunStatus.FAILED:
             return f"has {status}"

@@ -16,9 +16,7 @@ from app.store.database.transaction import Record
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a run: `finds_upstream_well` if it compared enough to say so, `lifts_suspicion`
-    if all that it held was confirmed.
-    """
+    """The end of a run; `lifts_suspicion` if all that it held was confirmed."""
 
     status: RunStatus
     reason: str | None
@@ -31,9 +29,8 @@ def judge_end(
 ) -> Ending:
     """The end of a run by its counts (`state`), the accounts `still_held`, and what it leaves.
 
-    One that was stopped, or that held all that it had to do, needs confirmation as long as
-    anything of it waits for that; one that held only some of its accounts is completed with
-    issues, and can be confirmed as well.
+    Stopped, or with all accounts held, it needs confirmation while anything waits for that; with
+    some held, it is completed with issues and can be confirmed as well.
     """
     held = state["needs_confirmation"]
     # What was held and is so no more cannot be confirmed, and what it came to was confirmed: no
@@ -95,9 +92,7 @@ def _reasons(state: Record, stopped: str | None) -> list[str]:
 
 
 def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
-    """That rows of months have no partition, once `missing` are tables with a month each, the
-    history begins at `first`.
-    """
+    """The reason for rows of months without a partition (`missing`: table and month)."""
     months: dict[str, list[str]] = {}
     for each in sorted(missing):
         table, month = each.rsplit(" ", 1)
@@ -117,11 +112,9 @@ def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
 
 
 def _finds_upstream_well(state: Record, limits: HoldLimits) -> bool:
-    """Whether a run, an audit over all accounts, compared enough of them to say that upstream is
-    well.
+    """Whether an audit over all accounts compared enough to clear upstream.
 
-    Accounts that it did not compare count as if upstream lowered them, and those that it left held
-    as before do so still.
+    Accounts not compared, or held before, count as lowered.
     """
     known = state["known"]
     if known is None:

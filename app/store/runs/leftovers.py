@@ -1,4 +1,4 @@
-"""What a run leaves behind, counted by PostgreSQL for all of its accounts at once."""
+"""What runs leave, counted by PostgreSQL for all accounts at once."""
 
 import datetime as dt
 import uuid
@@ -30,9 +30,7 @@ class RunLeftovers:
         self._note = sql["note_leftovers"]
 
     async def of(self, run_id: uuid.UUID, today: dt.date | None = None) -> Leftovers:
-        """What the run leaves as it stands now; issues accepted until `today` (None: the server's
-        date) or before count again.
-        """
+        """What the run leaves now; acceptances until `today` (None: the server's) have ended."""
         codes = sorted(SETTLING_CODES), sorted(OWN_WORD_CODES), IssueCode.ABSENT_UPSTREAM
         rows = await self._database.fetch(self._count, run_id, today, *codes, seconds=SWEEP_SECONDS)
         beside = await self._database.fetch_row(self._beside, run_id)
@@ -62,7 +60,7 @@ class RunLeftovers:
         )
 
     async def note(self, run_id: uuid.UUID, today: dt.date | None = None) -> None:
-        """Keep what a run left that ended some other way than by coming to its end."""
+        """Keep what a run left that did not come to its own end."""
         await self._database.execute(self._note, run_id, (await self.of(run_id, today)).as_json())
 
 

@@ -1,4 +1,4 @@
-"""The life of runs: their start, what they note on the way, and their end."""
+"""The life of runs: start, notes on the way, end."""
 
 import datetime as dt
 import uuid
@@ -32,11 +32,9 @@ class Runs:
         self._wrap_up = WrapUp(database)
 
     async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> RunId:
-        """A new run that waits for a worker, or the one that was started with the key; the
-        processes that listen are told.
+        """Create a run and wake listening processes; the run of `key` if there is one.
 
-        Raises Conflict if the key came with another request before, or if the run must be the only
-        one and another is active.
+        Raises Conflict if the key came with another request, or another full run is active.
         """
         run_id = RunId(uuid.uuid4())
         kept = None if key is None else key.key, None if key is None else key.digest
@@ -66,9 +64,7 @@ class Runs:
                 )
 
     async def of_key(self, key: IdempotencyKey) -> RunId | None:
-        """The run that was started with the key, if any; Conflict if that was for another
-        request.
-        """
+        """The run started with the key, if any; Conflict if for another request."""
         row = await self._database.fetch_row(self._sql["get_run_of_key"], key.key)
         if row is None:
             return None
@@ -81,9 +77,9 @@ class Runs:
         return RunId(uuid.UUID(str(row["run_id"])))
 
     async def finish(self, run_id: RunId, guard: HoldLimits, today: dt.date | None = None) -> bool:
-        """End the run if nothing of it waits any more; whether this call ended it.
+        """End the run if nothing of it waits; whether this call ended it.
 
-        What is accepted until `today` or before counts.
+        Acceptances until `today` have ended.
         """
         state = await self._database.fetch_row(self._sql["get_run_state"], run_id)
         if state is None or state["waiting"] or state["status"] != RunStatus.RUNNING:
@@ -112,13 +108,13 @@ class Runs:
         return is_ended
 
     async def end_early(self, run_id: RunId, status: RunStatus, reason: str) -> None:
-        """End a run that cannot go on; the accounts that wait are left, and none is blamed."""
+        """End a run that cannot go on; waiting accounts are left without blame."""
         await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._wrap_up.clear_scan(run_id)
 
     async def is_past(self, moment: dt.datetime) -> bool:
-        """Whether the database's clock, by which runs stop, is beyond the moment."""
+        """Whether the moment is past by the database's clock."""
         return bool(await self._database.fetch_value(self._sql["is_past"], moment))
 
     async def note_history(self, run_id: RunId, first: dt.date | None) -> None:
@@ -126,23 +122,17 @@ class Runs:
         await self._database.execute(self._sql["note_history"], run_id, first)
 
     async def note_search(self, run_id: RunId, new: int, known: int, fault: str) -> None:
-        """Count what a search for failing accounts cost, `known` for those that had failed before;
-        keep why the run will have failed.
-        """
+        """Count requests of a search for failing accounts (`known`: again), and its fault."""
         await self._database.execute(self._sql["note_search"], run_id, new, known, fault or None)
 
     async def is_suspicion_standing(self, run_id: RunId) -> bool:
-        """Whether an earlier run was stopped since upstream was suspect, and neither a person nor
-        an audit begun since found it well.
-        """
+        """Whether an earlier run's suspicion was neither confirmed nor refuted by an audit."""
         return bool(await self._database.fetch_value(self._sql["get_standing_suspicion"], run_id))
 
     async def note_suspicion(
         self, run_id: RunId, reason: str, confirmed_at: dt.datetime | None
     ) -> None:
-        """Upstream is suspect: the run's batches hold whatever upstream lowers; not if somebody
-        confirmed the run since.
-        """
+        """Mark upstream as suspect for the run, unless it was confirmed since."""
         await self._database.execute(self._sql["note_suspicion"], run_id, reason, confirmed_at)
 
     async def add_phase(self, run_id: RunId, phase: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Orders that people gave: noted in the record with their reasons, and in the log."""
+"""Orders given by people, recorded with their reasons and logged."""
 
 import uuid
 from typing import Literal
@@ -40,9 +40,7 @@ class Orders:
         reason: str | None = None,
         **figures: object,
     ) -> None:
-        """Note an order that was carried out, about a run or none; `figures` go to the log
-        alone.
-        """
+        """Record an order that was carried out; `figures` go to the log alone."""
         await self._database.execute(self._note, ordered, run_id, reason)
         _log.info(
             "An order was given.",

@@ -1,4 +1,4 @@
-"""Runs as they stand: their rows, what they hold, and what they did."""
+"""Runs as they stand: rows, holds, results."""
 
 import datetime as dt
 import uuid
@@ -29,7 +29,7 @@ class RunReader:
         return row
 
     async def find_sole(self) -> Record | None:
-        """The active run beside which no other full run may start (`run_id`, `status`), if any."""
+        """The active full run (`run_id`, `status`), if any; no other may start."""
         return await self._database.fetch_row(self._sql["get_sole_run"])
 
     async def listed(
@@ -40,11 +40,10 @@ class RunReader:
         limit: int,
         today: dt.date | None = None,
     ) -> list[Record]:
-        """Runs, newest first, at most `limit`: of these states and kinds (None: of any), and older
-        than the run `before`.
+        """Runs, newest first, older than `before`, of these statuses and kinds (None: any).
 
-        What they hold, and their states, are those of a date (None: the server's).
-        Raises NotFound if there is no such run.
+        Holds and statuses are those of a date (None: the server's). Raises NotFound without the run
+        `before`.
         """
         if before is not None:
             await self.get(before)
@@ -55,32 +54,26 @@ class RunReader:
     async def held_accounts(
         self, run_id: uuid.UUID, limit: int, today: dt.date | None = None
     ) -> list[Record]:
-        """The first accounts that the run holds on a date (None: the server's), with the reason."""
+        """The first accounts that the run holds on a date (None: the server's), with reasons."""
         return await self._database.fetch(self._sql["get_run_held"], run_id, limit, today)
 
     async def pinned_rows(self, run_id: uuid.UUID) -> int:
-        """How many rows of the run's accounts were pinned before it ended, and are to this
-        moment.
-        """
+        """Rows of the run's accounts that were pinned before it ended, and still are."""
         return int(await self._database.fetch_value(self._sql["count_pinned_rows"], run_id))
 
     async def still_held(self, run_id: uuid.UUID, today: dt.date | None = None) -> int:
-        """How many of the accounts that the run held are held to this moment; what is accepted
-        until `today` or before counts again.
-        """
+        """How many accounts that the run held are still held on a date."""
         return int(await self._database.fetch_value(self._sql["count_still_held"], run_id, today))
 
     async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
-        """The first accounts that were deleted from trade_recon while they waited in the run."""
+        """The first waiting accounts that were deleted from trade_recon."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)
         ]
 
     async def result(self, run_id: uuid.UUID) -> tuple[list[Record], list[Record]]:
-        """What a run did to rows, by table, date and broker, and for which issues; NotFound if
-        there is no such run.
-        """
+        """What a run wrote by table, date and broker, and for which issues; or NotFound."""
         await self.get(run_id)
         rows = await self._database.fetch(
             self._sql["get_run_result"], run_id, seconds=SWEEP_SECONDS

@@ -1,4 +1,4 @@
-"""Retention: the history of runs, attempts and issues is forgotten after a time, in small steps."""
+"""Retention: old runs, attempts and issues are deleted in small steps."""
 
 import asyncio
 
@@ -38,9 +38,7 @@ class Retention:
         )
 
     async def purge(self, days: int, step: int = _STEP) -> int:
-        """Forget what ended more than `days` days ago, at most `step` rows in a transaction; how
-        many rows that were.
-        """
+        """Delete what ended more than `days` days ago, `step` rows a transaction; their number."""
         purged = 0
         for statement in self._scans:
             purged += await self._database.execute(statement, seconds=SWEEP_SECONDS)

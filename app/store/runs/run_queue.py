@@ -1,4 +1,4 @@
-"""The preparation of runs: which worker does it, and the accounts that it puts into them."""
+"""Preparation of runs: its worker, and the accounts queued."""
 
 import contextlib
 import uuid
@@ -11,19 +11,15 @@ from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _MOST_DOUBTS = 50_000
-"""Dates that one audit reads again at most, since upstream may have been sick when it lowered them;
-the others come next.
-"""
+"""Doubted dates that one audit reads again at most; the next audit takes the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """How many accounts of a run need nothing, and how many are left out: they back off, or there
-    are more than it may take.
+    """How many accounts need nothing (`unchanged`), and how many are left out (`skipped`).
 
-    `is_all`: none that needs it is left out but those that back off, of all accounts or of all that
-    were written lately. `beyond` are those of a full run that are more than it may take, and that
-    wait for the next one. `healed` are whole since ids were given back.
+    `is_all`: only those that back off are left out. `beyond` exceed the limit of a full run.
+    `healed` are whole since ids were given back.
     """
 
     unchanged: int = 0
@@ -34,7 +30,7 @@ class Queued:
 
 
 class Queue:
-    """Puts accounts into one run, in one transaction that counts only once it is finished."""
+    """Queues accounts of one run, in one transaction that counts once it is finished."""
 
     def __init__(
         self,
@@ -53,9 +49,7 @@ class Queue:
     async def mismatched(
         self, *, retry: bool, limit: int | None, among: Sequence[str] | None = None
     ) -> Queued:
-        """Mismatched accounts, of all or `among` these; without `retry` those that back off are
-        left out.
-        """
+        """Queue mismatched accounts (`among` these); without `retry`, not those that back off."""
         limits, values = (
             ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
         )
@@ -86,10 +80,9 @@ class Queue:
         unanswered: Sequence[str],
         by_rows: bool,
     ) -> Queued:
-        """The accounts (None: of all) that an audit found different or reads again, but those about
-        which upstream gave no answer.
+        """Queue accounts (None: of all) that an audit found different, without unanswered ones.
 
-        With `by_rows` all of them are compared row by row.
+        `by_rows`: queue all, to compare every row.
         """
         ids = None if account_ids is None else list(account_ids)
         await self.connection.execute(
@@ -102,10 +95,9 @@ class Queue:
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 
     async def given_ids(self, account_ids: Sequence[str] | None, without: Sequence[str]) -> int:
-        """Note the accounts (of these, None: all) that are whole since the run gave ids back, as
-        healed by it; their number.
+        """Record accounts as healed that are whole since ids were given back; their number.
 
-        To be called once all others are put into the run.
+        To be called last.
         """
         ids = None if account_ids is None else list(account_ids)
         return int(
@@ -115,9 +107,7 @@ class Queue:
         )
 
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
-        """Let the batches begin once the transaction is committed; ClaimLost if the run is not this
-        worker's to prepare any more.
-        """
+        """Let batches begin at the commit; ClaimLost if another worker prepares the run by now."""
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)
         done = {
             **maintenance,
@@ -130,7 +120,7 @@ class Queue:
 
 
 class Preparations:
-    """Who prepares a run: one worker, until it is done or dead."""
+    """One worker prepares a run, until it is done or dead."""
 
     def __init__(self, database: Database, worker_id: uuid.UUID, lease_seconds: float) -> None:
         """Read the statements."""
@@ -140,9 +130,7 @@ class Preparations:
         self._sql = database.queries("runs/run_queue")
 
     async def take(self, run_id: uuid.UUID) -> bool:
-        """Whether this worker is the one to prepare the run; it takes over from one without a
-        heartbeat.
-        """
+        """Take the preparation, also from a worker without a heartbeat; whether that worked."""
         return (
             await self._database.fetch_value(
                 self._sql["take_preparation"], run_id, self._worker_id, self._lease_seconds
@@ -152,10 +140,9 @@ class Preparations:
 
     @contextlib.asynccontextmanager
     async def transaction(self, run_id: uuid.UUID) -> AsyncIterator[Connection]:
-        """A transaction that is committed only if the run is still this worker's to prepare.
+        """A transaction that commits only while the run is this worker's to prepare.
 
-        Raises ClaimLost if another one prepares it by now, or nobody shall: everything done inside
-        is undone.
+        Otherwise ClaimLost, and all is rolled back.
         """
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield connection
@@ -163,7 +150,7 @@ class Preparations:
 
     @contextlib.asynccontextmanager
     async def queue(self, run_id: uuid.UUID) -> AsyncIterator[Queue]:
-        """Where the run's accounts are put into, for good if the queue is finished."""
+        """The run's queue, committed if it is finished."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield Queue(connection, self._sql, run_id, self._worker_id)
 
@@ -182,9 +169,7 @@ class Preparations:
 async def _hold(
     connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID
 ) -> None:
-    """Make sure that the run is the worker's to prepare until the commit; done last, so that nobody
-    waits for the row for long.
-    """
+    """Lock the preparation until the commit; done last, to hold the row briefly."""
     if await connection.fetch_value(sql["hold_preparation"], run_id, worker_id) is None:
         raise ClaimLost(
             "Another worker prepares the run by now, or it was paused or ended: nothing of ours"

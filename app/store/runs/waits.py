@@ -1,6 +1,4 @@
-"""What keeps a run from going on, as the database knows it: processes, the accounts that they hold,
-and the locks of others.
-"""
+"""What keeps a run from going on: processes, their accounts, and locks of others."""
 
 import datetime as dt
 import uuid
@@ -15,9 +13,7 @@ _LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Of the first accounts that wait in a run: how many could be taken, are postponed, and until
-    when, and are held.
-    """
+    """Of the first waiting accounts: how many are free, postponed (and until when), and held."""
 
     due: int
     postponed: int
@@ -37,9 +33,7 @@ class RunWaits:
         self._under_way = sql["get_runs_under_way"]
 
     async def processes(self, run_id: uuid.UUID) -> tuple[Mapping[uuid.UUID, Process], dt.datetime]:
-        """The processes that serve the run, or did within a day, and the time by the database's
-        clock.
-        """
+        """Processes that serve the run, or did within a day, and the database's time."""
         rows = await self._database.fetch(self._processes, run_id)
         found = {
             row["worker_id"]: Process(
@@ -59,9 +53,7 @@ class RunWaits:
     async def held(
         self, run_id: uuid.UUID, workers: Collection[uuid.UUID]
     ) -> Mapping[uuid.UUID, tuple[int, dt.datetime]]:
-        """How many accounts that wait in the run each of the processes holds, and when it took the
-        last of them.
-        """
+        """Waiting accounts that each process holds, and when it claimed the last."""
         if not workers:
             return {}
         rows = await self._database.fetch(self._held, run_id, list(workers))
@@ -77,12 +69,12 @@ class RunWaits:
         )
 
     async def under_way(self, run_id: uuid.UUID) -> tuple[int, uuid.UUID | None]:
-        """How many other runs are worked on, and the oldest of them."""
+        """How many other runs are active, and the oldest."""
         row = await self._database.fetch_row(self._under_way, run_id)
         return (0, None) if row is None else (row["runs"], row["first"])
 
     async def blocker(self) -> Blocker | None:
-        """The oldest session of somebody else's that may lock rows of trade_recon."""
+        """The oldest session of others that may lock rows of trade_recon."""
         row = await self._database.fetch_row(self._blockers)
         return (
             None

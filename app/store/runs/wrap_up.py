@@ -6,7 +6,7 @@ from app.store.database.pool import Database
 
 
 class WrapUp:
-    """Clears what only a run under way needs, and notes what the run leaves held."""
+    """Clears what only an active run needs, and notes what the run leaves held."""
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
@@ -19,5 +19,5 @@ class WrapUp:
         await self._database.execute(self._clear_scan, run_id)
 
     async def note_held_since(self, run_id: uuid.UUID) -> None:
-        """Note the earliest run since which the accounts are held that this one leaves held."""
+        """Note since which run the accounts are held that this one leaves held."""
         await self._database.execute(self._note_held_since, run_id)

@@ -31,7 +31,7 @@ from app.store.schema.put_right import put_right
 if TYPE_CHECKING:
     import asyncpg
 from app.store.schema.migration_lock import lift_limits, lock_migrations
-from app.store.schema.staging_tables import fit_staging
+from app.store.schema.raw.staging_tables import fit_staging
 
 _CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
 _MIGRATE_SECONDS = 3600.0

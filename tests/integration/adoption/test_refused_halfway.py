@@ -68,7 +68,7 @@ async def _half(dsn: str, last: str) -> None:
             "app.store.schema.migrate._files",
             lambda: [path for path in _FILES if path.stem <= last or path.stem.startswith(last)],
         )
-        patch.setattr("app.store.schema.staging_tables.fit_staging", _nothing)
+        patch.setattr("app.store.schema.raw.staging_tables.fit_staging", _nothing)
         patch.setattr("app.store.schema.migrate._fill_list", _nothing)
         await migrate(dsn, SCHEMA)
 

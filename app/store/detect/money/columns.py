@@ -31,9 +31,7 @@ ENDPOINTS = {
 }
 _COLUMNS = {Side.CLOSED: {Figure.PROFIT: "profit", Figure.LOTS: "lots"}}
 _LARGEST = "1e15"
-"""No account has more: sums of such amounts and their products stay far from the limits of the
-type.
-"""
+"""Above any account's amount: sums and products of it stay far from the type's limits."""
 _REALS = ("double precision", "real")
 _WHOLES = ("smallint", "integer", "bigint")
 DATE_WEIGHT = "(1024 + (hashint8extended(({date}::date - date '2000-01-01')::bigint, 7) & 1023))"
@@ -44,9 +42,7 @@ MARKED = (Side.DAILY, Side.HOURLY)
 
 
 def amount(total: str) -> str:
-    """A sum as a number that can be compared: 0 for none, and the largest amount for what is no
-    number or beyond it.
-    """
+    """A sum as a comparable number: 0 for none, the limit for what is no number or beyond it."""
     is_number = f"{total} BETWEEN -{_LARGEST} AND {_LARGEST}"
     return (
         f"CASE WHEN {is_number} THEN ({total})::double precision WHEN {total} IS NULL THEN 0 ELSE"
@@ -56,9 +52,7 @@ def amount(total: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MoneyColumns:
-    """The amounts of this warehouse's raw tables, as expressions by table and figure; what a table
-    does not hold as numbers is left out.
-    """
+    """The raw tables' amounts as expressions by table and figure; non-numeric ones are left out."""
 
     values: Mapping[tuple[Side, Figure], str]
     reals: frozenset[tuple[Side, Figure]]
@@ -93,9 +87,7 @@ class MoneyColumns:
         )
 
     def sums(self, side: Side, date: str | None = None) -> str:
-        """The sums of a table's figures, as the end of a list of columns; with `date`, its column,
-        also their common mark by date.
-        """
+        """A table's sums as the end of a column list; with a `date` column, their mark by date."""
         sums = [
             f"{amount(f'sum({self.value(side, figure)})')} AS {short}"
             for figure, short in SHORT_NAMES.items()
@@ -112,9 +104,7 @@ class MoneyColumns:
         return self.values.get((side, figure), NULL)
 
     def is_broken(self, relation: Relation) -> str:
-        """The condition that a relation does not hold in total for an account `s`, which has the
-        sums and rows of each table.
-        """
+        """The condition that a relation fails in total for an account `s`."""
         left, right = (
             f"s.{side}_{SHORT_NAMES[relation.figure]}" for side in (relation.left, relation.right)
         )
@@ -131,16 +121,12 @@ class MoneyColumns:
 
     @property
     def has_mark(self) -> bool:
-        """Whether amounts that differ on dates alone are told: daily and hourly hold both
-        figures.
-        """
+        """Whether amounts that differ on dates alone are found: both tables hold both figures."""
         return {(side, figure) for side in MARKED for figure in Figure} <= self.values.keys()
 
     @property
     def is_mark_broken(self) -> str:
-        """The condition that daily and hourly differ on some date for an account `s`, whatever
-        their totals.
-        """
+        """The condition that daily and hourly differ on some date of an account `s`."""
         # A mark is a sum of amounts of up to twice the size, of both figures.
         most = " + ".join(
             f"2 * ({self._tolerance(Relation(*MARKED, figure), 's')})" for figure in Figure
@@ -151,9 +137,7 @@ class MoneyColumns:
         )
 
     def breaks(self, relation: Relation) -> str:
-        """The condition that a relation does not hold on a date, which has the sums of each table,
-        and its rows.
-        """
+        """The condition that a relation fails on a date of `days`."""
         left, right = (
             f"days.{side}_{SHORT_NAMES[relation.figure]}"
             for side in (relation.left, relation.right)
@@ -162,9 +146,7 @@ class MoneyColumns:
         return f"{left} <> {right} AND {_differ(left, right, self._tolerance(relation, 'days'))}"
 
     def speaks(self, relation: Relation) -> str:
-        """The condition that an account `s` tells whether a relation holds: both tables count the
-        same, and one has an amount.
-        """
+        """The condition that account `s` is evidence for a relation: equal counts, some amount."""
         left, right = (
             f"s.{side}_{SHORT_NAMES[relation.figure]}" for side in (relation.left, relation.right)
         )

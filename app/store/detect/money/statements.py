@@ -24,7 +24,7 @@ _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 
 
 class MoneyStatements:
-    """The statements about amounts, filled for a warehouse's columns and the dates of a window."""
+    """Statements about amounts, composed for the warehouse's columns and a window."""
 
     def __init__(self, database: Database, columns: MoneyColumns, window: Window) -> None:
         """Read the statements; a missing one fails here."""
@@ -41,9 +41,7 @@ class MoneyStatements:
 
     @property
     def swept(self) -> dict[str, str]:
-        """The tokens of the sweep: each table's sums and marks by account, and what an account has
-        before the history.
-        """
+        """Tokens of the sweep: sums and marks of each table by account."""
         columns = self._columns
         return {
             "alltime_amounts": ", ".join(
@@ -57,9 +55,7 @@ class MoneyStatements:
 
     @property
     def learn(self) -> str:
-        """The statement that counts for how many accounts each relation holds; empty where there is
-        none.
-        """
+        """The statement that counts accounts by relation; empty without relations."""
         columns = self._columns
         told = {
             each.name: (columns.speaks(each), columns.is_broken(each)) for each in columns.relations
@@ -84,7 +80,7 @@ class MoneyStatements:
         )
 
     def suspects(self, used: Collection[str]) -> str:
-        """The statement that finds accounts whose amounts disagree in relations that are used."""
+        """The statement that finds accounts whose amounts disagree."""
         relations = [BY_NAME[name] for name in used if name in BY_NAME]
         totals = any_of(self._columns.is_broken(each) for each in relations if not each.has_dates)
         dates = [self._columns.is_broken(each) for each in relations if each.has_dates]
@@ -97,9 +93,7 @@ class MoneyStatements:
         )
 
     def dated(self, used: Collection[str], accounts: str) -> str:
-        """The statement that counts the dates on which they do, reading those of `accounts`, a
-        condition.
-        """
+        """The statement that counts the dates on which amounts of `accounts` disagree."""
         return fill(
             self._sql["create_swept_money"], days=self.days(accounts), breaks=self._breaks(used)
         )
@@ -114,7 +108,7 @@ class MoneyStatements:
         return fill(self._sql["days_with_money"], accounts=accounts, **values)
 
     def look(self, used: Collection[str]) -> dict[str, str]:
-        """The tokens of a look at accounts of which amounts are compared."""
+        """Tokens of detection with amounts."""
         conditions = {
             name: self._columns.is_broken(BY_NAME[name]) for name in used if name in BY_NAME
         }
@@ -158,13 +152,11 @@ NO_LOOK = {
         " precision[] AS money_days"
     ),
 }
-"""The tokens of a look that reads no amount."""
+"""Tokens of detection without amounts."""
 
 
 def before_history(figure: Figure) -> str:
-    """What an account of which `h` tells has of a figure before the history: NULL where it has
-    trades there and that is not known.
-    """
+    """An account's amount before the history; NULL if it has trades there of unknown amount."""
     column = f"h.{figure}"
     return (
         f"CASE WHEN h.trades = 0 OR {column} IS NOT NULL THEN"
@@ -181,5 +173,5 @@ def _less_history(figure: Figure, window: Window) -> str:
 
 
 def any_of(conditions: Iterable[str]) -> str:
-    """The condition that any of some holds; never, if there is none."""
+    """Conditions joined by OR; false if there is none."""
     return " OR ".join(f"({each})" for each in conditions) or "false"

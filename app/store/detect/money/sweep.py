@@ -1,6 +1,4 @@
-"""What the sweep makes of amounts: which relations hold in this warehouse, and the accounts for
-which those do not.
-"""
+"""Amounts in the sweep: which relations hold here, and which accounts break them."""
 
 from collections.abc import Sequence
 
@@ -14,9 +12,7 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _MANY = 4
-"""Where more than one of so many accounts may differ on dates, the dates of all are read, which
-costs less than by account.
-"""
+"""Above this share of suspects, reading the dates of all accounts is cheaper."""
 
 
 class MoneySweep:
@@ -28,9 +24,7 @@ class MoneySweep:
         self.statements = MoneyStatements(database, terms.columns, window)
 
     async def find(self, connection: Connection) -> None:
-        """Learn the relations, and put the accounts whose amounts disagree into recon_swept_money,
-        with the number of dates.
-        """
+        """Learn the relations, and fill recon_swept_money with accounts that break them."""
         used = await self._learn(connection)
         await connection.execute(self.statements.suspects(used), seconds=SWEEP_SECONDS)
         counted = await connection.fetch_row(self.statements.count_suspects)
@@ -79,9 +73,7 @@ class MoneySweep:
 
 
 def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
-    """A relation that held until now and does not any more may mean that a whole night was stored
-    wrong.
-    """
+    """Warn: a relation that held until now may be lost to a night stored wrong."""
     for row in rows:
         if row["relation"] in lost and row["accounts"]:
             _log.warning(

@@ -21,18 +21,14 @@ _COVERED = {
     Side.HOURLY: (("account_id", "date", "num_trades", "login"), ("net_profit", "total_lots")),
     Side.CLOSED: (("account_id", "trade_date", "login", "platform", "broker"), ("profit", "lots")),
 }
-"""The columns that an index must hold so that the counts of a table are read from it alone, and
-those of its amounts.
-"""
+"""Columns that an index needs for the counts of a table, and for its amounts."""
 _LARGE_TABLE = 2**30
-"""Bytes from which on it matters whether all rows are read or an index alone."""
+"""From this size on it matters whether all rows are read or an index alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyTerms:
-    """Which relations are used (`mode`), and the amounts that this warehouse's tables hold; none of
-    them where nothing is compared.
-    """
+    """The relations to use (`mode`), and the amounts that the tables hold."""
 
     mode: MoneyMode
     columns: MoneyColumns
@@ -44,9 +40,7 @@ class MoneyTerms:
 
     @classmethod
     async def read(cls, mode: MoneyMode, catalogue: Catalogue, database: Database) -> "MoneyTerms":
-        """The same; of tables whose amounts cost much they are read only where somebody named
-        relations.
-        """
+        """The terms; costly amounts are used only where relations are named."""
         terms = cls.of(mode, catalogue)
         if mode.relations is not None:
             return terms

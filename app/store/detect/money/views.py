@@ -1,4 +1,4 @@
-"""Amounts of accounts as the look brings them, as the domain judges them."""
+"""Amounts of accounts as detection reads them, for the domain."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -10,9 +10,7 @@ _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 
 
 def dates_of(row: Record) -> int:
-    """On how many dates the amounts of an account disagree; 1 where only the totals do, 0 where
-    nothing does, as the sweep counts them.
-    """
+    """Number of dates whose amounts disagree; 1 if only totals do, 0 if none."""
     broken = row["broken_relations"] or ()
     dates = len(row["money_days"] or ()) if _is_dated(broken) else 0
     return max(dates, int(any(not relation.has_dates for relation in relations_of(broken))))

@@ -52,5 +52,8 @@ async def fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: 
             async with connection.transaction(isolation="read_committed"):
                 await lock_migrations(connection, schema)
                 await connection.execute(
-                    fill(load_queries("schema/staging_tables", schema)["create_staging"], **tokens)
+                    fill(
+                        load_queries("schema/raw/staging_tables", schema)["create_staging"],
+                        **tokens,
+                    )
                 )
