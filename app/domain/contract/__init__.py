@@ -1,0 +1,1 @@
+"""The API's contract: tables, fields, and the spelling of rows."""

@@ -1,0 +1,1 @@
+"""Safety limits and holds: what is not written without confirmation."""

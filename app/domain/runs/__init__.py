@@ -1,0 +1,1 @@
+"""Runs: requests, waits, what they leave and rest on."""

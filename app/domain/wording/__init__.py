@@ -1,0 +1,1 @@
+"""Counts, similar names and errors in words."""

@@ -1,0 +1,1 @@
+"""Damage to a warehouse, by kind."""

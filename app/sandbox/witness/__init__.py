@@ -1,0 +1,1 @@
+"""The independent comparison of a warehouse with upstream."""

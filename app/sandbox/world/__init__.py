@@ -1,0 +1,1 @@
+"""The sandbox's accounts and trades, and the rows that follow."""

@@ -1,0 +1,1 @@
+"""Admission, retries and blame of single requests."""

@@ -11,7 +11,7 @@ from app.domain.accounts.view import AccountView
 from app.domain.issues.codes import Issue, Severity
 from app.domain.issues.detection import detect
 from app.domain.runs.inspected import Inspected, InspectionFigures
-from tests.unit.domain.issues.test_issues import day, totals
+from tests.support.account_views import day, totals
 
 _FIRST = dt.date(2026, 9, 28)
 _DAYS = [_FIRST + dt.timedelta(days=number) for number in range(56)]

@@ -4,7 +4,6 @@ named.
 
 import datetime as dt
 from collections import Counter, defaultdict
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.errors import InvalidRequest
 from app.sandbox.witness.columns import rows_for_columns
 from app.sandbox.world.generation import Contradictions
 from app.sandbox.world.rows import Contradiction
 from app.sandbox.world.trades import Row
-from app.sandbox.world.trades_file import REQUIRED
 from app.sandbox.world.world import World
 
 TODAY = dt.date(2026, 3, 10)
@@ -264,101 +261,6 @@ def test_removing_a_trade_changes_its_own_date_and_alltime_alone() -> None:
     assert {
         endpoint: [record.row for record in records] for endpoint, records in before.items()
     } == {endpoint: world.rows(endpoint) for endpoint in Endpoint}
-
-
-def test_a_trade_that_exists_or_has_no_account_is_refused_and_none_is_added() -> None:
-    world = World.generate(3, seed=4, today=TODAY, contradictory=False)
-    trade = world.trades("acc-00001")[0]
-    new = replace(trade, ticket="new")
-    with pytest.raises(InvalidRequest, match="already"):
-        world.add_trades([new, trade])
-    with pytest.raises(InvalidRequest, match="no account nobody"):
-        world.add_trades([new, replace(trade, account_id="nobody")])
-    assert new not in world.trades("acc-00001")
-
-
-def test_upstream_forgets_the_rows_before_a_date_and_alltime_counts_on() -> None:
-    world = World.generate(10, seed=4, today=TODAY, trades_per_account=20, contradictory=False)
-    alltime, limit = world.rows(Endpoint.ALLTIME), TODAY - dt.timedelta(days=20)
-    world.forget("acc-00001", limit)
-    for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED):
-        days = [record.day for record in world.records(endpoint, ["acc-00001"])]
-        assert days
-        assert all(known is not None and known >= limit for known in days)
-    assert world.rows(Endpoint.ALLTIME) == alltime
-
-
-def test_upstream_forgets_an_account_altogether() -> None:
-    world = World.generate(10, seed=4, today=TODAY, trades_per_account=20)
-    account_id = next(iter(world.contradictions))
-    world.forget(account_id)
-    assert all(
-        record.account_id != account_id
-        for endpoint in Endpoint
-        for record in world.records(endpoint)
-    )
-    assert account_id not in {*world.account_ids, *world.contradictions}
-    with pytest.raises(KeyError):
-        world.forget(account_id)
-
-
-LINE = "a,007,8,3,1,10,11,2025-06-01,EURUSD,Buy,0.5,,1.1,2025-06-01T00:10:00Z,1.2,5.25,-1,0,0"
-
-
-def write(folder: Path, *lines: str, header: str = ",".join(REQUIRED)) -> Path:
-    path = folder / "trades.csv"
-    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return path
-
-
-def test_a_world_is_read_from_a_file_of_trades(tmp_path: Path) -> None:
-    moved = LINE.replace(",8,3,1,10,11,2025-06-01,", ",8,4,1,12,13,2025-06-03,")
-    world = World.from_csv(
-        write(tmp_path, LINE + ",extra", moved + ",", header=",".join([*REQUIRED, "note"]))
-    )
-    assert world.natural_keys("a") == [("007", 8, 3), ("007", 8, 4)]
-    assert (
-        len(world.rows(Endpoint.CLOSED)),
-        len(world.rows(Endpoint.DAILY)),
-        len(world.rows(Endpoint.HOURLY)),
-    ) == (2, 2, 2)
-    assert world.rows(Endpoint.CLOSED)[0]["openTime"] is None
-    assert world.today == dt.date(2025, 6, 3)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        (
-            LINE.replace("0.5,", "half,"),
-            r"trades\.csv, line 2, column lots: 'half' is not a number",
-        ),
-        (LINE.replace("5.25", "NaN"), "column profit: 'NaN' is not a number"),
-        (LINE.replace("Buy", "Hold"), "column side: 'Hold' is not Buy or Sell"),
-        (
-            LINE.replace("2025-06-01,", "2025-13-01,"),
-            "column tradeDate: '2025-13-01' is not a date",
-        ),
-        (LINE.replace("a,007", ",007"), "column account_id: the value is missing"),
-        (LINE.removesuffix(",0,0"), "column fee: the value is missing"),
-        (LINE.replace("0.5,", "1e40,"), "column lots: lots times closePrice is too large"),
-        (f"{LINE}\n{LINE}", "line 3, column ticket: the same trade as in line 2"),
-    ],
-)
-def test_a_wrong_value_in_a_file_is_told_by_line_and_column(
-    tmp_path: Path, wrong: str, told: str
-) -> None:
-    with pytest.raises(InvalidRequest, match=told):
-        World.from_csv(write(tmp_path, wrong))
-
-
-def test_a_missing_column_an_empty_file_and_no_file_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="line 1: the column swap is missing"):
-        World.from_csv(write(tmp_path, LINE, header=",".join(REQUIRED[:-1])))
-    with pytest.raises(InvalidRequest, match="holds no trades"):
-        World.from_csv(write(tmp_path))
-    with pytest.raises(InvalidRequest, match="cannot be read"):
-        World.from_csv(tmp_path / "absent.csv")
 
 
 def test_real_trades_add_up(shared_trades: Path) -> None:
