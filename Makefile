@@ -105,6 +105,10 @@ fmt: install ## format the code and mend what ruff can mend
 openapi: install ## write openapi.yaml from what the app serves
 	@$(BIN)/python -m app.web.openapi > openapi.yaml
 
+.PHONY: sql
+sql: install ## write db/rendered: each statement as a fresh install runs it
+	@$(BIN)/python -m tools.rendered
+
 .PHONY: docs
 docs: install ## write docs/reference from settings, commands, HTTP, metrics and issue codes
 	@$(BIN)/python -m tools.reference

@@ -4,7 +4,7 @@ The file of ``app/store/apply/parts.py`` is ``db/queries/apply/parts.sql``, whic
 loads. A file holds queries as ``-- name: verb_noun``, one line that says what the query is for,
 and the statement. The SQL is written for the schema ``prop_trading_model``; another schema is put
 in its place when the file is loaded. ``{{token}}`` marks lists of columns and conditions that
-depend on the warehouse's own tables.
+depend on the warehouse's own tables; db/rendered shows what a fresh install runs (`make sql`).
 """
 
 import re

@@ -13,6 +13,7 @@ from app.store.database.pool import Database as Pool
 from app.store.schema.migrate import migrate
 from app.store.staging.sink import StageSink
 from tests.conftest import Database
+from tools.rendered.warehouse import catalogue
 
 _TRADE = {
     "login": "007",
@@ -229,3 +230,11 @@ async def test_only_a_text_of_digits_is_a_key_part_in_a_column_of_numbers(
         f"key part {column} is a text, which the column cannot hold" in row["refused"]
         for row in rows[len(digits) :]
     )
+
+
+async def test_rendered_sql_is_composed_for_the_tables_that_a_fresh_install_makes(
+    database: Database,
+) -> None:
+    async with Pool.open(database.dsn, database.schema) as pool:
+        store = await Repositories.build(pool, 60)
+        assert store.catalogue.is_like(catalogue())
