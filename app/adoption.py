@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from app.clock import now
-from app.composition import direct_dsn_of, engine_config, open_dsn, open_warehouse, upstream_config
+from app.composition import direct_dsn_of, engine_config, open_dsn, open_warehouse
 from app.domain.contract.tables import Endpoint, Request
 from app.errors import ConfigurationError, UpstreamError, UpstreamRefused, UpstreamUnavailable
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.database.listen import require_same_database
 from app.store.database.pool import Database
 from app.store.dba_script.column_limits import advise_fit
@@ -113,7 +113,7 @@ async def sample_upstream(settings: Settings, database: Database | None) -> Samp
 
     Raises ConfigurationError if the API's address or key is missing or cannot be used.
     """
-    config = replace(upstream_config(settings), outage_wait=_SAMPLE_WAIT)
+    config = replace(settings.upstream_config(), outage_wait=_SAMPLE_WAIT)
     quota = (
         None
         if database is None

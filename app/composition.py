@@ -9,10 +9,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from app.clock import now
-from app.domain.holds.limits import HoldLimits
 from app.domain.wording.counts import choose, counted
 from app.embedded_postgres.server import EmbeddedPostgres, create_database, was_made
 from app.engine.config import EngineConfig
@@ -21,7 +18,8 @@ from app.engine.report.views import Readings
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import ConfigurationError, MissingRight
-from app.settings import Settings, foreign_dsns, misnamed_databases
+from app.settings.model import Settings, UpstreamAccess
+from app.settings.variables import foreign_dsns, misnamed_databases
 from app.store.database.pool import Database
 from app.store.database.queries import quote
 from app.store.quota import Quota
@@ -29,16 +27,15 @@ from app.store.schema.migrate import migrate, pending_migrations
 from app.store.schema.raw.caps import unused_rules, unused_sentence
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
-from app.upstream.config import UpstreamConfig
+from app.upstream.config import NO_UPSTREAM, UpstreamConfig
 from app.version import version
 
 _EMBEDDED_DATABASE = "trade_recon"
+_FRESH_SCHEMA = "prop_trading_model"
 _GRACE_SECONDS = 17.0
 """How long batches may take to their next safe point, from the same moment: with what follows it
 the process ends within 25 seconds, well before orchestrators kill it after 30.
 """
-_NO_UPSTREAM = UpstreamConfig("http://upstream.invalid/", SecretStr("no-key-is-sent"))
-"""For work that asks nothing of the API: an address that leads nowhere, by its name."""
 _log = get_logger(__name__)
 
 
@@ -53,7 +50,7 @@ async def open_service(
 
     An API that is down is no error. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
-    upstream = upstream_config(settings)
+    upstream = settings.upstream_config()
     async with open_store(settings) as store:
         # From the warehouse: whoever works on it, with whatever command, draws from the same quota.
         quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
@@ -67,25 +64,29 @@ async def open_local_service(settings: Settings) -> AsyncIterator[ReconService]:
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
-    async with open_store(settings) as store, UpstreamClient.open(_NO_UPSTREAM) as client:
+    async with open_store(settings) as store, UpstreamClient.open(NO_UPSTREAM) as client:
         yield ReconService(store, client, engine_config(settings), now)
 
 
-def upstream_config(settings: Settings) -> UpstreamConfig:
-    """The settings of the API. Raises ConfigurationError if its address or key is missing."""
-    access = settings.require_upstream()
-    return UpstreamConfig(
-        access.base_url,
-        access.key,
-        rate=settings.risk_api_rate,
-        burst=settings.risk_api_burst,
-        timeout=settings.risk_api_timeout,
-        account_timeout=settings.recon_account_timeout,
-        outage_wait=settings.recon_outage_wait,
-        breaker_failures=settings.risk_api_breaker_failures,
-        breaker_seconds=settings.risk_api_breaker_seconds,
-        max_ids=settings.risk_api_max_ids,
-    )
+@contextlib.asynccontextmanager
+async def open_fresh_service(
+    dsn: str,
+    access: UpstreamAccess,
+    clock: Callable[[], dt.datetime],
+    *,
+    rate: float,
+    burst: int,
+) -> AsyncIterator[ReconService]:
+    """The engine on an empty database, which gets the newest schema, without any settings."""
+    await migrate(dsn, _FRESH_SCHEMA)
+    upstream = UpstreamConfig(access.base_url, access.key, rate=rate, burst=burst)
+    async with (
+        Database.open(dsn, _FRESH_SCHEMA) as database,
+        UpstreamClient.open(upstream) as client,
+    ):
+        engine = EngineConfig()
+        store = await Repositories.build(database, engine.lease_seconds)
+        yield ReconService(store, client, engine, clock)
 
 
 @contextlib.asynccontextmanager
@@ -259,26 +260,5 @@ def open_readings(settings: Settings, store: Repositories) -> Readings:
 
 
 def engine_config(settings: Settings) -> EngineConfig:
-    """What the settings say of the flow."""
-    return EngineConfig(
-        batch_size=settings.recon_batch_size,
-        workers=settings.recon_workers,
-        lease_seconds=settings.recon_lease_seconds,
-        account_seconds=settings.recon_account_timeout,
-        settle_hours=settings.recon_settle_hours,
-        day_zone=settings.recon_day_zone,
-        max_attempts=settings.recon_max_attempts,
-        search_requests=settings.recon_search_requests,
-        grace_seconds=_GRACE_SECONDS,
-        retention_days=settings.recon_retention_days,
-        overlap_seconds=settings.recon_changed_overlap,
-        history=settings.recon_history_from,
-        guard=HoldLimits(
-            row_share=settings.recon_guard_row_share,
-            rows=settings.recon_guard_rows,
-            account_share=settings.recon_guard_account_share,
-            accounts=settings.recon_guard_accounts,
-            run_rows=settings.recon_guard_run_rows,
-            run_row_share=settings.recon_guard_run_row_share,
-        ),
-    )
+    """The engine's part of the settings."""
+    return settings.engine_config(_GRACE_SECONDS)

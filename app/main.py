@@ -12,7 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.composition import open_service
-from app.settings import Settings, load_settings
+from app.settings.load import load_settings
+from app.settings.model import Settings
 from app.telemetry import configure_logging, get_logger
 from app.web.app import build_app
 from app.web.server import ANSWER_SECONDS, Server, open_listener, require_loopback, tune_interpreter

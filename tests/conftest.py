@@ -34,7 +34,8 @@ _FAST_AND_UNSAFE = {
     "max_wal_size": "256MB",  # of memory, where the data lie there
     "autovacuum": (
         "off"
-        # an ANALYZE at some moment keeps old versions of rows, and changes what is measured of pages
+        # an ANALYZE at some moment keeps old versions of rows, and changes what is measured of
+        # pages
     ),
 }
 """Settings for a server whose data nobody misses after a crash."""

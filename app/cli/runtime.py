@@ -3,9 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -22,6 +22,9 @@ from app.errors import (
 )
 from app.interruption import INTERRUPTED, end_in_order
 
+if TYPE_CHECKING:
+    from app.engine.report.models.runs import RunState
+
 _WRONG_USE = (ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpen)
 
 
@@ -36,9 +39,9 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-def exit_code_of(state: Mapping[str, Any], fail_on: FailOn = ACTION) -> ExitCode:
+def exit_code_of(state: "RunState", fail_on: FailOn = ACTION) -> ExitCode:
     """What the shell gets to know of a run, from its state as it is shown."""
-    match state["status"]:
+    match state.status:
         case RunStatus.SUCCEEDED | RunStatus.COMPLETED_WITH_ISSUES:
             return ExitCode.SUCCESS if failure_of(state, fail_on) is None else ExitCode.ISSUES_LEFT
         case RunStatus.NEEDS_CONFIRMATION | RunStatus.PAUSED:
@@ -47,17 +50,15 @@ def exit_code_of(state: Mapping[str, Any], fail_on: FailOn = ACTION) -> ExitCode
             return ExitCode.FAILURE
 
 
-def failure_of(state: Mapping[str, Any], fail_on: FailOn) -> str | None:
+def failure_of(state: "RunState", fail_on: FailOn) -> str | None:
     """Why a run that came to its end is a failure of the command, as part of a sentence; None if it
     is none.
     """
     # A run that an earlier version ended left no figures: its status tells whether anything is to
     # be done.
-    known = Leftovers.from_json(state["left"])
-    left = known or Leftovers(
-        {Left.HEALABLE: int(state["status"] == RunStatus.COMPLETED_WITH_ISSUES)}
-    )
-    return fail_on.reason(left, done=int(state["total_processed"]), failed=int(state["failed"]))
+    known = Leftovers.from_json(state.left)
+    left = known or Leftovers({Left.HEALABLE: int(state.status == RunStatus.COMPLETED_WITH_ISSUES)})
+    return fail_on.reason(left, done=state.total_processed, failed=state.failed)
 
 
 def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:

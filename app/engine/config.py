@@ -13,22 +13,22 @@ from app.domain.holds.limits import HoldLimits
 class EngineConfig:
     """Sizes in accounts, times in seconds.
 
-    A write to one account takes at most `account_seconds`. A date of `day_zone` is settled
+    A write to one account takes at most `account_timeout`. A date of `day_zone` is settled
     `settle_hours` after its end. `max_attempts` failures in a row exhaust an account. A run may
     spend `search_requests` in vain on finding accounts that make requests fail; `fetches` are under
     way at once. An account whose fetch failed is read again after `postpone_seconds`,
     `postpone_named_seconds` if it was named. A stopped batch has `grace_seconds` to its next safe
     point. Locked accounts are waited for `locked_seconds`, flapping ones held for `flap_seconds`;
-    history is kept for `retention_days`. A run of what changed reads from `overlap_seconds` before
-    the last run on, for clocks that are behind. `history` limits the dates that are compared (None:
+    history is kept for `retention_days`. A run of what changed reads from `changed_overlap` before
+    the last run on, for clocks that are behind. `history_from` limits the dates that are compared (None:
     all are).
     """
 
     batch_size: int = 5000
     workers: int = 2
-    lease_seconds: float = 60.0
-    account_seconds: float = 30.0
-    settle_hours: float = 24.0
+    lease_seconds: float = 60
+    account_timeout: float = 30
+    settle_hours: float = 24
     day_zone: str = "UTC"
     max_attempts: int = 5
     search_requests: int = 1000
@@ -41,8 +41,8 @@ class EngineConfig:
     guard: HoldLimits = field(default_factory=HoldLimits)
     retention_days: int = 90
     flap_seconds: float = 86_400.0
-    overlap_seconds: float = 3600.0
-    history: HistoryFrom | None = None
+    changed_overlap: float = 3600
+    history_from: HistoryFrom | None = None
 
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first unsettled date at `now` (aware).

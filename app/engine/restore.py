@@ -40,6 +40,16 @@ class Restoring:
         """The accounts of which rows were restored so far."""
         return sorted(self._days)
 
+    async def waiting_of_run(self, run_id: uuid.UUID) -> list[int]:
+        """The copies of a run that were not restored yet, newest first; NotFound if it made none
+        and is not known.
+        """
+        return await self._rows.waiting_of_run(run_id)
+
+    async def inserted_by_run(self, run_id: uuid.UUID) -> int | None:
+        """Rows that a run inserted; None if that is not known any more."""
+        return await self._rows.inserted_by_run(run_id)
+
     async def attempt(self, removed_ids: Sequence[int]) -> AsyncGenerator[Restored]:
         """What restoring each would come to; nothing is changed."""
         async for restored in self._rows.restore(removed_ids, Way(is_trial=True)):

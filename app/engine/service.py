@@ -18,7 +18,8 @@ from app.engine.preparation.history import begin_history
 from app.engine.preparation.inspection import record_disagreements
 from app.engine.preparation.maintenance import MaintenanceResult, fix_ids, maintain
 from app.engine.report.refresh import SnapshotRefresher
-from app.engine.report.views import Readings, shown_comparison
+from app.engine.report.models.accounts import AccountOutcome
+from app.engine.report.views import Readings
 from app.engine.repositories import Repositories
 from app.engine.runs.orders import RunOrders
 from app.engine.runs.starts import RunStarts
@@ -155,7 +156,7 @@ class ReconService:
         wait_seconds: float = math.inf,
         depth: Depth | None = None,
         reason: str | None = None,
-    ) -> "Mapping[str, object] | uuid.UUID":
+    ) -> AccountOutcome | uuid.UUID:
         """Compare one account with upstream and heal it now, before all other work and whatever its
         state.
 
@@ -168,52 +169,4 @@ class ReconService:
         status = await self.wait_for_run(run_id, wait_seconds)
         if not status.is_end:
             return run_id
-        state = await self.readings.run_state(run_id)
-        attempt = await self.store.account_reader.attempt(run_id, account_id)
-        account = await self.store.account_reader.account(account_id)
-        fields: Sequence[str] = (
-            "outcome",
-            "requests",
-            "own_requests",
-            "own_seconds",
-            "rows_inserted",
-            "rows_updated",
-            "rows_moved",
-            "rows_removed",
-            "rows_set_aside",
-            "values_nulled",
-        )
-        return {
-            "account_id": account_id,
-            "run_id": run_id,
-            "status": status.value,
-            "error": state["error"],
-            **_figures_of(attempt, fields, state),
-            "issues_found": (attempt["issues_found"] or []) if attempt else [],
-            "issues": account.state["issues"],
-            "detail": attempt["detail"] if attempt else None,
-            "compared": shown_comparison(
-                attempt["compared"] if attempt else None, attempt["requests"] if attempt else None
-            ),
-            "open_trades": state["open_trades"],
-            "rests_on": state["rests_on"],
-        }
-
-
-def _figures_of(
-    attempt: Record | None, fields: Sequence[str], state: Mapping[str, Any]
-) -> Mapping[str, object]:
-    """What a run of one account came to; an account on which all compared tables agree needs no
-    attempt: it is left as it was.
-    """
-    if attempt is not None:
-        return {name: attempt[name] for name in fields}
-    if state["status"] != RunStatus.SUCCEEDED:
-        return dict.fromkeys(fields)
-    # What the run asked it asked for this account.
-    return {
-        **dict.fromkeys(fields, 0),
-        "outcome": "unchanged",
-        "requests": state["requests"],
-        "own_seconds": None,
-    }
+        return await self.readings.outcome(run_id, account_id)

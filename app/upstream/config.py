@@ -24,13 +24,13 @@ class UpstreamConfig:
 
     base_url: str
     api_key: SecretStr
-    rate: float = 15.0
+    rate: float = 15
     burst: int = 20
-    timeout: float = 120.0
-    account_timeout: float = 30.0
-    outage_wait: float = 600.0
+    timeout: float = 120
+    account_timeout: float = 30
+    outage_wait: float = 600
     breaker_failures: int = 5
-    breaker_seconds: float = 60.0
+    breaker_seconds: float = 60
     concurrency: int = 8
     max_ids: int = 100
     retry_wait: float = 0.5
@@ -63,3 +63,7 @@ class UpstreamConfig:
                 "RISK_API_BASE_URL must be an http or https address with a host, without a user, a"
                 " query or a fragment."
             )
+
+
+NO_UPSTREAM = UpstreamConfig("http://upstream.invalid/", SecretStr("no-key-is-sent"))
+"""For work that asks nothing of the API: an address that leads nowhere, by its name."""

@@ -11,9 +11,16 @@ from fastapi import FastAPI
 from app.web.problems import MEDIA_TYPE, add_problem_handlers
 from app.web.report_cache import CachedReport
 from app.web.request_limits import BodyLimit, EncodedIds
-from app.web.routes.acceptances import accepting
-from app.web.routes.inspections import router as inspections
-from app.web.routes.runs import router
+from app.web.routes import (
+    acceptances,
+    accounts,
+    changes,
+    health,
+    inspections,
+    maintenance,
+    report,
+    runs,
+)
 
 if TYPE_CHECKING:
     from starlette.types import StatelessLifespan
@@ -22,6 +29,8 @@ INTERFACE_VERSION = "0.1.0"
 """The version of the HTTP interface, in its description."""
 
 _FIRST_ERROR_STATUS = 400
+_ROUTES = (maintenance, runs, accounts, report, changes, health, acceptances, inspections)
+"""In the order of the document."""
 _DESCRIPTION = """\
 trade-recon keeps a warehouse equal to the upstream risk-analytics API: it \
 finds every account whose metrics and trades disagree, \
@@ -69,9 +78,8 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
     add_problem_handlers(app)
     app.add_middleware(EncodedIds)
     app.add_middleware(BodyLimit)
-    app.include_router(router)
-    app.include_router(accepting)
-    app.include_router(inspections)
+    for routes in _ROUTES:
+        app.include_router(routes.router)
     return app
 
 

@@ -16,15 +16,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from app.domain.contract.tables import Endpoint
-from app.engine.report.views import ApiUse
-from app.upstream.failures import FailureKind
-from app.upstream.resilience.breaker import BreakerState
-from app.upstream.stats import EndpointStatistics
+from app.engine.report.models.api import ApiUse, EndpointUse
 
 _PREFIX = "trade_recon_upstream"
 
-_COUNTERS: tuple[tuple[str, str, Callable[[EndpointStatistics], float]], ...] = (
+_COUNTERS: tuple[tuple[str, str, Callable[[EndpointUse], float]], ...] = (
     (
         "requests",
         "Requests sent, retries and witnesses included.",
@@ -68,7 +64,6 @@ class _UpstreamCollector(Collector):
 
     def __init__(self, use: ApiUse) -> None:
         self._use = use
-        self._endpoints = {endpoint.value: use.statistics.of(endpoint) for endpoint in Endpoint}
 
     def collect(self) -> Iterable[Metric]:
         """All metrics, as they stand now."""
@@ -83,14 +78,14 @@ class _UpstreamCollector(Collector):
             "1 for the circuit breaker's state, 0 for the others.",
             labels=["state"],
         )
-        for state in BreakerState:
-            family.add_metric([state.value], float(state is self._use.breaker))
+        for state in self._use.breaker_states:
+            family.add_metric([state], float(state == self._use.breaker))
         return family
 
     def _counters(self) -> Iterator[Metric]:
         for name, meaning, figure in _COUNTERS:
             family = CounterMetricFamily(f"{_PREFIX}_{name}", meaning, labels=["endpoint"])
-            for endpoint, figures in self._endpoints.items():
+            for endpoint, figures in self._use.endpoints.items():
                 family.add_metric([endpoint], figure(figures))
             yield family
 
@@ -100,9 +95,9 @@ class _UpstreamCollector(Collector):
             "Requests that failed, by the kind of failure.",
             labels=["endpoint", "kind"],
         )
-        for endpoint, figures in self._endpoints.items():
-            for kind in FailureKind:
-                family.add_metric([endpoint, kind.value], figures.failures[kind])
+        for endpoint, figures in self._use.endpoints.items():
+            for kind, failures in figures.failures.items():
+                family.add_metric([endpoint, kind], failures)
         return family
 
     def _durations(self) -> Metric:
@@ -111,12 +106,12 @@ class _UpstreamCollector(Collector):
             "How long requests took that were answered well, waits left out.",
             labels=["endpoint"],
         )
-        for endpoint, figures in self._endpoints.items():
+        for endpoint, figures in self._use.endpoints.items():
             buckets = [
                 ("+Inf" if math.isinf(bound) else str(bound), float(count))
-                for bound, count in figures.latency.cumulative()
+                for bound, count in figures.latency
             ]
-            family.add_metric([endpoint], buckets, figures.latency.total)
+            family.add_metric([endpoint], buckets, figures.latency_total)
         return family
 
 

@@ -8,10 +8,11 @@ from http import HTTPStatus
 
 from fastapi import Request, Response
 
-from app.engine.report.views import ReportSnapshot
+from app.engine.report.snapshot import ReportSnapshot
 from app.engine.service import ReconService
 from app.telemetry import get_logger
 from app.web.schemas.report import Report
+from app.web.views import shown
 
 _FRESH_SECONDS = 1.0
 """PostgreSQL is asked for the summary at most this often: what other processes recorded shows as
@@ -101,7 +102,7 @@ def _tell_failure(reading: "asyncio.Task[_Read]") -> None:
 
 def _render(service: ReconService, read: _Read) -> _Rendered:
     state = service.readings.api_state()
-    report = Report.model_validate(service.readings.shown(read.report))
+    report = shown(Report, service.readings.shown(read.report))
     # Weak: what was counted again and is the same keeps its tag, though it tells a later time.
     digest = hashlib.sha256(report.model_dump_json(exclude={"as_of"}).encode()).hexdigest()
     return _Rendered(report.model_dump_json().encode(), f'W/"{digest[:32]}"', read, state)

@@ -1,26 +1,12 @@
-"""Answers made of what the store knows, for each face that shows them in the models of HTTP."""
+"""Models of the engine as those of HTTP."""
 
-from app.store.report.account_reader import AccountReport
-from app.store.restore.changed_rows import nulled_values
-from app.web.schemas.accounts import Account, AccountStatistics
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-def shown_account(found: AccountReport) -> Account:
-    """An account as it stands."""
-    state = dict(found.state)
-    return Account.model_validate(
-        {
-            **state,
-            "issues": found.issues,
-            "stats": AccountStatistics.model_validate(state),
-            "attempts": [dict(row) for row in found.attempts],
-            "history": [dict(row) for row in found.history],
-            "set_aside": [
-                {**row, "nulled": nulled_values(row["table"], row["reason"], row["row_text"])}
-                for row in found.set_aside
-            ],
-            "rests_on": found.rests_on,
-            "accepted": [dict(row) for row in found.accepted],
-            "pinned": [dict(row) for row in found.pins],
-        }
-    )
+def shown(model: type[_Model], found: object) -> _Model:
+    """What the engine found, validated as a model of HTTP, field by field."""
+    return model.model_validate(found, from_attributes=True)

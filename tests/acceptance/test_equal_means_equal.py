@@ -10,14 +10,15 @@ from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
+from app.engine.report.models.changes import ChangeFilter
 from app.engine.restore import Restoring
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.store.restore.changed_rows import Picked
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
 from tests.support.clock import SETTLED, TODAY
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 _LIMITS = HoldLimits(
@@ -157,11 +158,13 @@ async def test_what_counts_cannot_tell_is_found_by_name_healed_shown_undone_and_
         assert await _kept(warehouse, run_id) == {"removed": doubled, "overwritten": len(MONEY)}
         for name, account_id in spoilt.items():
             table, column, _ = MONEY[name]
-            shown = await service.readings.changed_rows(
-                Picked(account_id=account_id, run_id=run_id, table=table),  # type: ignore[arg-type]
-                500,
+            shown = plain(
+                await service.readings.changed_rows(
+                    ChangeFilter(account_id=account_id, run_id=run_id, table=table),  # type: ignore[arg-type]
+                    500,
+                )
             )
-            (change,) = [row for row in shown["rows"] if row["reason"] == "overwritten"]  # type: ignore[attr-defined]
+            (change,) = [row for row in shown["rows"] if row["reason"] == "overwritten"]
             (amount,) = [each for each in change["columns"] if each["name"] == column]
             assert Decimal(amount["old"]) == Decimal(amount["new"]) + 500, name
             assert change["issues"], name

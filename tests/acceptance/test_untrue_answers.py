@@ -26,6 +26,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import difference, engine, fill, filled_copy, run
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     import asyncpg
@@ -106,11 +107,11 @@ _HARM = {
 
 
 async def _assert_blamed(service: ReconService, account_id: str, failures: int) -> None:
-    account = await service.readings.account(account_id)
-    assert "could not be proven whole" in account.attempts[0]["detail"]
-    assert account.state["failed_attempts"] == failures
-    assert account.history
-    assert all(entry["closed_at"] is None for entry in account.history)
+    account = plain(await service.readings.account(account_id))
+    assert "could not be proven whole" in account["attempts"][0]["detail"]
+    assert account["failed_attempts"] == failures
+    assert account["history"]
+    assert all(entry["closed_at"] is None for entry in account["history"])
 
 
 async def test_an_upstream_that_always_lies_about_rows_of_some_changes_no_byte_and_closes_nothing(

@@ -35,7 +35,7 @@ CONFIG = EngineConfig(
     batch_size=4,
     workers=1,
     lease_seconds=LEASE_SECONDS,
-    account_seconds=5,
+    account_timeout=5,
     poll_seconds=0.05,
     # As five seconds outlast most of what an upstream has: an account whose fetch failed is read
     # again once it is well.

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from app.main import create_app
 from app.sandbox.server.serving import LoopServer, SandboxServer
-from app.settings import Settings
+from app.settings.model import Settings
 from tests.conftest import Database
 from tests.support.clock import now
 from tests.support.nursery import Forked

@@ -26,6 +26,7 @@ from app.upstream.config import UpstreamConfig
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.clock import TODAY
 from tests.support.clock import now as now_of_tests
+from tests.support.plain import plain
 
 Past = Callable[[Database, SandboxServer], Awaitable[None]]
 
@@ -109,7 +110,7 @@ async def run(service: ReconService, kind: RunKind, **request: object) -> dict[s
     """Run to the end; the run's state."""
     run_id = await service.start_run(RunRequest(kind=kind, **request))  # type: ignore[arg-type]
     await service.pool.run_until_finished(run_id)
-    state = await service.readings.run_state(run_id)
+    state = plain(await service.readings.run_state(run_id))
     assert RunStatus(str(state["status"])).is_end
     return dict(state)
 
@@ -120,7 +121,7 @@ async def reconcile(
     """Reconcile one account, however long it takes; what came of it."""
     result = await service.reconcile_account(account_id, depth=depth)
     assert not isinstance(result, uuid.UUID)
-    return result
+    return dict(plain(result))
 
 
 async def difference(database: Database, sandbox: SandboxServer) -> Comparison:

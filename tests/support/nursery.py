@@ -217,5 +217,5 @@ if __name__ == "__main__":
     from tests.support.clock import environments_now
 
     _serve(socket.socket(fileno=int(sys.argv[1])))
-    with patch("app.composition.now", environments_now), patch("app.cli.app.now", environments_now):
+    with patch("app.composition.now", environments_now), patch("app.clock.now", environments_now):
         main()

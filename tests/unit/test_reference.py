@@ -13,7 +13,7 @@ import pytest
 from app.cli.output import MEANINGS
 from app.domain.issues.codes import IssueCode, Severity
 from app.domain.states import Depth, Outcome, RunKind
-from app.settings import Settings
+from app.settings.model import Settings
 from tools.reference.issues import EXPLANATIONS
 from tools.reference.pages import PAGES
 from tools.reference.settings import variables

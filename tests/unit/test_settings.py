@@ -8,13 +8,9 @@ from app.domain.contract.caps import Caps
 from app.domain.wording.nearest import nearest
 from app.dsn import Dsn
 from app.errors import ConfigurationError
-from app.settings import (
-    Settings,
-    load_settings,
-    misnamed_databases,
-    misspelled_variables,
-    unknown_variables,
-)
+from app.settings.load import load_settings
+from app.settings.model import Settings
+from app.settings.variables import misnamed_databases, misspelled_variables, unknown_variables
 
 _SECRET = "hunter2-tres-secret"
 

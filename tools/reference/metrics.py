@@ -2,7 +2,7 @@
 
 import re
 
-from app.engine.report.views import ApiUse
+from app.engine.report.models.api import use_of
 from app.upstream.resilience.breaker import BreakerState
 from app.upstream.stats import ApiStatistics
 from app.web.metrics import exposition
@@ -15,7 +15,7 @@ each replica. How the warehouse stands is in `GET /report` ([figures](figures.md
 
 def metrics_page() -> str:
     """The page."""
-    text = exposition(ApiUse(next(iter(BreakerState)), ApiStatistics())).decode()
+    text = exposition(use_of(next(iter(BreakerState)), ApiStatistics())).decode()
     meanings = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     labels = {name: _labels(text, name) for name in kinds}

@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.settings import Settings
+from app.settings.model import Settings
 from tools.reference.markdown import code, page, table
 
 _EXAMPLE = Path(__file__).parents[2] / ".env.example"

@@ -3,36 +3,23 @@ back for a time.
 """
 
 import datetime as dt
-import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.options import ListFormat, Reason, date_like
 from app.cli.runtime import ExitCode, perform
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import bounded_reason
 from app.domain.wording.counts import choose, counted
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rich.console import Console
 
     from app.engine.acceptances import Accepting
-
-
-class ListFormat(StrEnum):
-    """How results are written."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-def _date(text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date such as 2027-03-01") from None
+    from app.engine.report.models.accounts import AcceptedIssues
 
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
@@ -49,14 +36,11 @@ def accept(
         typer.Argument(metavar="CODE", help="The issue, as `accounts show ACCOUNT` names it."),
     ] = None,
     *,
-    reason: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
-    ] = None,
+    reason: Reason = None,
     until: Annotated[
         dt.date | None,
         typer.Option(
-            parser=_date,
+            parser=date_like("2027-03-01"),
             metavar="DATE",
             help="The first date on which it counts again, within 366 days. [default: in 90 days]",
         ),
@@ -99,10 +83,7 @@ def unaccept(
     account: Account,
     code: Code,
     *,
-    reason: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
-    ] = None,
+    reason: Reason = None,
 ) -> None:
     """Let an accepted issue count again."""
     perform(lambda: _withdrawn(account, code, bounded_reason(reason)))
@@ -138,11 +119,11 @@ async def _withdrawn(account_id: str, code: IssueCode, reason: str | None) -> Ex
 
 
 async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]]") -> "Console":
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
     from app.composition import open_readings, open_store
     from app.engine.acceptances import Accepting
     from app.errors import InvalidRequest
-    from app.settings import load_settings
+    from app.settings.load import load_settings
 
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")
@@ -153,32 +134,27 @@ async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]
 
 
 async def _listed(format_: ListFormat) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
+    from app.cli.printed import print_json
     from app.composition import open_readings, open_store
-    from app.settings import load_settings
-    from app.web.schemas.acceptances import AcceptedIssue, AcceptedIssues
+    from app.settings.load import load_settings
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:
-        today = open_readings(settings, store).today()
-        rows = [dict(row) for row in await store.acceptances.listed(today)]
-        more = max(0, await store.acceptances.count(today) - len(rows))
+        found = await open_readings(settings, store).accepted_issues()
     if format_ is ListFormat.JSON:
-        # As HTTP answers with each.
-        listed = AcceptedIssues(
-            accepted=[AcceptedIssue.model_validate(row) for row in rows], more=more
-        )
-        sys.stdout.write(listed.model_dump_json(indent=2) + "\n")
+        print_json(found)
     else:
-        _show_list(results_console(), rows, more)
+        _show_list(results_console(), found)
     return ExitCode.SUCCESS
 
 
-def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]], more: int) -> None:
+def _show_list(console: "Console", found: "AcceptedIssues") -> None:
     from rich.markup import escape
 
-    from app.cli.output import plain_table
+    from app.cli.output.tables import plain_table
 
+    rows, more = found.accepted, found.more
     if not rows:
         console.print("Nothing is accepted.")
         return
@@ -193,11 +169,11 @@ def _show_list(console: "Console", rows: Sequence[Mapping[str, Any]], more: int)
     )
     for row in rows:
         cells = (
-            row["account_id"],
-            row["issue"],
-            row["until"],
-            f"{row['accepted_at']:%Y-%m-%d}",
-            row["reason"],
+            row.account_id,
+            row.issue,
+            row.until,
+            f"{row.accepted_at:%Y-%m-%d}",
+            row.reason,
         )
         table.add_row(*(escape(str(cell)) for cell in cells))
     console.print(table)

@@ -1,6 +1,5 @@
 """`trade-recon accounts`: accounts by their state and issues, and one as it stands."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.mistakes import SuggestingGroup
+from app.cli.options import Format, ListFormat
 from app.cli.runtime import ExitCode, perform
 from app.domain.issues.codes import IssueCode
 from app.domain.states import Outcome
@@ -18,7 +18,7 @@ from app.errors import InvalidRequest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.store.report.account_reader import AccountReport
+    from app.engine.report.models.accounts import AccountList, AccountState
 
 _ATTEMPTS_SHOWN = 5
 _STATUSES = {
@@ -28,13 +28,6 @@ _STATUSES = {
     Outcome.PARTIAL.value: "was healed in part",
 }
 """How an account stands, where its status is no adjective."""
-
-
-class ListFormat(StrEnum):
-    """How results are written."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 class AccountStatus(StrEnum):
@@ -55,8 +48,6 @@ accounts = typer.Typer(
     rich_markup_mode=None,
     help="List accounts by state and issue, and show one.",
 )
-
-Format = Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +90,7 @@ def list_accounts(
         str | None, typer.Option(metavar="ID", help="Only accounts behind this one.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
-    format_: Annotated[
-        ListFormat, typer.Option("--format", help="For people or for programs.")
-    ] = ListFormat.TABLE,
+    format_: Format = ListFormat.TABLE,
 ) -> None:
     """List accounts in the order of their ids."""
     statuses = [
@@ -121,32 +110,28 @@ def show(
 
 
 async def _listed(view: _View) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
+    from app.cli.printed import print_json
     from app.composition import open_readings, open_store
-    from app.settings import load_settings
+    from app.settings.load import load_settings
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:
-        rows = await open_readings(settings, store).accounts(
-            view.statuses, view.issue, view.after, view.limit + 1
+        found = await open_readings(settings, store).accounts(
+            view.statuses, view.issue, view.after, view.limit
         )
-    listed = [dict(row) for row in rows[: view.limit]]
-    following = listed[-1]["account_id"] if len(rows) > view.limit else None
     if view.format is ListFormat.JSON:
-        import msgspec
-
-        body = msgspec.json.encode({"accounts": listed, "next_after": following})
-        sys.stdout.write(msgspec.json.format(body, indent=2).decode() + "\n")
+        print_json(found)
     else:
-        _show_list(results_console(), listed, following)
+        _show_list(results_console(), found)
     return ExitCode.SUCCESS
 
 
 async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
+    from app.cli.printed import print_json
     from app.composition import open_readings, open_store
-    from app.settings import load_settings
-    from app.web.views import shown_account
+    from app.settings.load import load_settings
 
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")
@@ -154,20 +139,18 @@ async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
     async with open_store(settings, only_reads=True) as store:
         found = await open_readings(settings, store).account(account_id)
     if format_ is ListFormat.JSON:
-        # In the model of the HTTP route, so that both faces answer alike.
-        sys.stdout.write(shown_account(found).model_dump_json(indent=2) + "\n")
+        print_json(found)
     else:
         _show(results_console(), found)
     return ExitCode.SUCCESS
 
 
-def _show_list(
-    console: "Console", rows: Sequence[Mapping[str, Any]], following: str | None
-) -> None:
+def _show_list(console: "Console", found: "AccountList") -> None:
     from rich.markup import escape
 
-    from app.cli.output import plain_table
+    from app.cli.output.tables import plain_table
 
+    rows = found.accounts
     if not rows:
         console.print("There is no account that fits.")
         return
@@ -183,44 +166,39 @@ def _show_list(
     )
     table = plain_table(f"{counted(len(rows), 'account')}, by id", *columns)
     for row in rows:
-        checked = "-" if row["last_checked"] is None else f"{row['last_checked']:%Y-%m-%d %H:%M}"
-        totals = (
-            row[f"num_trades_{name}"] for name in ("alltime", "daily", "hourly", "raw_closed")
-        )
-        issues = ", ".join(row["issues"]) or "-"
+        checked = "-" if row.last_checked is None else f"{row.last_checked:%Y-%m-%d %H:%M}"
+        issues = ", ".join(row.issues) or "-"
         table.add_row(
-            escape(row["account_id"]),
-            escape(str(row["status"])),
-            *(str(total) for total in totals),
+            escape(row.account_id),
+            escape(str(row.status)),
+            *map(str, row.trades),
             checked,
             escape(issues),
         )
     console.print(table)
-    if following is not None:
-        console.print(f"There are more: --after {following}", markup=False, soft_wrap=True)
+    if found.next_after is not None:
+        console.print(f"There are more: --after {found.next_after}", markup=False, soft_wrap=True)
 
 
-def _show(console: "Console", found: "AccountReport") -> None:
+def _show(console: "Console", found: "AccountState") -> None:
     from rich.markup import escape
 
-    from app.cli.output import plain_table, severity_name
+    from app.cli.output.issues import severity_name
+    from app.cli.output.tables import plain_table
 
-    state = found.state
     issues: list[Mapping[str, Any]] = [each for each in found.issues if isinstance(each, dict)]
-    status = str(state["status"])
+    status = str(found.status)
     told = _STATUSES.get(status) or f"is {status.replace('_', ' ')}"
     console.print(
-        f"{state['account_id']} {told}, with {counted(len(issues), 'open issue')}.",
+        f"{found.account_id} {told}, with {counted(len(issues), 'open issue')}.",
         markup=False,
         soft_wrap=True,
     )
     console.print(found.rests_on, markup=False, soft_wrap=True)
     table = plain_table("Trades", "#alltime", "#daily", "#hourly", "#closed")
-    table.add_row(
-        *(str(state[f"num_trades_{name}"]) for name in ("alltime", "daily", "hourly", "raw_closed"))
-    )
+    table.add_row(*map(str, found.stats.trades))
     console.print(table)
-    accepted = {row["issue"]: row for row in found.accepted}
+    accepted = {row.issue: row for row in found.accepted}
     for issue in issues:
         severity = issue.get("severity")
         named = severity_name(severity) if isinstance(severity, int) else "-"
@@ -231,18 +209,18 @@ def _show(console: "Console", found: "AccountReport") -> None:
         )
         if (row := accepted.get(str(issue.get("type")))) is not None:
             console.print(
-                f"  accepted until {row['until']}: {row['reason']}", markup=False, soft_wrap=True
+                f"  accepted until {row.until}: {row.reason}", markup=False, soft_wrap=True
             )
     if not found.attempts:
         return
     attempts = plain_table("Last attempts", "ended (UTC)", "kind", "outcome", "run", "detail")
     for attempt in found.attempts[:_ATTEMPTS_SHOWN]:
         cells = (
-            f"{attempt['finished_at']:%Y-%m-%d %H:%M:%S}",
-            attempt["kind"],
-            attempt["outcome"],
-            attempt["run_id"],
-            attempt["detail"],
+            f"{attempt.finished_at:%Y-%m-%d %H:%M:%S}",
+            attempt.kind,
+            attempt.outcome,
+            attempt.run_id,
+            attempt.detail,
         )
         attempts.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
     console.print(attempts)

@@ -1,23 +1,23 @@
 """`trade-recon changes`: what became of rows, old and new side by side, and on whose word."""
 
 import datetime as dt
-import sys
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from app.cli.commands.removed import ListFormat
+from app.cli.options import LARGEST_ID, Format, ListFormat, date_like
 from app.cli.runtime import ExitCode, perform
 from app.domain.copies import TableName
 from app.domain.wording.counts import choose, counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
-_LARGEST_ID = 2**63 - 1
-_PLAIN_WIDTH = 240
+    from app.engine.report.models.changes import ChangedRow, ChangedRowPage, InsertedRows
+
 _OF = {
     "stored": "as it is stored now",
     "copy": "as the next change found it",
@@ -25,15 +25,18 @@ _OF = {
 }
 
 
-_Wanted = tuple[str | None, str | None, dt.date | None, uuid.UUID | None, int | None, int | None]
 _KEYS_SHOWN = 5
 
 
-def _date(value: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(value)
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is no date such as 2026-03-07") from None
+class _Wanted(NamedTuple):
+    """Which changes are shown; None: any."""
+
+    account_id: str | None
+    table: str | None
+    date: dt.date | None
+    run_id: uuid.UUID | None
+    before: int | None
+    inserted_before: int | None
 
 
 def changes(  # noqa: PLR0913 - one for each option
@@ -44,7 +47,7 @@ def changes(  # noqa: PLR0913 - one for each option
     date: Annotated[
         dt.date | None,
         typer.Option(
-            parser=_date,
+            parser=date_like("2026-03-07"),
             metavar="DATE",
             help="Only rows that stood under this date, or were moved to it.",
         ),
@@ -54,20 +57,18 @@ def changes(  # noqa: PLR0913 - one for each option
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest.")] = 20,
     before: Annotated[
         int | None,
-        typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one."),
+        typer.Option(metavar="ID", min=1, max=LARGEST_ID, help="Only those older than this one."),
     ] = None,
     inserted_before: Annotated[
         int | None,
         typer.Option(
             metavar="ID",
             min=1,
-            max=_LARGEST_ID,
+            max=LARGEST_ID,
             help="Only rows that were inserted, earlier than this change.",
         ),
     ] = None,
-    format_: Annotated[
-        ListFormat, typer.Option("--format", help="For people or for programs.")
-    ] = ListFormat.TABLE,
+    format_: Format = ListFormat.TABLE,
 ) -> None:
     """Show what trade-recon changed in rows: the columns that differ, old beside new, the run and
     the issues that asked for it.
@@ -80,7 +81,14 @@ def changes(  # noqa: PLR0913 - one for each option
         raise typer.BadParameter("name --account, --date, --run or --table")
     perform(
         lambda: _shown(
-            (account, None if table is None else table.value, date, run, before, inserted_before),
+            _Wanted(
+                account,
+                None if table is None else table.value,
+                date,
+                run,
+                before,
+                inserted_before,
+            ),
             limit,
             format_,
         )
@@ -88,110 +96,114 @@ def changes(  # noqa: PLR0913 - one for each option
 
 
 async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
-    import msgspec
-
+    from app.cli.printed import print_json
     from app.composition import open_readings, open_store
-    from app.settings import load_settings
-    from app.store.restore.changed_rows import Picked
+    from app.engine.report.models.changes import ChangeFilter
+    from app.settings.load import load_settings
 
     settings = load_settings()
-    account_id, table, date, run_id, before, inserted_before = wanted
     async with open_store(settings, only_reads=True) as store:
-        picked = Picked(account_id, table, date, run_id, before)
-        page = await open_readings(settings, store).changed_rows(picked, limit, inserted_before)
+        page = await open_readings(settings, store).changed_rows(
+            ChangeFilter(**wanted._asdict()), limit
+        )
     if format_ is ListFormat.JSON:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(page), indent=2).decode() + "\n")
+        print_json(page)
     else:
         _show(page)
     return ExitCode.SUCCESS
 
 
-def _show(page: Mapping[str, Any]) -> None:
-    from app.cli.output import results_console
+def _show(page: "ChangedRowPage") -> None:
+    from app.cli.output.tables import widened_console
 
-    console = results_console()
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
-    if not page["rows"] and not page["nulled"] and not page["inserted"]:
+    console = widened_console()
+    if not page.rows and not page.nulled and not page.inserted:
         console.print("No change of a row is kept that fits.")
-    for row in page["rows"]:
+    for row in page.rows:
         _show_changed(console, row)
-    _show_inserted(console, page["inserted"])
-    for row in page["nulled"]:
+    _show_inserted(console, page.inserted)
+    for nulled in page.nulled:
         sent = ", ".join(
             f"{name} (sent: {'NULL' if value is None else value})"
-            for name, value in row["sent"].items()
+            for name, value in nulled.sent.items()
         )
-        name = f"{row['table']} {row['key']} of {row['account_id'] or 'no account'}"
+        name = f"{nulled.table} {nulled.key} of {nulled.account_id or 'no account'}"
         console.print(f"{name} is stored with NULL in {sent}.", markup=False, soft_wrap=True)
-    if page["next"] is not None:
-        console.print(f"There may be older ones: --before {page['next']}.")
-    if page["inserted_next"] is not None:
+    if page.next is not None:
+        console.print(f"There may be older ones: --before {page.next}.")
+    if page.inserted_next is not None:
         console.print(
-            f"More rows may have been inserted earlier: --inserted-before {page['inserted_next']}."
+            f"More rows may have been inserted earlier: --inserted-before {page.inserted_next}."
         )
 
 
-def _show_changed(console: "Console", row: Mapping[str, Any]) -> None:
+def _show_changed(console: "Console", row: "ChangedRow") -> None:
     """A row that was overwritten, moved or removed, with the columns that differ."""
     from rich.markup import escape
 
-    from app.cli.output import plain_table
+    from app.cli.output.tables import plain_table
 
-    of_date = f" of {row['date']}" if row["date"] else ""
-    done = "removed as a double" if row["stood_already"] else row["reason"]
+    of_date = f" of {row.date}" if row.date else ""
+    done = "removed as a double" if row.stood_already else row.reason
     console.print(
-        f"{row['id']}: {row['table']} {row['key']}{of_date} was {done} at"
-        f" {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}.",
+        f"{row.id}: {row.table} {row.key}{of_date} was {done} at"
+        f" {row.changed_at:%Y-%m-%d %H:%M:%S} UTC by {_changed_by(row)}.",
         markup=False,
         soft_wrap=True,
     )
-    if row["stood_already"]:
-        under = f" under {row['right_date']}" if row["right_date"] else ""
+    if row.stood_already:
+        under = f" under {row.right_date}" if row.right_date else ""
         console.print(f"  The trade was stored twice: the row{under} stays.")
-    differing = plain_table("", "column", "old", f"new ({_OF[row['new_from']]})")
-    for column in row["columns"]:
+    differing = plain_table("", "column", "old", f"new ({_OF[row.new_from]})")
+    for column in row.columns:
         differing.add_row(
             *(
                 escape("NULL" if each is None else each)
-                for each in (column["name"], column["old"], column["new"])
+                for each in (column.name, column.old, column.new)
             )
         )
-    if row["columns"]:
+    if row.columns:
         console.print(differing)
     else:
         console.print("  It holds the same values again.")
-    if row["is_written_since"]:
+    if row.is_written_since:
         console.print("  Somebody else wrote the row after the change: the new values are theirs.")
-    if row["restored_at"]:
-        console.print(f"  It was restored at {row['restored_at']:%Y-%m-%d %H:%M:%S} UTC.")
+    if row.restored_at:
+        console.print(f"  It was restored at {row.restored_at:%Y-%m-%d %H:%M:%S} UTC.")
 
 
-def _by(row: Mapping[str, Any]) -> str:
-    """Who made a change, and which issues asked for it."""
-    by = (
-        f"run {row['run_id']} ({row['run_kind'] or 'kind not known any more'})"
-        if row["run_id"]
-        else "no run"
-    )
-    if row.get("is_restore"):
-        by = "a restore" + (f' ("{row["restored_with"]}")' if row["restored_with"] else "")
-    return by + (f", asked for by {', '.join(row['issues'])}" if row["issues"] else "")
+def _changed_by(row: "ChangedRow") -> str:
+    """The run or the restore that changed a row, and the issues that asked for it."""
+    if not row.is_restore:
+        return _by(row)
+    with_reason = f' ("{row.restored_with}")' if row.restored_with else ""
+    return f"a restore{with_reason}{_asked_for(row.issues)}"
 
 
-def _show_inserted(console: "Console", rows: Sequence[Mapping[str, Any]]) -> None:
+def _by(row: "ChangedRow | InsertedRows") -> str:
+    """The run that changed rows, and the issues that asked for it."""
+    kind = row.run_kind or "kind not known any more"
+    by = f"run {row.run_id} ({kind})" if row.run_id else "no run"
+    return f"{by}{_asked_for(row.issues)}"
+
+
+def _asked_for(issues: "Sequence[str]") -> str:
+    return f", asked for by {', '.join(issues)}" if issues else ""
+
+
+def _show_inserted(console: "Console", rows: "Sequence[InsertedRows]") -> None:
     """Rows that were inserted: a sentence for each change, and one for all of which none stands any
     more.
     """
-    changes: dict[int, list[Mapping[str, Any]]] = {}
+    changes: dict[int, list[InsertedRows]] = {}
     for row in rows:
-        changes.setdefault(row["change_id"], []).append(row)
-    gone = [change for change in changes.values() if all(row["standing"] == 0 for row in change)]
+        changes.setdefault(row.change_id, []).append(row)
+    gone = [change for change in changes.values() if all(row.standing == 0 for row in change)]
     for change in changes.values():
         if change not in gone:
             console.print(_inserted(change), markup=False, soft_wrap=True)
     if gone:
-        inserted = sum(row["rows"] for change in gone for row in change)
+        inserted = sum(row.rows for change in gone for row in change)
         none = choose(inserted, "it does not stand", "none of them stands")
         told = (
             f"{counted(inserted, 'row')} {choose(inserted, 'was', 'were')} inserted in"
@@ -200,24 +212,24 @@ def _show_inserted(console: "Console", rows: Sequence[Mapping[str, Any]]) -> Non
         console.print(f"{told}; {none} as inserted any more.", markup=False, soft_wrap=True)
 
 
-def _inserted(change: Sequence[Mapping[str, Any]]) -> str:
+def _inserted(change: "Sequence[InsertedRows]") -> str:
     """The rows that one change inserted, on one date or several, in a sentence."""
     row = change[0]
-    dates = [each["date"] for each in change if each["date"]]
+    dates = [each.date for each in change if each.date]
     of_date = f" of {dates[0]}" if dates else ""
     if len(dates) > 1:
         of_date = f" of {len(dates)} dates from {dates[0]} to {dates[-1]}"
-    inserted = sum(each["rows"] for each in change)
+    inserted = sum(each.rows for each in change)
     told = (
-        f"{row['table']} {row['account_id']}{of_date}: {counted(inserted, 'row')}"
+        f"{row.table} {row.account_id}{of_date}: {counted(inserted, 'row')}"
         f" {choose(inserted, 'was', 'were')} inserted at"
     )
-    told += f" {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}"
-    known = [each for each in change if each["standing"] is not None]
+    told += f" {row.changed_at:%Y-%m-%d %H:%M:%S} UTC by {_by(row)}"
+    known = [each for each in change if each.standing is not None]
     if not known:
         return f"{told}."
-    standing = sum(each["standing"] for each in known)
-    shown = [key for each in known for key in each["keys"]][:_KEYS_SHOWN]
+    standing = sum(each.standing or 0 for each in known)
+    shown = [key for each in known for key in each.keys][:_KEYS_SHOWN]
     others = standing - len(shown)
     keys = ", ".join(shown) + (f" and {counted(others, 'other')}" if others else "")
     return f"{told}; {standing} of them {choose(standing, 'stands', 'stand')} as inserted" + (

@@ -1,15 +1,14 @@
 """`trade-recon runs`: runs are listed, shown, and steered, wherever they are worked on."""
 
-import sys
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.fail_on import FailOnWords, chosen
 from app.cli.mistakes import SuggestingGroup
+from app.cli.options import Format, ListFormat, Reason
 from app.cli.runtime import ExitCode, exit_code_of, perform
 from app.domain.runs.orders import bounded_reason
 from app.domain.states import RunKind, RunStatus
@@ -19,17 +18,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from app.domain.runs.fail_on import FailOn
+    from app.engine.report.models.runs import RunList, RunState
     from app.engine.report.views import Readings
     from app.engine.runs.orders import RunOrders
 
 _HELD_SHOWN = 20
-
-
-class ListFormat(StrEnum):
-    """How results are written."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 runs = typer.Typer(
@@ -41,11 +34,6 @@ runs = typer.Typer(
 RunId = Annotated[
     uuid.UUID, typer.Argument(metavar="RUN", help="The run, as `runs` and the report name it.")
 ]
-Reason = Annotated[
-    str | None,
-    typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
-]
-Format = Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")]
 Statuses = Annotated[
     list[RunStatus] | None,
     typer.Option("--status", help="Only runs of this state; may be given again."),
@@ -129,14 +117,16 @@ def confirm(
 async def _confirmed(
     run_id: uuid.UUID, account_ids: Sequence[str] | None, reason: str | None, fail_on: "FailOn"
 ) -> ExitCode:
-    from app.cli.output import results_console, serve_run, show_failure, show_run
+    from app.cli.follow import serve_run
+    from app.cli.output.runs import show_failure, show_run
+    from app.cli.output.tables import results_console
     from app.composition import open_service
-    from app.settings import load_settings
+    from app.settings.load import load_settings
 
     async with open_service(load_settings()) as service:
-        held = (await service.store.run_reader.get(run_id))["needs_confirmation"]
+        held = (await service.readings.run_state(run_id)).accounts.needs_confirmation
         await service.confirm(run_id, account_ids, bounded_reason(reason))
-        left = (await service.store.run_reader.get(run_id))["needs_confirmation"]
+        left = (await service.readings.run_state(run_id)).accounts.needs_confirmation
         rest = (
             "all others are guarded as before"
             if account_ids is None
@@ -158,7 +148,7 @@ async def _confirmed(
     # Of those that were confirmed upstream may have lost more than was shown: they are held again.
     return (
         ExitCode.ISSUES_LEFT
-        if code is ExitCode.SUCCESS and state["accounts"]["needs_confirmation"] > left
+        if code is ExitCode.SUCCESS and state.accounts.needs_confirmation > left
         else code
     )
 
@@ -170,53 +160,52 @@ async def _listed(
     limit: int,
     format_: ListFormat,
 ) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
+    from app.cli.printed import print_json
     from app.composition import open_readings, open_store
-    from app.settings import load_settings
-    from app.web.schemas.runs import RunList
+    from app.settings.load import load_settings
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:
         page = await open_readings(settings, store).runs(statuses, kinds, before, limit)
     if format_ is ListFormat.JSON:
-        # In the model of the HTTP route, so that both faces answer alike.
-        sys.stdout.write(RunList.model_validate(page).model_dump_json(indent=2) + "\n")
+        print_json(page)
     else:
         _show_list(results_console(), page)
     return ExitCode.SUCCESS
 
 
 async def _shown(run_id: uuid.UUID, format_: ListFormat) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
+    from app.cli.printed import print_json
     from app.composition import open_readings, open_store
-    from app.settings import load_settings
-    from app.web.schemas.runs import Run
+    from app.settings.load import load_settings
 
     settings = load_settings()
     async with open_store(settings, only_reads=True) as store:
         readings = open_readings(settings, store)
         state = await readings.run_state(run_id)
         if format_ is ListFormat.JSON:
-            sys.stdout.write(Run.model_validate(state).model_dump_json(indent=2) + "\n")
+            print_json(state)
         else:
             await _show(results_console(), readings, state)
     return ExitCode.SUCCESS
 
 
 async def _steered(run_id: uuid.UUID, steer: "Callable[[RunOrders], Awaitable[None]]") -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
     from app.composition import open_readings, open_store
     from app.engine.runs.orders import RunOrders
-    from app.settings import load_settings
+    from app.settings.load import load_settings
 
     settings = load_settings()
     async with open_store(settings) as store:
         readings = open_readings(settings, store)
         await steer(RunOrders(store, readings.today))
-        state: Mapping[str, Any] = await readings.run_state(run_id)
+        state = await readings.run_state(run_id)
     console = results_console()
     console.print(
-        f"The run {run_id} is {str(state['status']).replace('_', ' ')}.",
+        f"The run {run_id} is {str(state.status).replace('_', ' ')}.",
         markup=False,
         soft_wrap=True,
     )
@@ -224,10 +213,11 @@ async def _steered(run_id: uuid.UUID, steer: "Callable[[RunOrders], Awaitable[No
     return ExitCode.SUCCESS
 
 
-def _show_list(console: "Console", page: Mapping[str, Any]) -> None:
-    from app.cli.output import plain_table
+def _show_list(console: "Console", page: "RunList") -> None:
+    from app.cli.output.runs import run_seconds
+    from app.cli.output.tables import plain_table
 
-    if not page["runs"]:
+    if not page.runs:
         console.print("There is no run that fits.")
         return
     columns = (
@@ -244,65 +234,54 @@ def _show_list(console: "Console", page: Mapping[str, Any]) -> None:
         "#rows",
         "#requests",
     )
-    table = plain_table(f"{counted(len(page['runs']), 'run')}, newest first", *columns)
-    for run in page["runs"]:
-        seconds = "-" if run["finished_at"] is None or run["started_at"] is None else _seconds(run)
+    table = plain_table(f"{counted(len(page.runs), 'run')}, newest first", *columns)
+    for run in page.runs:
+        seconds = run_seconds(run)
         figures = (
-            run[name]
-            for name in (
-                "total",
-                "done",
-                "healed",
-                "failed",
-                "needs_confirmation",
-                "rows_written",
-                "requests",
-            )
+            run.total,
+            run.done,
+            run.healed,
+            run.failed,
+            run.needs_confirmation,
+            run.rows_written,
+            run.requests,
         )
         table.add_row(
-            str(run["run_id"]),
-            str(run["kind"]),
-            str(run["status"]).replace("_", " "),
-            f"{run['created_at']:%Y-%m-%d %H:%M:%S}",
+            str(run.run_id),
+            str(run.kind),
+            str(run.status).replace("_", " "),
+            f"{run.created_at:%Y-%m-%d %H:%M:%S}",
             seconds,
             *(str(figure or "-") for figure in figures),
         )
     console.print(table)
-    if page["next_before"] is not None:
-        console.print(f"There are older ones: --before {page['next_before']}", soft_wrap=True)
+    if page.next_before is not None:
+        console.print(f"There are older ones: --before {page.next_before}", soft_wrap=True)
 
 
-def _seconds(run: Mapping[str, Any]) -> str:
-    return f"{(run['finished_at'] - run['started_at']).total_seconds():.1f}"
-
-
-async def _show(console: "Console", readings: "Readings", state: Mapping[str, Any]) -> None:
-    from app.cli.output import show_run
+async def _show(console: "Console", readings: "Readings", state: "RunState") -> None:
+    from app.cli.output.runs import show_run
 
     show_run(console, state)
-    if not state["error"]:
+    if not state.error:
         _show_waits(console, state)
-    held = (
-        state["accounts"]["needs_confirmation"] if state["left"] is None else state["left"]["held"]
-    )
+    held = state.accounts.needs_confirmation if state.left is None else state.left["held"]
     if not held:
         return
     console.print()
     console.print(f"{counted(held, 'account')} {choose(held, 'is', 'are')} held:")
-    for account in await readings.held_accounts(state["run_id"], _HELD_SHOWN):
-        console.print(
-            f"  {account['account_id']}: {account['detail']}", markup=False, soft_wrap=True
-        )
+    for account in await readings.held_accounts(state.run_id, _HELD_SHOWN):
+        console.print(f"  {account.account_id}: {account.detail}", markup=False, soft_wrap=True)
     if held > _HELD_SHOWN:
         console.print(f"  and {held - _HELD_SHOWN} more: `trade-recon accounts list --held`")
     console.print(
-        f"To let some through: `trade-recon runs confirm {state['run_id']} --account ID`; all of"
+        f"To let some through: `trade-recon runs confirm {state.run_id} --account ID`; all of"
         " them: without --account.",
         markup=False,
         soft_wrap=True,
     )
 
 
-def _show_waits(console: "Console", state: Mapping[str, Any]) -> None:
-    for wait in state["waiting_for"]:
-        console.print(f"It waits: {wait['message']}", markup=False, soft_wrap=True)
+def _show_waits(console: "Console", state: "RunState") -> None:
+    for wait in state.waiting_for:
+        console.print(f"It waits: {wait.message}", markup=False, soft_wrap=True)

@@ -201,7 +201,7 @@ class BatchState:
         return WriteContext(
             self.claim.run_id,
             self.claim.claim_id,
-            config.account_seconds,
+            config.account_timeout,
             config.lease_seconds,
             self.guard,
             {account_id: self.standing(account_id) for account_id in account_ids},

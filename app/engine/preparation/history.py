@@ -29,7 +29,7 @@ async def begin_history(
         _log.info(
             "The history that is compared begins at another date than before.",
             action="history.begins",
-            setting=str(config.history or ""),
+            setting=str(config.history_from or ""),
             history_from=None if first is None else first.isoformat(),
         )
     return first
@@ -37,16 +37,16 @@ async def begin_history(
 
 async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
     """The same, not noted."""
-    if config.history is None:
+    if config.history_from is None:
         return None
-    held_from = await store.histories.held_from() if config.history.is_auto else None
-    if config.history.is_auto and held_from is None:
+    held_from = await store.histories.held_from() if config.history_from.is_auto else None
+    if config.history_from.is_auto and held_from is None:
         _log.warning(
             "RECON_HISTORY_FROM=auto has no effect: no table has partitions that begin at a date."
             " All dates are compared.",
             action="history.no_partitions",
         )
-    return config.history.first_day(config.today(now), held_from)
+    return config.history_from.first_day(config.today(now), held_from)
 
 
 def find_before(

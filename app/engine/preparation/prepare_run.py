@@ -92,6 +92,6 @@ class Preparation:
         if until is None or await self._store.touched.is_blind(until):
             return None
         most = await self._store.preparations.count_accounts() // _FEW + _FEW_ACCOUNTS
-        since = until - dt.timedelta(seconds=self._config.overlap_seconds)
+        since = until - dt.timedelta(seconds=self._config.changed_overlap)
         touched = await self._store.touched.accounts(since, most + 1, covered_until=until)
         return None if len(touched) > most else touched

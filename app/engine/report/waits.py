@@ -8,7 +8,7 @@ from app.domain.ids import RunId
 from app.domain.runs import waits
 from app.domain.runs.waits import Process, Wait, WaitReason
 from app.domain.states import RunKind, RunStatus
-from app.store.database.transaction import Record
+from app.engine.report.records import RunRow
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5
@@ -25,14 +25,14 @@ class WaitReasons:
         self._store = store
         self._lease = dt.timedelta(seconds=lease_seconds)
 
-    async def of(self, run: Record) -> list[Wait]:
+    async def of(self, run: RunRow) -> list[Wait]:
         """Why the run of this row waits; nothing if it is over or goes on."""
-        status = run["status"]
+        status = run.status
         if status == RunStatus.PAUSED:
-            return [waits.paused(run["paused_at"], run["run_id"], dt.datetime.now(dt.UTC))]
+            return [waits.paused(run.paused_at, run.run_id, dt.datetime.now(dt.UTC))]
         if status not in (RunStatus.QUEUED, RunStatus.RUNNING):
             return []
-        processes, now = await self._store.processes(run["run_id"])
+        processes, now = await self._store.processes(run.run_id)
         silent_from = now - _SILENT_SHARE * self._lease
         living = {
             worker: each for worker, each in processes.items() if each.heartbeat_at > silent_from
@@ -41,25 +41,25 @@ class WaitReasons:
             run, {worker: each for worker, each in processes.items() if worker not in living}, now
         )
         hindered = waits.hindered(list(living.values()), now)
-        if run["kind"] == RunKind.INSPECT:
+        if run.kind == RunKind.INSPECT:
             # What keeps other runs of these processes waits for upstream, and this one needs none.
             hindered = [wait for wait in hindered if wait.reason is WaitReason.LOCKS]
-        if not living and now - run["created_at"] > _GRACE:
+        if not living and now - run.created_at > _GRACE:
             hindered.append(waits.unattended())
         found = [*hindered, *held_back]
-        if status == RunStatus.QUEUED and not found and now - run["created_at"] > _GRACE:
-            runs, first = await self._store.under_way(run["run_id"])
+        if status == RunStatus.QUEUED and not found and now - run.created_at > _GRACE:
+            runs, first = await self._store.under_way(run.run_id)
             found += [waits.turn(runs, first)] if runs else []
-        if run["prepared_at"] is not None and run["waiting"] and not hindered:
-            found += await self._idle(run["run_id"], now, with_locks=not held_back)
+        if run.prepared_at is not None and run.waiting and not hindered:
+            found += await self._idle(run.run_id, now, with_locks=not held_back)
         return found
 
     async def _held_back(
-        self, run: Record, silent: Mapping[uuid.UUID, Process], now: dt.datetime
+        self, run: RunRow, silent: Mapping[uuid.UUID, Process], now: dt.datetime
     ) -> list[Wait]:
         """Accounts held by silent processes whose lease is not over."""
-        if run["prepared_at"] is None:
-            preparing = silent.get(run["prepared_by"])
+        if run.prepared_at is None:
+            preparing = None if run.prepared_by is None else silent.get(run.prepared_by)
             free_at = None if preparing is None else preparing.heartbeat_at + self._lease
             return (
                 []
@@ -72,7 +72,7 @@ class WaitReasons:
             for worker, each in silent.items()
             if each.heartbeat_at + 2 * self._lease > now
         }
-        held = await self._store.held(run["run_id"], leased)
+        held = await self._store.held(run.run_id, leased)
         free = {
             worker: max(leased[worker].heartbeat_at, claimed_at) + self._lease
             for worker, (_, claimed_at) in held.items()
@@ -94,14 +94,3 @@ class WaitReasons:
         if idle.postponed and idle.postponed_until is not None:
             return [waits.postponed(idle.postponed, idle.postponed_until, now)]
         return []
-
-
-def as_json(wait: Wait) -> Mapping[str, object]:
-    """A reason as JSON shows it."""
-    return {
-        "reason": wait.reason.value,
-        "message": wait.message,
-        "since": wait.since,
-        "until": wait.until,
-        "accounts": wait.accounts,
-    }

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -213,16 +213,3 @@ def _outcome(found: Inspected) -> str:
     if not found.entries:
         return Outcome.UNCHANGED.value
     return (Outcome.FOUND if found.is_news else Outcome.EXPLAINED).value
-
-
-def shown(found: Sequence[FoundAccount]) -> list[Mapping[str, object]]:
-    """Accounts as JSON shows them."""
-    return [
-        {
-            "account_id": each.account_id,
-            "issues": [
-                {"issue": issue.issue, "first_seen": issue.first_seen} for issue in each.issues
-            ],
-        }
-        for each in found
-    ]

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Query
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import LONGEST_REASON, bounded_reason
 from app.web.request_limits import NO_NUL, refuse_unknown_parameters
-from app.web.routes.runs import Service, problems
+from app.web.routes.common import Service, problems
 from app.web.schemas.acceptances import Acceptance, AcceptedIssue, Withdrawn
 from app.web.schemas.common import AccountId
 
-accepting = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 _REFUSED = problems(
     on_404="There is no such account.",
@@ -22,7 +22,7 @@ _REFUSED = problems(
 )
 
 
-@accepting.post(
+@router.post(
     "/accounts/{account_id:encoded}/issues/{code}/accept",
     summary="Accept an open issue",
     tags=["accounts"],
@@ -42,7 +42,7 @@ async def accept_issue(
     )
 
 
-@accepting.delete(
+@router.delete(
     "/accounts/{account_id:encoded}/issues/{code}/accept",
     summary="Let an accepted issue count again",
     tags=["accounts"],

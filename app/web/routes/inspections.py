@@ -1,19 +1,17 @@
 """The routes of inspections: what the warehouse says of itself, before anything is changed."""
 
-import datetime as dt
 import uuid
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.domain.runs.orders import bounded_reason
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
-from app.engine.report.inspection import MOST_LISTED, Listing, inspection
+from app.engine.report.inspection import MOST_LISTED, Listing
 from app.web.request_limits import NO_NUL, refuse_unknown_parameters
-from app.web.routes.runs import (
+from app.web.routes.common import (
     LONGEST_WAIT,
     IdempotencyHeader,
     Service,
@@ -21,189 +19,13 @@ from app.web.routes.runs import (
     problems,
     starting,
 )
-from app.web.schemas.common import AccountId, AnyStatus
-from app.web.schemas.orders import OrderReason, RunAccepted
-from app.web.schemas.report import IdentityReport
+from app.web.schemas.inspections import Inspection, InspectionOrder
+from app.web.schemas.orders import RunAccepted
+from app.web.views import shown
 
-_MOST_ACCOUNTS = 10_000
-_LARGEST_LIMIT = 2**31 - 1
 _SOME_LISTED = 100
 
 router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
-
-
-class InspectionOrder(BaseModel):
-    """What is inspected; everything may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    max_accounts: Annotated[int, Field(strict=True, ge=1, le=_LARGEST_LIMIT)] | None = Field(
-        default=None,
-        description=(
-            "Detect the issues of at most so many accounts that disagree, the longest unchecked"
-            " first; null: of all."
-        ),
-    )
-    account_ids: (
-        Annotated[list[AccountId], Field(min_length=1, max_length=_MOST_ACCOUNTS)] | None
-    ) = Field(default=None, description="Only these accounts; null: all.")
-    stop_at: AwareDatetime | None = Field(
-        default=None,
-        description=(
-            "When it ends in order, whatever is left: a time in the future, with its zone; null:"
-            " when nothing is left."
-        ),
-    )
-    reason: OrderReason = None
-
-
-class InspectedAccounts(BaseModel):
-    """The accounts of an inspection."""
-
-    known: int | None = Field(description="Accounts that are known; null until they were counted.")
-    total: int = Field(
-        description="Accounts that are inspected: all that are known, unless some are named."
-    )
-    inspected: int
-    found: int = Field(description="With issues that somebody may act on.")
-    explained: int = Field(
-        description=(
-            "Only with what is for information, or what a run found not to be the warehouse's to"
-            " heal and what is as it was then."
-        )
-    )
-    unchanged: int = Field(description="Nothing was found.")
-    not_inspected: int = Field(
-        description=(
-            "Their rows cannot be read, they are locked, were deleted or left out, or the run ended"
-            " before."
-        )
-    )
-
-
-class _Counted(BaseModel):
-    accounts: int
-    share: float = Field(description="Of all accounts that are inspected.")
-
-
-class InspectedIssue(_Counted):
-    """Accounts with an issue of a severity; an issue that has several stands once for each."""
-
-    issue: str
-    severity: int = Field(description="1 (critical) to 5 (for information).")
-    sample: list[str] = Field(description="Five of the accounts.")
-
-
-class InspectedTable(_Counted):
-    """Accounts of which an issue concerns a table."""
-
-    table: str
-    issue: str
-
-
-class InspectedBroker(_Counted):
-    """Accounts of a broker that have issues; one that was at several counts for each."""
-
-    broker: str
-
-
-class ShortTable(BaseModel):
-    """A table that counts fewer trades than another one on a date."""
-
-    table: str
-    accounts: int
-    trades: int = Field(description="How many fewer than the table that counts most.")
-
-
-class SurplusTable(BaseModel):
-    """A table that counts more trades than the others on a date, where these and alltime speak
-    against it.
-    """
-
-    table: str
-    accounts: int
-    trades: int = Field(description="How many more than the others.")
-
-
-class InspectedDate(_Counted):
-    """Accounts that an issue names a date of."""
-
-    date: dt.date
-    short: list[ShortTable]
-    more: list[SurplusTable] = Field(
-        description=(
-            "Tables that count more than the two others, which agree, and more than alltime in all:"
-            " such as trades stored twice."
-        )
-    )
-
-
-class BeyondDates(_Counted):
-    """Accounts whose alltime counts more trades than any other table: they lack some of which no
-    table tells the date.
-    """
-
-
-class LackingDate(_Counted):
-    """A date that accounts lack in every table whose alltime counts more trades: most likely a
-    night that was missed.
-    """
-
-    date: dt.date
-
-
-class FirstSeen(BaseModel):
-    """An issue of an account."""
-
-    issue: str
-    first_seen: dt.datetime | None = Field(
-        description="Since when it is open; null: it is open no more."
-    )
-
-
-class FoundAccount(BaseModel):
-    """An account with what was found."""
-
-    account_id: str
-    issues: list[FirstSeen]
-
-
-class UnreadAccount(BaseModel):
-    """An account that was not inspected, and why."""
-
-    account_id: str
-    reason: str | None
-
-
-class Inspection(BaseModel):
-    """What an inspection found so far, by the warehouse alone."""
-
-    run_id: uuid.UUID
-    status: AnyStatus
-    message: str = Field(description="What it came to, in a sentence or two.")
-    created_at: dt.datetime
-    finished_at: dt.datetime | None
-    history_from: dt.date | None = Field(
-        description="The first date that is compared, by RECON_HISTORY_FROM; null: all."
-    )
-    error: str | None = Field(description="Why it ended early, and how many accounts are left.")
-    accounts: InspectedAccounts
-    by_issue: list[InspectedIssue]
-    by_table: list[InspectedTable]
-    by_broker: list[InspectedBroker]
-    by_date: list[InspectedDate] = Field(description="The newest 2,000 dates.")
-    beyond_dates: BeyondDates
-    lacking_dates: list[LackingDate]
-    identity: IdentityReport = Field(
-        description="Rows that fit no account or several; not counted where accounts are named."
-    )
-    not_inspected: list[UnreadAccount] = Field(
-        description="Accounts that could not be inspected, the first hundred."
-    )
-    listed: list[FoundAccount] = Field(
-        description="Accounts with issues in the order of their ids, as many as `limit` allows."
-    )
-    next_after: str | None = Field(description="Give it as `after` for more; null: there are none.")
 
 
 @router.post(
@@ -240,9 +62,9 @@ async def start_inspection(
     request = RunRequest(RunKind.INSPECT, wanted.max_accounts, ids, wanted.stop_at)
     run_id = await service.start_run(request, idempotency_key, bounded_reason(wanted.reason))
     if wait and (await service.wait_for_run(run_id, wait)).is_end:
-        found = await inspection(service.store, service.readings, run_id, Listing(_SOME_LISTED))
+        found = await service.readings.inspection(run_id, Listing(_SOME_LISTED))
         return Response(
-            Inspection.model_validate(found).model_dump_json(),
+            shown(Inspection, found).model_dump_json(),
             HTTPStatus.OK,
             media_type="application/json",
         )
@@ -277,6 +99,5 @@ async def get_inspection(
     """Accounts by issue, table, broker and date, as the inspection counted them, and the accounts
     with their issues, page by page.
     """
-    return Inspection.model_validate(
-        await inspection(service.store, service.readings, run_id, Listing(limit, after))
-    )
+    found = await service.readings.inspection(run_id, Listing(limit, after))
+    return shown(Inspection, found)

@@ -10,7 +10,6 @@ from app.web.schemas.acceptances import AcceptedFigures, HoldingAccount
 from app.web.schemas.common import AnyKind, AnyStatus
 from app.web.schemas.leftovers import LEFT, LEFT_TOLD, NEEDS_SOMEBODY, RunLeft
 from app.web.schemas.maintenance import UnmatchedKey
-from app.web.schemas.money import MoneyRelation
 from app.web.schemas.results import OpenTradesCompared
 
 
@@ -134,6 +133,28 @@ class OpenTrades(OpenTradesCompared):
 
     run_id: uuid.UUID
     compared_at: dt.datetime | None
+
+
+class MoneyRelation(BaseModel):
+    """That the sums of net profit or lots are equal in two tables."""
+
+    relation: str = Field(
+        description=(
+            "The two tables and the figure, such as daily_hourly_net_profit; RECON_MONEY takes"
+            " these names."
+        )
+    )
+    accounts: int = Field(
+        description="Accounts whose counts agree in both tables and that have an amount in either."
+    )
+    holding: int = Field(
+        description="Those of them for which both sums are equal but for rounding."
+    )
+    is_used: bool = Field(
+        description="Whether accounts for which it does not hold have the issue money_mismatch."
+    )
+    reason: str = Field(description="Why it is used or not.")
+    learned_at: dt.datetime
 
 
 class Report(BaseModel):

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from app.web.schemas.common import AnyKind, AnyStatus
 from app.web.schemas.leftovers import LEFT, LEFT_TOLD, NEEDS_SOMEBODY, RESTS_ON, RunLeft
 from app.web.schemas.orders import GivenOrder
-from app.web.schemas.progress import UnderWay
 from app.web.schemas.results import ComparedRows, OpenTradesCompared
 
 
@@ -85,6 +84,21 @@ class RunWait(BaseModel):
     )
     accounts: int | None = Field(
         description="The accounts that it concerns, where it does not concern all."
+    )
+
+
+class UnderWay(BaseModel):
+    """How far the batches of a run are that are worked on: nothing of it is counted in the run's
+    own figures yet, but `waiting`.
+    """
+
+    accounts: int = Field(description="Accounts of these batches.")
+    done: int = Field(
+        description="Those of them of which nothing more is to be read, as far as is known by now."
+    )
+    requests: int = Field(description="Requests that were sent for them so far.")
+    rows_written: int = Field(
+        description="Rows that were inserted, overwritten, moved or removed for them so far."
     )
 
 

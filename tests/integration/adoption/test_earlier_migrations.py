@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.cli.commands.doctor import Level, examine
 from app.errors import WriteConflict
+from app.examination import Level, examine
 from app.sandbox.witness.raw_sql import in_schema
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.schema import migrate as migrations
 from app.store.schema.migrate import _files as migration_files
 from app.store.schema.migrate import migrate

@@ -22,7 +22,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, DifferenceKind, compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.schema.migrate import migrate
 from tests.conftest import Server
 from tests.support.commands import access, run_command

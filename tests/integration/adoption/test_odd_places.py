@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.adoption import print_uninstall, warehouse_notes
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.commands import run_command, served, settings_for

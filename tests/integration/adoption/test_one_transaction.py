@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.adoption import print_advice, print_uninstall
 from app.sandbox.witness.raw_sql import in_schema, quoted
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.schema.migrate import migrate
 from tests.conftest import Server
 from tests.support.scripts import statements

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.composition import open_store
 from app.domain.contract.tables import TABLES, Endpoint
 from app.errors import ConfigurationError
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.warehouses.building import Place, execute, new_database, with_setting

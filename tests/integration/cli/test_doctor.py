@@ -11,12 +11,12 @@ import pytest
 from pydantic import SecretStr
 
 from app.adoption import warehouse_notes
-from app.cli.commands.doctor import Level, examine
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind
+from app.examination import Level, examine
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.schema.migrate import migrate
 from tests.conftest import Database
 from tests.support.clock import TODAY

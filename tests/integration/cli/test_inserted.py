@@ -17,6 +17,7 @@ from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.commands import run_command, served, settings_for
 from tests.support.engine import engine, run
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     import asyncpg
@@ -142,12 +143,12 @@ async def test_a_batch_under_way_shows_how_far_it_is_before_any_account_is_recor
         run_id = await service.start_run(RunRequest(RunKind.FULL, account_ids=named))
         working = asyncio.create_task(service.pool.run_until_finished(run_id))
         while not working.done():
-            state: dict[str, Any] = dict(await service.readings.run_state(run_id))
+            state: dict[str, Any] = dict(plain(await service.readings.run_state(run_id)))
             if state["under_way"] and not state["accounts"]["done"]:
                 seen.append(state["under_way"])
             await asyncio.sleep(0.02)
         await working
-        state = dict(await service.readings.run_state(run_id))
+        state = dict(plain(await service.readings.run_state(run_id)))
     assert RunStatus(state["status"]) is RunStatus.SUCCEEDED
     assert state["under_way"] is None
     for name in ("done", "requests", "rows_written"):

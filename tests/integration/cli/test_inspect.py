@@ -16,8 +16,8 @@ from app.domain.contract.tables import TABLES
 from app.domain.states import RunKind
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.web.routes.inspections import Inspection
 from app.web.schemas.accounts import Account
+from app.web.schemas.inspections import Inspection
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.commands import Command, run_command
 from tests.support.engine import TODAY, engine, filled_copy, run

@@ -32,6 +32,7 @@ from app.store.schema.migrate import migrate
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.commands import Command, access, run_command
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 from tests.support.processes import start
 from tests.support.waiting import PATIENCE
 
@@ -191,7 +192,7 @@ async def test_two_services_share_a_run_through_the_pooler(
         await asyncio.gather(
             one.pool.run_until_finished(run_id), other.pool.run_until_finished(run_id)
         )
-        assert (await one.readings.run_state(run_id))["status"] == "succeeded"
+        assert plain(await one.readings.run_state(run_id))["status"] == "succeeded"
     async with filled.connect() as connection:
         assert (
             await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claim_id IS NOT NULL")

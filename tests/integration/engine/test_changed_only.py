@@ -20,7 +20,7 @@ from tests.support.engine import difference, engine, run
 if TYPE_CHECKING:
     import asyncpg
 
-_CONFIG = EngineConfig(poll_seconds=0.05, postpone_seconds=0, overlap_seconds=0)
+_CONFIG = EngineConfig(poll_seconds=0.05, postpone_seconds=0, changed_overlap=0)
 _ONE_MORE = """
 UPDATE raw_metrics_daily SET num_trades = num_trades + 1, ingestion_timestamp = {written}
 WHERE account_id = $1 AND date = (
@@ -92,7 +92,7 @@ async def test_what_was_written_during_a_run_belongs_to_the_next_one(
 async def test_a_clock_that_is_behind_by_less_than_the_overlap_hides_nothing(
     warehouse: Database, sandbox: SandboxServer
 ) -> None:
-    config = EngineConfig(poll_seconds=0.05, postpone_seconds=0, overlap_seconds=600)
+    config = EngineConfig(poll_seconds=0.05, postpone_seconds=0, changed_overlap=600)
     async with (
         engine(warehouse, sandbox, config=config) as service,
         warehouse.connect() as connection,

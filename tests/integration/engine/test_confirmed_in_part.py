@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from msgspec import convert
 
 from app.cli.runtime import ExitCode, exit_code_of
 from app.domain.holds.limits import HoldLimits
@@ -16,12 +17,14 @@ from app.domain.issues.codes import IssueCode
 from app.domain.states import RunKind, RunStatus
 from app.engine.acceptances import Accepting
 from app.engine.config import EngineConfig
+from app.engine.report.models.runs import RunState
 from app.engine.service import ReconService
 from app.errors import Conflict
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, engine, filled_copy, run
+from tests.support.plain import plain
 
 _LOST = 6
 _CONFIG = EngineConfig(
@@ -72,29 +75,31 @@ async def service(warehouse: Database) -> AsyncIterator[ReconService]:
 
 
 async def _held(service: ReconService) -> tuple[uuid.UUID, list[str]]:
-    run_id = (await service.readings.runs(None, ["audit"], None, 1))["runs"][0]["run_id"]  # type: ignore[index]
-    return run_id, [row["account_id"] for row in await service.readings.held_accounts(run_id, 100)]
+    run_id = plain(await service.readings.runs(None, ["audit"], None, 1))["runs"][0]["run_id"]
+    return run_id, [
+        row["account_id"] for row in plain(await service.readings.held_accounts(run_id, 100))
+    ]
 
 
 async def _accept(service: ReconService, account_id: str) -> None:
-    for issue in (await service.readings.account(account_id)).issues:
-        await Accepting(service.store, TODAY).accept(account_id, IssueCode(issue["type"]), "known")  # type: ignore[index]
+    for issue in plain(await service.readings.account(account_id))["issues"]:
+        await Accepting(service.store, TODAY).accept(account_id, IssueCode(issue["type"]), "known")
 
 
 async def _is_told_alike(service: ReconService, run_id: uuid.UUID) -> Mapping[str, Any]:
     """The run as it stands, which each face tells alike."""
-    state: Mapping[str, Any] = await service.readings.run_state(run_id)
-    held = [row["account_id"] for row in await service.readings.held_accounts(run_id, 100)]
+    state: Mapping[str, Any] = plain(await service.readings.run_state(run_id))
+    held = [row["account_id"] for row in plain(await service.readings.held_accounts(run_id, 100))]
     if not held:
         assert state["status"] != "needs_confirmation", state["error"]
         assert not state["waiting_for"]
-        assert (await service.readings.report())["holding_run"] is None
+        assert plain(await service.readings.report())["holding_run"] is None
     acts = state["status"] != "succeeded"
     assert state["needs_somebody"] == acts
-    assert (exit_code_of(state) is ExitCode.SUCCESS) != acts
+    assert (exit_code_of(convert(state, RunState)) is ExitCode.SUCCESS) != acts
     for status in RunStatus:
-        listed = (await service.readings.runs([status], None, None, 10))["runs"]
-        found = [each["status"] for each in listed if each["run_id"] == run_id]  # type: ignore[attr-defined]
+        listed = plain(await service.readings.runs([status], None, None, 10))["runs"]
+        found = [each["status"] for each in listed if each["run_id"] == run_id]
         assert found == ([status] if status == state["status"] else [])
     return state
 
@@ -131,8 +136,8 @@ async def test_a_run_whose_last_held_account_is_accepted_after_its_end_waits_for
     assert (await _is_told_alike(service, run_id))["status"] == "needs_confirmation"
     await _accept(service, first)
     assert (await _is_told_alike(service, run_id))["status"] == "succeeded"
-    for issue in (await service.readings.account(first)).issues:
-        await service.store.acceptances.withdraw(first, issue["type"], None)  # type: ignore[index]
+    for issue in plain(await service.readings.account(first))["issues"]:
+        await service.store.acceptances.withdraw(first, issue["type"], None)
     assert (await _is_told_alike(service, run_id))["status"] == "needs_confirmation"
     await service.confirm(run_id)
     await service.pool.run_until_finished(run_id)
@@ -156,10 +161,13 @@ async def test_in_whatever_order_held_accounts_are_confirmed_accepted_or_cancell
         _, held = await _held(service)
         some = chance.sample(held, min(len(held), chance.randint(1, 3)))
         if step == "cancel":
-            if (await service.readings.run_state(run_id))["status"] == "needs_confirmation":
+            if plain(await service.readings.run_state(run_id))["status"] == "needs_confirmation":
                 await service.cancel(run_id)
-                state = await service.readings.run_state(run_id)
-                assert (state["status"], exit_code_of(state)) == ("cancelled", ExitCode.FAILURE)
+                state = plain(await service.readings.run_state(run_id))
+                assert (state["status"], exit_code_of(convert(state, RunState))) == (
+                    "cancelled",
+                    ExitCode.FAILURE,
+                )
                 return
         elif held and step.startswith("confirm"):
             await service.confirm(run_id, some if step == "confirm some" else None)

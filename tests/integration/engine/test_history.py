@@ -22,7 +22,7 @@ from app.sandbox.server.faults import Faults
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.world.world import World
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import fill
 from app.store.database.window import Window
@@ -30,6 +30,7 @@ from app.store.detect.money.statements import NO_LOOK
 from tests.conftest import Database
 from tests.support.clock import NOW
 from tests.support.engine import TODAY, engine, run
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def config(said: str | None, **more: object) -> EngineConfig:
     """The engine with RECON_HISTORY_FROM."""
     history = None if said is None else HistoryFrom.read(said)
     quick = {"workers": 1, "poll_seconds": 0.02, "postpone_seconds": 0, "postpone_named_seconds": 0}
-    return EngineConfig(history=history, **{**quick, **more})  # type: ignore[arg-type]
+    return EngineConfig(history_from=history, **{**quick, **more})  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -219,7 +220,7 @@ async def test_what_lies_before_the_history_stays_as_it_is_and_what_lies_inside_
         assert (again["requests"], again["accounts"]["done"]) == (0, 0)  # type: ignore[index]
         audit = await run(service, RunKind.AUDIT)
         assert {name: rows for name, rows in audit["rows"].items() if rows} == {}  # type: ignore[attr-defined]
-        report = await service.readings.report()
+        report = plain(await service.readings.report())
     async with warehouse.connect() as connection:
         assert await before(connection, FIRST) == kept
         assert await partitions(connection) == held

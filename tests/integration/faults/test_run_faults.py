@@ -32,6 +32,7 @@ from app.upstream.config import UpstreamConfig
 from tests.conftest import Database, Server
 from tests.support.clock import now
 from tests.support.engine import difference
+from tests.support.plain import plain
 from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ async def _state_of(service: ReconService, run_id: "uuid.UUID") -> dict[str, Any
     async with asyncio.timeout(40):
         while True:
             try:
-                return dict(await service.readings.run_state(run_id))
+                return dict(plain(await service.readings.run_state(run_id)))
             except DatabaseUnavailable:
                 await asyncio.sleep(0.1)
 

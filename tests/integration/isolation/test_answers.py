@@ -39,6 +39,7 @@ from tests.integration.isolation.conftest import (
 )
 from tests.support.altered import AlteringApi, altering
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 from tests.support.scripted import Arrival, Reply
 from tests.support.worlds import world_fixtures
 
@@ -305,11 +306,11 @@ async def _play(
     ) as service:
         async with asyncio.timeout(_UNBEARABLE):
             state = await run(service, run_kind, **request)
-        accounts = [await service.readings.account(account_id) for account_id in losers]
+        accounts = [plain(await service.readings.account(account_id)) for account_id in losers]
     return {
         **state,
         "said": {
-            each.state["account_id"]: each.attempts[0]["detail"] if each.attempts else None
+            each["account_id"]: each["attempts"][0]["detail"] if each["attempts"] else None
             for each in accounts
         },
     }

@@ -14,6 +14,7 @@ from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.isolation.conftest import Engine, blamed, let_a_day_pass, lose, names_of
 from tests.support.engine import difference, run
+from tests.support.plain import plain
 
 _SPLITS = 8
 """Requests that are under way when the limit is reached: one for each part of the search."""
@@ -43,10 +44,10 @@ async def test_accounts_that_upstream_rejects_are_found_and_all_others_are_heale
     )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(bad[0])
+        account = plain(await service.readings.account(bad[0]))
         assert _accounts(state)["healed"] == len(losers) - len(bad)
         assert await blamed(warehouse) == dict.fromkeys(bad, 1)
-        assert "Account is suspended." in account.attempts[0]["detail"]
+        assert "Account is suspended." in account["attempts"][0]["detail"]
         assert (await difference(warehouse, sandbox)).account_ids == set(bad)
         # Known by then: the next night asks for them apart from all others.
         sandbox.log.reset()
@@ -113,15 +114,15 @@ async def test_an_endpoint_that_answers_nobody_stops_only_what_needs_it(
     )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(trades[0])
+        account = plain(await service.readings.account(trades[0]))
     assert (state["status"], _accounts(state)["healed"], _accounts(state)["waiting"]) == (
         "failed",
         len(hourly),
         len(trades),
     )
     assert "trades/closed" in str(state["error"])
-    assert (account.attempts[0]["outcome"], account.state["failed_attempts"]) == (None, 0)
-    assert "nothing is held against" in account.attempts[0]["detail"]
+    assert (account["attempts"][0]["outcome"], account["failed_attempts"]) == (None, 0)
+    assert "nothing is held against" in account["attempts"][0]["detail"]
     assert await blamed(warehouse) == {}
 
 
@@ -155,15 +156,15 @@ async def test_403_for_one_account_is_that_accounts_failure(
     )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(bad)
+        account = plain(await service.readings.account(bad))
     assert (state["status"], _accounts(state)["healed"], state["failed"]) == (
         "completed_with_issues",
         len(losers) - 1,
         1,
     )
-    assert account.state["failed_attempts"] == 1
-    assert "403" in account.attempts[0]["detail"]
-    assert "Not your account." in account.attempts[0]["detail"]
+    assert account["failed_attempts"] == 1
+    assert "403" in account["attempts"][0]["detail"]
+    assert "Not your account." in account["attempts"][0]["detail"]
 
 
 async def test_404_for_an_account_while_others_are_answered_is_nothing_of_it_by_id_and_asked_once_more_by_login(
@@ -182,9 +183,9 @@ async def test_404_for_an_account_while_others_are_answered_is_nothing_of_it_by_
     )
     async with service_of() as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(missing)
+        account = plain(await service.readings.account(missing))
     assert (_accounts(state)["healed"], state["failed"]) == (len(losers), 0)
-    assert account.state["failed_attempts"] == 0
+    assert account["failed_attempts"] == 0
     alone = [
         request
         for request in sandbox.log.requests

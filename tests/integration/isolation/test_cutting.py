@@ -15,6 +15,7 @@ from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.integration.isolation.conftest import NOW, TODAY, blamed, names_of, quick
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 _TABLES = {
@@ -106,7 +107,7 @@ async def test_a_date_that_upstream_cannot_answer_costs_that_date_alone(
         sandbox.set_faults(Faults(rejections=(rule,)))
         async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
             state = await run(service, RunKind.FULL)
-            account = await service.readings.account(account_id)
+            account = plain(await service.readings.account(account_id))
         stored = {
             row["date"]
             for row in await connection.fetch(
@@ -116,7 +117,7 @@ async def test_a_date_that_upstream_cannot_answer_costs_that_date_alone(
     assert stored >= set(days) - {bad}
     assert bad not in stored
     assert state["status"] == "completed_with_issues"
-    assert f"metrics/hourly on {bad}" in account.attempts[0]["detail"]
+    assert f"metrics/hourly on {bad}" in account["attempts"][0]["detail"]
     assert await blamed(warehouse) == {account_id: 1}
 
 
@@ -255,8 +256,8 @@ async def test_one_date_that_cannot_be_read_in_any_part_is_told_so(
     )
     async with engine(warehouse, sandbox, config=quick(), now=lambda: NOW) as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(account_id)
+        account = plain(await service.readings.account(account_id))
     assert state["status"] == "completed_with_issues"
-    assert "no smaller request can be made" in account.attempts[0]["detail"]
+    assert "no smaller request can be made" in account["attempts"][0]["detail"]
     assert sandbox.log.total < 40
     assert await blamed(warehouse) == {account_id: 1}

@@ -24,6 +24,7 @@ from app.web.schemas.runs import Run
 from tests.conftest import SCHEMA, Database
 from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, reconcile, run
+from tests.support.plain import plain
 
 _MOST_REQUESTS = 6
 
@@ -235,9 +236,9 @@ async def test_what_differs_is_held_by_the_guards_stays_open_whatever_other_runs
         assert not (await difference(warehouse, sandbox)).is_equal
         for kind in (RunKind.FULL, RunKind.AUDIT):
             await run(service, kind)
-            account = (await service.readings.account(account_id)).state
+            account = plain(await service.readings.account(account_id))
             (issue,) = account["issues"]
-            assert (issue["type"], account["reconciliation_status"]) == (
+            assert (issue["type"], account["status"]) == (
                 "value_drift",
                 Outcome.NEEDS_CONFIRMATION,
             ), kind
@@ -245,7 +246,7 @@ async def test_what_differs_is_held_by_the_guards_stays_open_whatever_other_runs
         run_id = uuid.UUID(str(state["run_id"]))
         await service.confirm(run_id)
         await service.pool.run_until_finished(run_id)
-        assert (await service.readings.account(account_id)).state["issues"] == []
+        assert plain(await service.readings.account(account_id))["issues"] == []
     assert (await difference(warehouse, sandbox)).is_equal
 
 
@@ -297,7 +298,9 @@ async def test_rows_before_the_history_are_not_compared(
 ) -> None:
     account_id = traded(sandbox)
     first = SETTLED - dt.timedelta(days=10)
-    config = EngineConfig(workers=1, poll_seconds=0.05, history=HistoryFrom.read(first.isoformat()))
+    config = EngineConfig(
+        workers=1, poll_seconds=0.05, history_from=HistoryFrom.read(first.isoformat())
+    )
     async with warehouse.connect() as connection:
         for table in ("raw_metrics_daily", "raw_metrics_hourly", "raw_trades_closed"):
             column = "profit" if "trades" in table else "net_profit"
@@ -333,6 +336,6 @@ async def test_an_accounts_open_trades_are_compared_and_shown(
         shown = AccountOutcome.model_validate(await reconcile(service, account_id)).open_trades
         assert shown is not None
         assert (shown.upstream, shown.stored, shown.dates_that_differ) == (stored, stored - 1, 1)
-        assert (await service.readings.report())["open_trades"] is None, (
+        assert plain(await service.readings.report())["open_trades"] is None, (
             "the report tells of audits over all accounts"
         )

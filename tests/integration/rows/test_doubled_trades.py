@@ -12,13 +12,14 @@ import pytest
 from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
+from app.engine.report.models.changes import ChangeFilter
 from app.engine.restore import Restoring
 from app.sandbox.server.serving import SandboxServer
-from app.store.restore.changed_rows import Picked
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 
 
 async def load_again(
@@ -112,7 +113,8 @@ async def test_a_double_that_was_removed_is_told_as_such_and_not_as_moved(
     await load_again(warehouse, 1, offset=1, accounts=1)
     async with engine(warehouse, sandbox, config=_lenient()) as service:
         state = await run(service, RunKind.FULL)
-        page: Any = await service.readings.changed_rows(Picked(run_id=state["run_id"]), 20)  # type: ignore[arg-type]
+        ours: Any = state["run_id"]
+        page = plain(await service.readings.changed_rows(ChangeFilter(run_id=ours), 20))
         doubles = [row for row in page["rows"] if row["reason"] == "removed"]
         assert doubles
         rows: Any = state["rows"]
@@ -152,7 +154,9 @@ async def test_a_restore_is_told_as_such_with_its_reason(
                 )
             ]
         )
-        page: Any = await service.readings.changed_rows(Picked(account_id=account_id), 20)
+        page: Any = plain(
+            await service.readings.changed_rows(ChangeFilter(account_id=account_id), 20)
+        )
         assert [(row["is_restore"], row["restored_with"]) for row in page["rows"]] == [
             (True, "the desk's figures"),
             (False, None),

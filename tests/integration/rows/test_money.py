@@ -26,6 +26,7 @@ from tests.conftest import Database
 from tests.support.altered import altering
 from tests.support.clock import SETTLED, TODAY
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 from tests.support.scripted import Arrival
 from tests.support.worlds import world_fixtures
 
@@ -341,7 +342,7 @@ async def test_nothing_is_told_of_alltime_where_it_is_not_known_what_comes_befor
         poll_seconds=0.05,
         postpone_seconds=0,
         postpone_named_seconds=0,
-        history=HistoryFrom.read(str(first)),
+        history_from=HistoryFrom.read(str(first)),
     )
     async with engine(warehouse, sandbox, config=config) as service, service.pool.running():
         await run(service, RunKind.FULL)
@@ -441,7 +442,7 @@ async def test_alltime_of_accounts_that_rest_since_before_the_history_is_compare
         poll_seconds=0.05,
         postpone_seconds=0,
         postpone_named_seconds=0,
-        history=HistoryFrom.read(first.isoformat()),
+        history_from=HistoryFrom.read(first.isoformat()),
     )
     async with (
         warehouse.connect() as connection,
@@ -484,7 +485,7 @@ async def test_a_wrong_amount_that_names_no_date_holds_all_dates_of_its_account_
             account,
             issues.replace('"money_mismatch"', f'"{code}"'),
         )
-        report: Mapping[str, Any] = await service.readings.report()
+        report: Mapping[str, Any] = plain(await service.readings.report())
         assert (
             report["reconciled_through"],
             [each["account_id"] for each in report["held_back_by"]],

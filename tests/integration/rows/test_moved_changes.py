@@ -5,11 +5,12 @@ one to which it was moved.
 import datetime as dt
 
 from app.domain.states import RunKind
+from app.engine.report.models.changes import ChangeFilter
 from app.sandbox.server.serving import SandboxServer
-from app.store.restore.changed_rows import Picked
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 
 
 async def test_what_was_moved_to_a_date_is_a_change_of_that_date(
@@ -31,10 +32,12 @@ async def test_what_was_moved_to_a_date_is_a_change_of_that_date(
         )
         await run(service, RunKind.FULL)
         assert (await difference(warehouse, sandbox)).is_equal
-        feed = (await service.readings.changes(None, 50))["changes"]
-        assert day in {each["date"] for each in feed if each["account_id"] == account}  # type: ignore[attr-defined]
-        page = await service.readings.changed_rows(Picked(account_id=account, date=day), 50)
-        assert len(page["rows"]) == len(moved), page  # type: ignore[arg-type]
+        feed = plain(await service.readings.changes(None, 50))["changes"]
+        assert day in {each["date"] for each in feed if each["account_id"] == account}
+        page = plain(
+            await service.readings.changed_rows(ChangeFilter(account_id=account, date=day), 50)
+        )
+        assert len(page["rows"]) == len(moved), page
         # Those that were moved once more since are still told of the date, and no other date has
         # them.
         await connection.execute(
@@ -44,9 +47,13 @@ async def test_what_was_moved_to_a_date_is_a_change_of_that_date(
             day,
         )
         await run(service, RunKind.FULL)
-        page = await service.readings.changed_rows(Picked(account_id=account, date=day), 50)
-        assert len(page["rows"]) >= 2 * len(moved), page  # type: ignore[arg-type]
-        later = await service.readings.changed_rows(
-            Picked(account_id=account, date=day + dt.timedelta(days=1)), 50
+        page = plain(
+            await service.readings.changed_rows(ChangeFilter(account_id=account, date=day), 50)
+        )
+        assert len(page["rows"]) >= 2 * len(moved), page
+        later = plain(
+            await service.readings.changed_rows(
+                ChangeFilter(account_id=account, date=day + dt.timedelta(days=1)), 50
+            )
         )
         assert later["rows"] == []

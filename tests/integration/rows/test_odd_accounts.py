@@ -19,6 +19,7 @@ from app.store.schema.migrate import migrate
 from tests.conftest import Database
 from tests.support.clock import SETTLED, TODAY
 from tests.support.engine import difference, engine, fill, reconcile, run
+from tests.support.plain import plain
 
 
 def _most(sandbox: SandboxServer) -> str:
@@ -71,7 +72,7 @@ async def test_a_stored_row_that_upstream_does_not_send_is_kept_and_shown_until_
             "UPDATE trade_recon SET ask_again_at = now() WHERE account_id = $1", account_id
         )
         await _full_run(service)
-        (left,) = (await service.readings.account(account_id)).state["issues"]
+        (left,) = plain(await service.readings.account(account_id))["issues"]
         assert left["type"] == "absent_upstream"
         await connection.execute(
             "DELETE FROM raw_metrics_daily WHERE account_id = $1 AND date = $2", account_id, day

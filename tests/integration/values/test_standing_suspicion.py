@@ -18,6 +18,7 @@ from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.integration.values.conftest import NOW, small_world
 from tests.support.engine import engine, filled_copy, run
+from tests.support.plain import plain
 
 _SETTLED = dt.date(2026, 3, 10)
 _STOPPED = 10
@@ -84,7 +85,7 @@ async def _out_of_time(service: ReconService) -> State:
         f"UPDATE {SCHEMA}.recon_runs SET stop_at = now() WHERE run_id = $1", run_id
     )
     await service.pool.run_until_finished(run_id)
-    return await service.readings.run_state(run_id)
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 async def _out_of_time_once_compared(service: ReconService) -> State:
@@ -95,21 +96,21 @@ async def _out_of_time_once_compared(service: ReconService) -> State:
         f"UPDATE {SCHEMA}.recon_runs SET stop_at = now() WHERE run_id = $1", run_id
     )
     await service.pool.run_until_finished(run_id)
-    return await service.readings.run_state(run_id)
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 async def _cancelled(service: ReconService) -> State:
     run_id = await service.start_run(RunRequest(kind=RunKind.AUDIT))
     await _compared(service, run_id)
     await service.cancel(run_id)
-    return await service.readings.run_state(run_id)
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 async def _paused(service: ReconService) -> State:
     run_id = await service.start_run(RunRequest(kind=RunKind.AUDIT))
     await _compared(service, run_id)
     await service.pause(run_id)
-    return await service.readings.run_state(run_id)
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 async def _of_named_accounts(service: ReconService) -> State:
@@ -226,7 +227,7 @@ async def test_what_an_audit_compared_before_a_run_stopped_does_not_end_the_susp
         assert (await run(sick, RunKind.FULL))["status"] == "needs_confirmation"
         await service.resume(audit)
         await service.pool.run_until_finished(audit)
-        assert (await service.readings.run_state(audit))["status"] == "succeeded"
+        assert plain(await service.readings.run_state(audit))["status"] == "succeeded"
         assert await _stands(service)
 
 

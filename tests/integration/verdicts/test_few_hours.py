@@ -18,6 +18,7 @@ from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import access, run_command, served, settings_for
 from tests.support.engine import engine, fill, run
+from tests.support.plain import plain
 
 CODE = IssueCode.SUSPICIOUSLY_FEW_HOURS.value
 DAY = TODAY - dt.timedelta(days=9)
@@ -94,24 +95,24 @@ async def test_it_is_shown_for_exactly_the_dates_that_have_it_and_leaves_the_acc
         state = await run(service, RunKind.FULL)
         assert state["total_processed"] == 0
         for account in sandbox.world.account_ids:
-            found = await service.readings.account(account)
-            shown = [issue for issue in found.issues if issue["type"] == CODE]  # type: ignore[index]
+            found = plain(await service.readings.account(account))
+            shown = [issue for issue in found["issues"] if issue["type"] == CODE]
             assert len(shown) == (account in few), (account, drawn.get(account))
             assert all(
-                (issue["severity"], issue["missing_dates"]) == (5, [DAY.isoformat()])  # type: ignore[index]
+                (issue["severity"], issue["missing_dates"]) == (5, [DAY.isoformat()])
                 for issue in shown
             )
-            assert found.state["trades_recon_checksum"]
-            assert found.state["issues"] == []
-        report = await service.readings.report()
-        [entry] = [issue for issue in report["issues_by_type"] if issue["issue_type"] == CODE]  # type: ignore[attr-defined]
+            assert found["stats"]["trades_recon_checksum"]
+            assert found["issues"] == []
+        report = plain(await service.readings.report())
+        [entry] = [issue for issue in report["issues_by_type"] if issue["issue_type"] == CODE]
         assert (entry["severity"], entry["account_count"], entry["sample_accounts"]) == (
             5,
             2,
             sorted(few),
         )
-        assert report["overall"]["has_issues"] == 0  # type: ignore[index]
-        assert report["overall"]["reconciled"] == len(sandbox.world.account_ids)  # type: ignore[index]
+        assert report["overall"]["has_issues"] == 0
+        assert report["overall"]["reconciled"] == len(sandbox.world.account_ids)
 
 
 async def test_it_goes_once_the_hours_are_there_or_the_account_was_looked_at_by_name(
@@ -130,10 +131,10 @@ async def test_it_goes_once_the_hours_are_there_or_the_account_was_looked_at_by_
                 for hour, count in ((3, 4), (4, drawn[account][0] - 4)):
                     await connection.execute(COPY_HOUR, account, DAY, hour, count)
         await service.store.detection.refresh_stats(few[:1])
-        assert (await service.readings.account(few[0])).issues == []
-        assert (await service.readings.account(few[1])).issues != []
+        assert plain(await service.readings.account(few[0]))["issues"] == []
+        assert plain(await service.readings.account(few[1]))["issues"] != []
         await run(service, RunKind.FULL)
-        assert (await service.readings.account(few[1])).issues == []
+        assert plain(await service.readings.account(few[1]))["issues"] == []
     async with database.connect() as connection:
         assert await connection.fetchval("SELECT count(*) FROM recon_few_hours") == 0
 

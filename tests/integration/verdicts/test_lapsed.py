@@ -16,12 +16,14 @@ from app.domain.states import RunKind
 from app.engine.service import ReconService
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
-from app.web.views import shown_account
+from app.web.schemas.accounts import Account
+from app.web.views import shown as as_http
 from tests.conftest import SCHEMA, Database
 from tests.integration.verdicts.test_accepted import _add_absent
 from tests.support.clock import NOW
 from tests.support.commands import run_command
 from tests.support.engine import TODAY, engine, run
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -46,30 +48,30 @@ def _clock(now: dt.datetime) -> Callable[[], dt.datetime]:
 async def _listed(service: ReconService, *statuses: str) -> set[str]:
     return {
         row["account_id"]
-        for row in await service.readings.accounts(statuses or None, None, None, 100)
+        for row in plain(await service.readings.accounts(statuses or None, None, None, 100))
     }
 
 
 async def _told(service: ReconService, account_id: str) -> Mapping[str, Any]:
     """What each face that this process reads says of an account, and what the report does."""
-    shown = shown_account(await service.readings.account(account_id))
+    account = as_http(Account, await service.readings.account(account_id))
     [listed] = [
         row
-        for row in await service.readings.accounts(None, None, None, 100)
+        for row in plain(await service.readings.accounts(None, None, None, 100))
         if row["account_id"] == account_id
     ]
-    assert shown.status == listed["status"]
-    assert account_id in await _listed(service, shown.status)
+    assert account.status == listed["status"]
+    assert account_id in await _listed(service, account.status)
     live, kept = (
-        await service.readings.report(),
-        service.readings.shown(await service.readings.kept()),
+        plain(await service.readings.report()),
+        plain(service.readings.shown(await service.readings.kept())),
     )
     told = [
         {name: value for name, value in report.items() if name != "as_of"}
         for report in (live, kept)
     ]
     assert told[0] == told[1], "what was counted before is not shown"
-    return {"status": shown.status, "accepted": len(shown.accepted), "report": live}
+    return {"status": account.status, "accepted": len(account.accepted), "report": live}
 
 
 async def _stored(connection: "asyncpg.Connection[asyncpg.Record]") -> list[tuple[object, ...]]:
@@ -148,9 +150,9 @@ async def test_an_account_that_rested_only_since_its_issue_was_accepted_waits_ag
             assert account not in await _listed(service, *({"explained", status} - {expected}))
             is_held = expected == "needs_confirmation"
             assert [
-                row["account_id"] for row in await service.readings.held_accounts(run_id, 9)
+                row["account_id"] for row in plain(await service.readings.held_accounts(run_id, 9))
             ] == ([account] if is_held else [])
-            assert (await service.readings.run_state(run_id))["needs_somebody"] == is_held
+            assert plain(await service.readings.run_state(run_id))["needs_somebody"] == is_held
             assert (told["report"]["holding_run"] is not None) == is_held
     if was_held:
         async with engine(warehouse, sandbox, now=_clock(NOW + dt.timedelta(days=2))) as service:

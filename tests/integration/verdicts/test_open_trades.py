@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from app.cli.output import results_console, show_report
+from app.cli.output.report import show_report
+from app.cli.output.tables import results_console
 from app.domain.contract.open_trades import date_of
 from app.domain.contract.tables import Endpoint
 from app.domain.states import RunKind, RunStatus
@@ -20,6 +21,7 @@ from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.engine import engine, fill, run
+from tests.support.plain import plain
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ async def test_a_snapshot_that_is_stored_as_it_is_differs_on_no_date_and_costs_o
     sandbox.log.reset()
     async with engine(equal, sandbox) as service:
         await run(service, RunKind.AUDIT)
-        found = (await service.readings.report())["open_trades"]
+        found = plain(await service.readings.report())["open_trades"]
     assert isinstance(found, dict)
     snapshot = len(sandbox.world.rows(Endpoint.OPEN))
     assert snapshot > 3
@@ -85,7 +87,7 @@ async def test_the_difference_is_shown_by_date_and_no_row_is_written(
         stored = {row["trade_date"]: row["rows"] for row in before}
         async with engine(equal, sandbox) as service:
             state = await run(service, RunKind.AUDIT)
-            report = await service.readings.report()
+            report = plain(await service.readings.report())
         assert (
             await connection.fetch(
                 "SELECT trade_date, count(*) AS rows FROM raw_trades_open GROUP BY 1"
@@ -127,7 +129,7 @@ async def test_a_snapshot_that_cannot_be_read_costs_the_audit_nothing_else(
         )
         async with engine(equal, sandbox) as service:
             state = await run(service, RunKind.AUDIT)
-            found = (await service.readings.report())["open_trades"]
+            found = plain(await service.readings.report())["open_trades"]
         assert state["status"] == RunStatus.SUCCEEDED, (status, state["error"])
         assert isinstance(found, dict)
         assert found["error"], status

@@ -16,6 +16,7 @@ from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
 from tests.support.engine import difference, run
 from tests.support.nights import NOW, issues_of, service_at, status_of, traders
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     import asyncpg
@@ -129,11 +130,11 @@ async def test_what_was_undone_stays_until_it_is_released(
             "SELECT count(*) FROM trade_recon WHERE reconciliation_status = 'flapping'"
         )
         assert flapping == 0
-        shown = await service.readings.account(account_id)
-        assert len(shown.pins) == await _pins(connection) > 0
-        assert {pin["reason"] for pin in shown.pins} == {"the desk's figures"}
+        shown = plain(await service.readings.account(account_id))
+        assert len(shown["pinned"]) == await _pins(connection) > 0
+        assert {pin["reason"] for pin in shown["pinned"]} == {"the desk's figures"}
         released = await Restoring(service.store).release(account_id=account_id)
-        assert (released, await _pins(connection)) == (len(shown.pins), 0)
+        assert (released, await _pins(connection)) == (len(shown["pinned"]), 0)
         assert "pinned_by_restore" not in await issues_of(connection, account_id)
         await run(service, RunKind.AUDIT)
         assert (await difference(warehouse, sandbox)).sample == ()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
-from app.settings import Settings
+from app.settings.model import Settings
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import ended, served

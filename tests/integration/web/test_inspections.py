@@ -6,7 +6,7 @@ import asyncio
 import uuid
 
 from app.sandbox.server.serving import SandboxServer
-from app.web.routes.inspections import Inspection
+from app.web.schemas.inspections import Inspection
 from app.web.schemas.report import Report
 from app.web.schemas.runs import Run
 from tests.conftest import Database

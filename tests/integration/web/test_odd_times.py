@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from app.cli.output import results_console, show_report
+from app.cli.output.report import show_report
+from app.cli.output.tables import results_console
 from app.composition import open_readings, open_store
 from app.domain.copies import Wanted
 from app.sandbox.server.serving import SandboxServer
-from app.settings import Settings
+from app.settings.model import Settings
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
 from tests.support.commands import served, settings_for

@@ -17,10 +17,11 @@ import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
-from app.cli import output as console
+from app.cli import progress
 from app.domain.ids import RunId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
+from app.engine.report.models.runs import RunWait
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
 from app.settings import Settings
@@ -28,6 +29,8 @@ from app.upstream.resilience import admission as guard
 from tests.conftest import Database
 from tests.support.commands import access, ended, run_command, served, settings_for
 from tests.support.engine import engine
+from tests.support.plain import plain
+from tests.support.run_states import run_state
 from tests.support.waiting import PATIENCE
 
 _AT = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d"
@@ -206,7 +209,7 @@ async def test_a_run_that_a_silent_worker_prepares_says_when_another_one_takes_i
                 "UPDATE recon_runs SET status = 'running', prepared_by = $1", worker
             )
         await service.pool.heartbeat.beat()
-        [wait] = _told(await service.readings.run_state(run_id))
+        [wait] = _told(plain(await service.readings.run_state(run_id)))
     worker_is = rf"a worker not heard of since {_AT} UTC \(night-1, process 77\)"
     assert re.fullmatch(
         rf"The run is prepared by {worker_is}; another one takes it over at {_TIME} UTC\.",
@@ -220,19 +223,19 @@ async def test_a_run_at_which_nobody_works_says_so_and_what_to_start(
     async with engine(filled, sandbox) as service:
         run_id = await service.start_run(RunRequest())
         # It was only just made.
-        assert _told(await service.readings.run_state(run_id)) == []
+        assert _told(plain(await service.readings.run_state(run_id))) == []
         async with filled.connect() as connection:
             await connection.execute(
                 "UPDATE recon_runs SET created_at = now() - interval '1 minute'"
             )
-        [wait] = _told(await service.readings.run_state(run_id))
+        [wait] = _told(plain(await service.readings.run_state(run_id)))
         assert (wait["reason"], "trade-recon serve" in wait["message"]) == ("unattended", True)
         # A process that serves another run alone does not help this one.
         service.pool.heartbeat.only_run = RunId(uuid.uuid4())
         await service.pool.heartbeat.beat()
-        assert [wait["reason"] for wait in _told(await service.readings.run_state(run_id))] == [
-            "unattended"
-        ]
+        assert [
+            wait["reason"] for wait in _told(plain(await service.readings.run_state(run_id)))
+        ] == ["unattended"]
 
 
 async def test_a_run_that_waits_for_its_turn_names_the_run_that_is_worked_on(
@@ -246,12 +249,12 @@ async def test_a_run_that_waits_for_its_turn_names_the_run_that_is_worked_on(
             await connection.execute(
                 "UPDATE recon_runs SET created_at = created_at - interval '1 minute'"
             )
-            assert _told(await service.readings.run_state(run_id)) == []
+            assert _told(plain(await service.readings.run_state(run_id))) == []
             await connection.execute(
                 "UPDATE recon_runs SET status = 'running', prepared_at = now() WHERE run_id = $1",
                 first,
             )
-        [wait] = _told(await service.readings.run_state(run_id))
+        [wait] = _told(plain(await service.readings.run_state(run_id)))
     assert (wait["reason"], f"The workers are at 1 other run ({first}):" in wait["message"]) == (
         "turn",
         True,
@@ -280,7 +283,7 @@ async def test_rows_that_somebody_else_locks_are_told_with_the_session(
                 "SELECT FROM trade_recon WHERE account_id = ANY($1) FOR UPDATE", ids
             )
             await asyncio.sleep(1.1)
-            [wait] = _told(await service.readings.run_state(run_id))
+            [wait] = _told(plain(await service.readings.run_state(run_id)))
             pid = await other.fetchval("SELECT pg_backend_pid()")
     assert (wait["reason"], wait["accounts"]) == ("locks", 2)
     assert f"session {pid} of postgres, etl, open since " in wait["message"]
@@ -328,13 +331,17 @@ async def test_the_log_of_a_command_says_why_its_run_waits(
 def test_the_progress_line_says_why_a_run_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(
-        console, "Console", lambda **_: Console(file=shown, force_terminal=True, width=200)
+        progress, "Console", lambda **_: Console(file=shown, force_terminal=True, width=200)
     )
-    state = {
-        "accounts": {"total": 10, "done": 3},
-        "waiting_for": [{"message": "Upstream does not answer since 06:52 UTC."}],
-    }
-    with console._progress() as show:
+    wait = RunWait(
+        reason="upstream_down",
+        message="Upstream does not answer since 06:52 UTC.",
+        since=None,
+        until=None,
+        accounts=None,
+    )
+    state = run_state({"total": 10, "done": 3}, waiting_for=[wait])
+    with progress.progress_shown() as show:
         show(state)
     assert "Upstream does not answer since 06:52 UTC." in shown.getvalue()
 

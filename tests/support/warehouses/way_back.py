@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pydantic import SecretStr
 
 from app.adoption import print_uninstall
-from app.settings import Settings
+from app.settings.model import Settings
 from tests.conftest import Server
 from tests.support.warehouses.building import Place, execute, new_database
 from tests.support.warehouses.catalogue import Dump, dump_schema

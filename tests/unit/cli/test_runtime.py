@@ -4,15 +4,17 @@ from app.cli.runtime import ExitCode, exit_code_of
 from app.domain.runs.fail_on import parse_fail_on
 from app.domain.runs.leftovers import Left, Leftovers
 from app.domain.states import RunStatus
+from app.engine.report.models.runs import RunState
+from tests.support.run_states import run_state
 
 
-def _state(status: str, failed: int = 0, left: Leftovers | None = None) -> dict[str, object]:
-    return {
-        "status": status,
-        "total_processed": 100,
-        "failed": failed,
-        "left": None if left is None else left.as_json(),
-    }
+def _state(status: str, failed: int = 0, left: Leftovers | None = None) -> RunState:
+    return run_state(
+        status=status,
+        total_processed=100,
+        failed=failed,
+        left=None if left is None else left.as_json(),
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from app.store.restore.restore import RemovedRows
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import TODAY, difference, engine, run
 from tests.support.losing import SETTLED
+from tests.support.plain import plain
 from tests.support.sick import Answer, Query, Sick, serving
 from tests.support.worlds import world_fixtures
 
@@ -120,7 +121,7 @@ class _Story:
         run_id = uuid.UUID(str(state["run_id"]))
         await self._service.confirm(run_id)
         await self._service.pool.run_until_finished(run_id)
-        return self._note("confirmed", await self._service.readings.run_state(run_id))
+        return self._note("confirmed", plain(await self._service.readings.run_state(run_id)))
 
     async def restore(self, state: Mapping[str, Any]) -> None:
         rows = RemovedRows(self._service.store.database, self._service.store.feed)

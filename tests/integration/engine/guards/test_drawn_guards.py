@@ -26,6 +26,7 @@ from app.store.restore.restore import RemovedRows
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import TODAY, difference, engine
 from tests.support.losing import RAW, SETTLED, Sickness, Stored, copies, make_sick, stored
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class _Nights:
         async with asyncio.TaskGroup() as group:
             for each in services:
                 group.create_task(each.pool.run_until_finished(run_id))
-        return await services[0].readings.run_state(run_id)
+        return dict(plain(await services[0].readings.run_state(run_id)))
 
     async def run(self, services: Sequence[ReconService], request: RunRequest) -> _Ended:
         before, held = await stored(self.connection), await self.held()

@@ -26,6 +26,7 @@ from tests.integration.engine.runs.test_runs import hurt
 from tests.integration.engine.test_truth import victim
 from tests.support.clock import SETTLED
 from tests.support.engine import TODAY, difference, engine, fill, reconcile, run
+from tests.support.plain import plain
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def _confirm(service: ReconService, state: dict[str, object]) -> dict[str,
     run_id = uuid.UUID(str(state["run_id"]))
     await service.confirm(run_id)
     await service.pool.run_until_finished(run_id)
-    return dict(await service.readings.run_state(run_id))
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 @pytest.mark.parametrize("kind", [RunKind.FULL, RunKind.RETRY, RunKind.AUDIT])
@@ -195,10 +196,10 @@ async def test_an_account_of_which_too_much_would_be_rewritten_is_held_and_the_o
         assert state["accounts"]["needs_confirmation"] == 1  # type: ignore[index]
         assert state["accounts"]["healed"] == len(set(others) - {account_id})  # type: ignore[index]
         assert (await difference(warehouse, sandbox)).account_ids == {account_id}
-        account = await service.readings.account(account_id)
-        assert account.state["reconciliation_status"] == "needs_confirmation"
-        assert "of the account's" in str(account.attempts[0]["detail"])
-        assert account.state["issues"], "what is open stays open"
+        account = plain(await service.readings.account(account_id))
+        assert account["status"] == "needs_confirmation"
+        assert "of the account's" in str(account["attempts"][0]["detail"])
+        assert account["issues"], "what is open stays open"
         # By name it is held as well, and its run waits for the same word.
         result = await _reconciled_elsewhere(warehouse, sandbox, account_id)
         assert (result["status"], result["outcome"]) == ("needs_confirmation", "needs_confirmation")

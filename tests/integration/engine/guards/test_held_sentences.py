@@ -8,7 +8,8 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from app.cli.output import results_console, show_report
+from app.cli.output.report import show_report
+from app.cli.output.tables import results_console
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
 from app.domain.states import RunKind
@@ -19,6 +20,7 @@ from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.engine import engine, run
 from tests.support.losing import settled_trades
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     import pytest
@@ -33,7 +35,7 @@ def _lose_half(sandbox: SandboxServer, account_ids: list[str]) -> None:
 async def _confirmed(service: ReconService, run_id: object) -> dict[str, Any]:
     await service.confirm(uuid.UUID(str(run_id)))
     await service.pool.run_until_finished(uuid.UUID(str(run_id)))
-    return dict(await service.readings.run_state(uuid.UUID(str(run_id))))
+    return dict(plain(await service.readings.run_state(uuid.UUID(str(run_id)))))
 
 
 async def test_every_run_that_leaves_accounts_held_says_how_many_since_when_and_what_to_call(
@@ -71,8 +73,8 @@ async def test_every_run_that_leaves_accounts_held_says_how_many_since_when_and_
         # Another account by name has a clean run; the report goes on naming the run that holds.
         other = next(account_id for account_id in world.account_ids if account_id not in rich)
         assert (await run(service, RunKind.AUDIT, account_ids=(other,)))["error"] is None
-        report = await service.readings.report()
-        holding: dict[str, Any] = report["holding_run"]  # type: ignore[assignment]
+        report = plain(await service.readings.report())
+        holding: dict[str, Any] = report["holding_run"]
         assert (holding["run_id"], holding["needs_confirmation"]) == (str(second["run_id"]), again)
         assert Report.model_validate(report).holding_run is not None
         show_report(results_console(), report)
@@ -97,7 +99,7 @@ async def test_every_run_that_leaves_accounts_held_says_how_many_since_when_and_
         )
         last = await _confirmed(service, second["run_id"])
         assert (last["accounts"]["needs_confirmation"], last["error"]) == (0, None)
-        assert (await service.readings.report())["holding_run"] is None
+        assert plain(await service.readings.report())["holding_run"] is None
 
 
 async def test_an_accounts_sentence_names_both_counts_the_run_and_the_call(
@@ -165,13 +167,13 @@ async def test_nothing_is_reconciled_from_the_first_date_of_an_account_that_is_h
         first = await connection.fetchval(
             "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1", account_id
         )
-        report = await service.readings.report()
+        report = plain(await service.readings.report())
         assert report["reconciled_through"] == first - dt.timedelta(days=1)
         assert "1 account is held (needs_confirmation)" in str(report["reconciled_through_reason"])
         # Once the absence is confirmed the account is explained, and puts no date in doubt any
         # more.
         await _confirmed(service, state["run_id"])
-        assert (await service.readings.report())["reconciled_through"] > first
+        assert plain(await service.readings.report())["reconciled_through"] > first
 
 
 async def test_an_unchanged_upstream_that_was_confirmed_holds_nobody_again_though_tables_count_differently(

@@ -26,6 +26,7 @@ from app.store.write_pace import WritePace
 from tests.conftest import Database
 from tests.integration.engine.test_truth import edit, issues_of
 from tests.support.engine import TODAY, difference, engine, fill, reconcile, run
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def _confirm(service: ReconService, state: Mapping[str, object]) -> dict[s
     run_id = uuid.UUID(str(state["run_id"]))
     await service.confirm(run_id)
     await service.pool.run_until_finished(run_id)
-    return dict(await service.readings.run_state(run_id))
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 async def _statuses(connection: "Connection") -> dict[str, str]:

@@ -22,6 +22,7 @@ from app.store.runs.retention import Retention
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 from tests.support.replicas import until
 
 _SLOW = Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=0.2)
@@ -44,8 +45,8 @@ async def _begun(service: ReconService, warehouse: Database, sandbox: SandboxSer
 
 async def _over(service: ReconService, run_id: uuid.UUID) -> dict[str, Any]:
     await service.wait_for_run(run_id, 30)
-    state = dict(await service.readings.run_state(run_id))
-    accounts: dict[str, int] = state["accounts"]  # type: ignore[assignment]
+    state = dict(plain(await service.readings.run_state(run_id)))
+    accounts: dict[str, int] = state["accounts"]
     assert state["finished_at"] is not None
     assert accounts["total"] == accounts["done"] + accounts["waiting"]
     return state
@@ -218,7 +219,7 @@ async def test_an_only_full_run_that_cannot_be_read_is_kept_and_can_be_cancelled
         )
         async with service.pool.running():
             await asyncio.sleep(0.3)
-            assert (await service.readings.run_state(run_id))["status"] == "queued"
+            assert plain(await service.readings.run_state(run_id))["status"] == "queued"
             with pytest.raises(Conflict):
                 await service.start_run(RunRequest())
             await service.cancel(run_id)
@@ -248,7 +249,7 @@ async def test_what_an_audit_saw_of_upstream_goes_when_it_is_suspended_and_it_ca
         run_id = uuid.UUID(str(state["run_id"]))
         await service.confirm(run_id)
         await service.pool.run_until_finished(run_id)
-        assert (await service.readings.run_state(run_id))["status"] == "succeeded"
+        assert plain(await service.readings.run_state(run_id))["status"] == "succeeded"
 
 
 async def test_a_scan_whose_run_is_over_suspended_or_forgotten_is_purged_and_that_of_an_active_one_stays(

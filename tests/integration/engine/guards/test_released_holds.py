@@ -16,6 +16,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, engine, run
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 _CONFIG = EngineConfig(
@@ -40,7 +41,7 @@ async def _statuses(database: Database) -> dict[str, str]:
 
 
 async def _shown(service: ReconService, state: Mapping[str, object]) -> Mapping[str, object]:
-    return await service.readings.run_state(uuid.UUID(str(state["run_id"])))
+    return dict(plain(await service.readings.run_state(uuid.UUID(str(state["run_id"])))))
 
 
 async def test_a_run_whose_holds_a_later_run_recorded_has_nothing_to_confirm_and_says_so(
@@ -68,7 +69,7 @@ async def test_a_run_whose_holds_a_later_run_recorded_has_nothing_to_confirm_and
         assert (
             state["left"]["held"],  # type: ignore[index]
             state["waiting_for"],
-            await service.readings.held_accounts(run_id, 5),
+            plain(await service.readings.held_accounts(run_id, 5)),
         ) == (
             0,
             [],
@@ -76,12 +77,12 @@ async def test_a_run_whose_holds_a_later_run_recorded_has_nothing_to_confirm_and
         )
         assert "none of which is held any more" in str(state["error"])
         assert "confirm" not in str(state["error"]).split("none of which")[1]
-        report = await service.readings.report()
+        report = plain(await service.readings.report())
         assert str(found_well["run_id"]) in str(report["audited"])
         assert report["holding_run"] is None
-        listed = (await service.readings.runs(None, None, None, 5))["runs"]
+        listed = plain(await service.readings.runs(None, None, None, 5))["runs"]
         assert "none of which is held any more" in str(
-            [each["error"] for each in listed if each["run_id"] == run_id]  # type: ignore[attr-defined]
+            [each["error"] for each in listed if each["run_id"] == run_id]
         )
     assert await _statuses(warehouse) == before
 

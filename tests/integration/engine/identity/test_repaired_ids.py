@@ -14,6 +14,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.store.restore.restore import RemovedRows
 from tests.conftest import Database
 from tests.support.engine import TODAY, engine, run
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,7 +52,7 @@ async def test_ids_that_a_run_gives_back_count_in_its_result_and_are_undone_with
         assert len(stored) > 1
         state = await run(service, kind, account_ids=tuple(accounts) if is_named else None)
         assert await connection.fetchval(_WITHOUT_ID) == 0
-        result: Any = await service.readings.run_result(state["run_id"])  # type: ignore[arg-type]
+        result: Any = plain(await service.readings.run_result(state["run_id"]))  # type: ignore[arg-type]
         rows: Any = state["rows"]
         assert rows["updated"] == lost == sum(line["overwritten"] for line in result["by_table"])
         told = await connection.fetch(

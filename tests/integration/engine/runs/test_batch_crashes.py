@@ -17,6 +17,7 @@ from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.test_truth import edit, issues_of, victim
 from tests.support.engine import TODAY, difference, engine, run
+from tests.support.plain import plain
 
 
 async def test_a_drift_that_broke_off_below_daily_is_followed_to_its_end_by_the_next_run(
@@ -364,9 +365,9 @@ async def test_trades_that_fit_no_account_are_named_and_not_upstreams_fault(
         await connection.execute("DELETE FROM raw_trades_closed WHERE account_id = $1", account_id)
         async with engine(warehouse, sandbox) as service:
             await run(service, RunKind.FULL)
-            account = await service.readings.account(account_id)
+            account = plain(await service.readings.account(account_id))
         assert "upstream_inconsistent" not in await issues_of(connection, account_id)
-        assert "have a natural key that no account has" in account.attempts[0]["detail"]
+        assert "have a natural key that no account has" in account["attempts"][0]["detail"]
 
 
 async def test_what_upstream_forgot_is_not_asked_for_again_until_something_changes_or_an_audit_comes(

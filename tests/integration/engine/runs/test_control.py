@@ -29,6 +29,7 @@ from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.runs.test_runs import hurt
 from tests.support.engine import TODAY, difference, engine, reconcile, run
+from tests.support.plain import plain
 from tests.support.waiting import PATIENCE
 
 _SMALL = EngineConfig(
@@ -64,7 +65,7 @@ async def _still(service: ReconService, run_id: uuid.UUID) -> dict[str, object]:
     async with asyncio.timeout(PATIENCE):
         while await service.store.database.fetch_value(_HELD):  # noqa: ASYNC110 - other tasks' event
             await asyncio.sleep(0.02)
-    return dict(await service.readings.run_state(run_id))
+    return dict(plain(await service.readings.run_state(run_id)))
 
 
 async def test_a_paused_run_takes_nothing_more_and_goes_on_where_it_was(
@@ -94,8 +95,8 @@ async def test_a_paused_run_takes_nothing_more_and_goes_on_where_it_was(
         sandbox.set_faults(NO_FAULTS)
         await service.resume(run_id)
         await service.wait_for_run(run_id, PATIENCE)
-        state = await service.readings.run_state(run_id)
-        assert (state["status"], state["accounts"]["healed"], state["accounts"]["waiting"]) == (  # type: ignore[index]
+        state = plain(await service.readings.run_state(run_id))
+        assert (state["status"], state["accounts"]["healed"], state["accounts"]["waiting"]) == (
             "succeeded",
             8,
             0,
@@ -131,7 +132,7 @@ async def test_a_cancelled_run_keeps_what_was_healed_says_what_is_left_and_the_n
         sandbox.set_faults(NO_FAULTS)
         again = await service.start_run(RunRequest())
         await service.wait_for_run(again, PATIENCE)
-        assert (await service.readings.run_state(again))["accounts"]["total"] == left  # type: ignore[index]
+        assert plain(await service.readings.run_state(again))["accounts"]["total"] == left
         with pytest.raises(NotFound):
             await service.cancel(uuid.uuid4())
     assert (await difference(warehouse, sandbox)).is_equal
@@ -226,7 +227,7 @@ async def test_a_process_that_is_told_to_stop_records_what_is_finished_and_gives
     ):
         async with _begun(service, sandbox) as run_id:
             pass
-        state = await service.readings.run_state(run_id)
+        state = plain(await service.readings.run_state(run_id))
         assert state["status"] == "running"
         assert (
             await connection.fetchval("SELECT count(*) FROM trade_recon WHERE claim_id IS NOT NULL")
@@ -237,9 +238,9 @@ async def test_a_process_that_is_told_to_stop_records_what_is_finished_and_gives
         sandbox.set_faults(NO_FAULTS)
         async with engine(warehouse, sandbox) as other:
             await other.pool.run_until_finished(run_id)
-        ended = await service.readings.run_state(run_id)
-        assert (ended["status"], ended["accounts"]["done"]) == ("succeeded", 8)  # type: ignore[index]
-        rows = ended["rows"]["inserted"]  # type: ignore[index]
+        ended = plain(await service.readings.run_state(run_id))
+        assert (ended["status"], ended["accounts"]["done"]) == ("succeeded", 8)
+        rows = ended["rows"]["inserted"]
         assert rows == await connection.fetchval("SELECT sum(rows_inserted) FROM recon_runs")
     assert (await difference(warehouse, sandbox)).is_equal
 
@@ -317,7 +318,7 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
         ):
             result = await reconcile(service, one, Depth.COUNTS)
             assert result["outcome"] == "unchanged"
-            assert (await service.readings.run_state(run_id))["status"] == "running"
+            assert plain(await service.readings.run_state(run_id))["status"] == "running"
             # One that takes longer than somebody waits is answered with its run.
             sandbox.set_faults(_STUCK)
             assert isinstance(await service.reconcile_account(one, 0.1), uuid.UUID)

@@ -9,12 +9,13 @@ import pytest
 
 from app.domain.contract.tables import TABLES
 from app.domain.states import RunKind
-from app.engine.report.inspection import Listing, inspection
+from app.engine.report.inspection import Listing
 from app.engine.service import ReconService
 from app.sandbox.damage.damage import damage
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import engine, run
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ _SETTLING = ("maintain", "inspect", "full", "audit")
 
 
 async def _agree(service: ReconService, connection: "Connection", step: str) -> None:
-    report: Mapping[str, Any] = await service.readings.report()
+    report: Mapping[str, Any] = plain(await service.readings.report())
     overall, statuses = report["overall"], report["accounts_by_status"]
     total = await connection.fetchval("SELECT count(*) FROM trade_recon")
     assert overall["total_accounts"] == total == sum(statuses.values()), step
@@ -106,16 +107,16 @@ async def test_figures_agree_after_every_step(
                 case "maintain":
                     await service.maintain()
                 case "inspect":
-                    found = await inspection(
-                        service.store, service.readings, await service.inspect(), Listing(1_000)
+                    found = await service.readings.inspection(
+                        await service.inspect(), Listing(1_000)
                     )
-                    accounts = found["accounts"]
+                    accounts = found.accounts
                     with_issues = await connection.fetchval(
                         "SELECT count(*) FROM trade_recon WHERE issues <> '[]'"
                     )
                     assert (
-                        accounts["found"] + accounts["explained"],
-                        accounts["not_inspected"],
+                        accounts.found + accounts.explained,
+                        accounts.not_inspected,
                     ) == (with_issues, 0)
                 case "full" | "audit":
                     await run(service, RunKind(step))
@@ -140,7 +141,7 @@ async def test_after_maintenance_the_report_does_not_contradict_itself(
             " raw_trades_closed) RETURNING account_id"
         )
         await service.maintain()
-        report: Mapping[str, Any] = await service.readings.report()
+        report: Mapping[str, Any] = plain(await service.readings.report())
     short = len({row["account_id"] for row in gone})
     overall, statuses = report["overall"], report["accounts_by_status"]
     assert short > 0

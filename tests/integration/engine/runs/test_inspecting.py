@@ -6,16 +6,19 @@ import json
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
-from app.engine.report.inspection import Listing, inspection, is_clean
+from app.engine.report.inspection import Listing, is_clean
+from app.engine.report.models.inspection import Inspection
 from app.engine.service import ReconService
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, run
+from tests.support.plain import plain
 
 _SMALL = EngineConfig(
     workers=2, batch_size=4, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0
@@ -23,7 +26,11 @@ _SMALL = EngineConfig(
 
 
 async def _found(service: ReconService, run_id: uuid.UUID) -> dict[str, Any]:
-    return dict(await inspection(service.store, service.readings, run_id, Listing(1_000)))
+    return dict(plain(await service.readings.inspection(run_id, Listing(1_000))))
+
+
+def _is_clean(found: dict[str, Any]) -> bool:
+    return is_clean(msgspec.convert(found, Inspection))
 
 
 async def _damage(warehouse: Database, share: int = 2) -> set[str]:
@@ -83,7 +90,7 @@ async def test_an_account_whose_rows_cannot_be_read_is_named_and_stops_no_other(
     assert unread["account_id"] == odd
     assert "not this one" in unread["reason"]
     assert "1 was not inspected" in str(found["message"])
-    assert not is_clean(found)
+    assert not _is_clean(found)
     assert tuple(state or ()) == (2, None)
 
 
@@ -98,7 +105,7 @@ async def test_an_inspection_and_a_run_that_heals_go_side_by_side(
         assert (await service.wait_for_run(inspecting, 60)).is_end
     async with engine(warehouse, sandbox) as service:
         found = await _found(service, await service.inspect())
-    assert is_clean(found), found
+    assert _is_clean(found), found
     assert (await difference(warehouse, sandbox)).is_equal
 
 
@@ -111,7 +118,7 @@ async def test_an_inspection_is_paused_resumed_and_cancelled_like_others(
         await service.pause(run_id)
         working = asyncio.create_task(service.pool.run_until_finished(run_id))
         await working
-        assert (await service.readings.run_state(run_id))["status"] == "paused"
+        assert plain(await service.readings.run_state(run_id))["status"] == "paused"
         await service.resume(run_id)
         await service.pool.run_until_finished(run_id)
         assert (await _found(service, run_id))["accounts"]["found"] == len(damaged)
@@ -119,7 +126,7 @@ async def test_an_inspection_is_paused_resumed_and_cancelled_like_others(
         await service.cancel(other)
         found = await _found(service, other)
     assert (found["status"], found["accounts"]["found"]) == ("cancelled", 0)
-    assert not is_clean(found)
+    assert not _is_clean(found)
 
 
 async def test_what_a_dead_process_left_of_an_inspection_is_taken_up_and_counted_once(
@@ -166,7 +173,7 @@ async def test_what_runs_found_not_to_be_the_warehouses_to_heal_is_told_and_is_n
         assert before["reconciliation_status"] == "explained"
         found = await _found(service, await service.inspect())
         assert (found["accounts"]["explained"], found["accounts"]["found"]) == (1, 0)
-        assert is_clean(found)
+        assert _is_clean(found)
         after = await connection.fetchrow(
             "SELECT issues, reconciliation_status, explained_as FROM trade_recon WHERE account_id"
             " = $1",
@@ -194,7 +201,7 @@ async def test_rows_that_fit_no_account_are_told(
                 " WHERE account_id = (SELECT min(account_id) FROM raw_metrics_daily)"
             )
         found = await _found(service, await service.inspect())
-    assert not is_clean(found), found["message"]
+    assert not _is_clean(found), found["message"]
 
 
 async def test_an_account_that_was_explained_and_is_newly_broken_needs_reconciliation_in_the_report_too(

@@ -26,6 +26,7 @@ from tests.conftest import Database
 from tests.integration.engine.runs.test_claims import process, queued
 from tests.integration.engine.test_truth import victim
 from tests.support.engine import TODAY, difference, engine, reconcile, run
+from tests.support.plain import plain
 from tests.support.waiting import PATIENCE
 
 _READINGS = 9
@@ -97,13 +98,13 @@ async def test_an_account_that_could_not_be_read_whole_is_read_once_more_and_hea
     sandbox.set_faults(_lying(Endpoint.HOURLY, first_n=_READINGS))
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(account_id)
+        account = plain(await service.readings.account(account_id))
     assert (state["status"], state["accounts"]["postponed"], state["accounts"]["healed"]) == (  # type: ignore[index]
         "succeeded",
         1,
         1,
     )
-    assert (account.state["failed_attempts"], account.attempts[0]["detail"]) == (0, None)
+    assert (account["failed_attempts"], account["attempts"][0]["detail"]) == (0, None)
     assert state["requests"] == sandbox.log.total == _READINGS + 1
     assert (await difference(warehouse, sandbox)).is_equal
 
@@ -115,22 +116,22 @@ async def test_what_cannot_be_read_twice_is_an_error_that_names_what_was_wrong_a
     sandbox.set_faults(_lying(Endpoint.CLOSED, ids=await _names(warehouse, account_id)))
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(account_id)
+        account = plain(await service.readings.account(account_id))
     assert (state["status"], state["accounts"]["postponed"], state["failed"]) == (  # type: ignore[index]
         "completed_with_issues",
         1,
         1,
     )
-    assert account.state["failed_attempts"] == 1
-    detail = account.attempts[0]["detail"]
+    assert account["failed_attempts"] == 1
+    detail = account["attempts"][0]["detail"]
     assert "trades/closed: The read of trades/closed could not be proven whole" in detail
     assert "beyond the total of" in detail
     assert "second time" in detail
     # The second pass takes one reading less, and one request which shows that the trades of another
     # account can be read.
     assert state["requests"] == sandbox.log.total == _READINGS + 2 * _READINGS // 3 + 1
-    assert all(entry["closed_at"] is None for entry in account.history)
-    assert account.history
+    assert all(entry["closed_at"] is None for entry in account["history"])
+    assert account["history"]
 
 
 async def test_a_request_that_fails_for_one_account_costs_one_more_pass(
@@ -146,10 +147,10 @@ async def test_a_request_that_fails_for_one_account_costs_one_more_pass(
     )
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(account_id)
+        account = plain(await service.readings.account(account_id))
     assert (state["accounts"]["postponed"], state["failed"]) == (1, 1)  # type: ignore[index]
-    assert (account.state["failed_attempts"], len(account.attempts)) == (1, 1)
-    assert "The query timed out" in account.attempts[0]["detail"]
+    assert (account["failed_attempts"], len(account["attempts"])) == (1, 1)
+    assert "The query timed out" in account["attempts"][0]["detail"]
 
 
 async def test_what_both_passes_did_counts_once_in_the_run_the_attempt_and_the_evidence(
@@ -164,12 +165,12 @@ async def test_what_both_passes_did_counts_once_in_the_run_the_attempt_and_the_e
         )
         async with engine(warehouse, sandbox) as service:
             state = await run(service, RunKind.FULL)
-            account = await service.readings.account(account_id)
+            account = plain(await service.readings.account(account_id))
         after = await connection.fetchval(
             "SELECT (SELECT count(*) FROM raw_metrics_daily) + (SELECT count(*) FROM"
             " raw_trades_closed)"
         )
-    attempt = account.attempts[0]
+    attempt = account["attempts"][0]
     assert (attempt["outcome"], state["status"], state["accounts"]["postponed"]) == (  # type: ignore[index]
         "healed",
         "succeeded",
@@ -180,7 +181,7 @@ async def test_what_both_passes_did_counts_once_in_the_run_the_attempt_and_the_e
     assert "hourly_without_daily" in attempt["issues_found"]
     assert attempt["issues_left"] == []
     assert state["requests"] == sandbox.log.total
-    evidence = [entry["closing_evidence"] for entry in account.history]
+    evidence = [entry["closing_evidence"] for entry in account["history"]]
     assert evidence
     assert all(each["inserted"] == after - before for each in evidence)
     assert (await difference(warehouse, sandbox)).is_equal
@@ -193,11 +194,11 @@ async def test_what_the_first_pass_healed_stays_and_makes_the_outcome_partial(
     sandbox.set_faults(_lying(Endpoint.CLOSED, ids=await _names(warehouse, account_id)))
     async with engine(warehouse, sandbox) as service:
         state = await run(service, RunKind.FULL)
-        account = await service.readings.account(account_id)
-    assert (account.attempts[0]["outcome"], state["accounts"]["partial"]) == ("partial", 1)  # type: ignore[index]
-    assert state["rows"]["inserted"] == account.attempts[0]["rows_inserted"] > 0  # type: ignore[index]
-    still_open = {entry["type"] for entry in account.history if entry["closed_at"] is None}
-    assert still_open == set(account.attempts[0]["issues_left"])
+        account = plain(await service.readings.account(account_id))
+    assert (account["attempts"][0]["outcome"], state["accounts"]["partial"]) == ("partial", 1)  # type: ignore[index]
+    assert state["rows"]["inserted"] == account["attempts"][0]["rows_inserted"] > 0  # type: ignore[index]
+    still_open = {entry["type"] for entry in account["history"] if entry["closed_at"] is None}
+    assert still_open == set(account["attempts"][0]["issues_left"])
     assert "hourly_without_daily" not in still_open
     assert (await difference(warehouse, sandbox)).account_ids == {account_id}
 
@@ -260,8 +261,8 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(
         for _ in range(5):
             assert not await service.store.runs.finish(run_id, HoldLimits())
             await asyncio.sleep(0.05)
-        state = await service.readings.run_state(run_id)
-        assert (state["status"], state["accounts"]["waiting"]) == ("running", 1)  # type: ignore[index]
+        state = plain(await service.readings.run_state(run_id))
+        assert (state["status"], state["accounts"]["waiting"]) == ("running", 1)
         assert sandbox.log.total == asked
         # Nothing of it is recorded or held, and what was found stays open.
         row = await connection.fetchrow(
@@ -279,7 +280,7 @@ async def test_a_run_is_not_over_while_a_postponed_account_waits_for_its_time(
         await connection.execute("UPDATE recon_attempts SET postponed_until = now()")
         async with asyncio.timeout(PATIENCE):
             await serving
-        assert (await service.readings.run_state(run_id))["status"] == "succeeded"
+        assert plain(await service.readings.run_state(run_id))["status"] == "succeeded"
 
 
 _TERMS = Terms(5, lambda _: dt.datetime.now(dt.UTC), 0, 0, 60)

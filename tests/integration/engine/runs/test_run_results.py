@@ -11,6 +11,7 @@ from app.domain.states import RunKind
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import engine, run
+from tests.support.plain import plain
 
 if TYPE_CHECKING:
     import asyncpg
@@ -45,7 +46,7 @@ async def test_the_parts_of_a_result_add_up_to_the_totals_of_the_run(
     async with filled.connect() as connection, engine(filled, sandbox) as service:
         await _damage(connection, rng, sorted(sandbox.world.account_ids))
         state = await run(service, RunKind.AUDIT)
-        result: Any = await service.readings.run_result(state["run_id"])  # type: ignore[arg-type]
+        result: Any = plain(await service.readings.run_result(state["run_id"]))  # type: ignore[arg-type]
         rows: Any = state["rows"]
         assert rows["inserted"] > 0
         for level in ("by_table", "by_date", "by_broker"):

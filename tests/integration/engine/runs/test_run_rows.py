@@ -22,6 +22,7 @@ from tests.conftest import Database
 from tests.integration.engine.test_truth import edit
 from tests.support.engine import TODAY, engine
 from tests.support.losing import settled_trades, stored
+from tests.support.plain import plain
 from tests.support.worlds import world_fixtures
 
 _ACCOUNTS = 12
@@ -97,7 +98,7 @@ async def test_a_run_takes_no_more_rows_than_its_limit_however_many_processes_wo
         async with asyncio.TaskGroup() as group:
             for service in services:
                 group.create_task(service.pool.run_until_finished(run_id))
-        state = await services[0].readings.run_state(run_id)
+        state = plain(await services[0].readings.run_state(run_id))
         assert state["status"] == "needs_confirmation"
         assert "rows compared so far" in str(state["error"])
         assert 0 < sum(before.lost(await stored(connection)).values()) < _LIMIT
@@ -150,6 +151,6 @@ async def test_two_processes_that_write_at_the_same_moment_take_no_more_accounts
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for service in services:
                 group.create_task(service.pool.run_until_finished(run_id))
-        assert (await services[0].readings.run_state(run_id))["status"] == "needs_confirmation"
+        assert plain(await services[0].readings.run_state(run_id))["status"] == "needs_confirmation"
         assert len(met) == 2
         assert len(before.lost(await stored(connection))) == 1

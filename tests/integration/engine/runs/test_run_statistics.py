@@ -16,6 +16,7 @@ from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 
 
 async def _hurt(database: Database, seed: int, *kinds: DamageKind, accounts: int = 2) -> None:
@@ -44,7 +45,7 @@ async def test_the_second_run_of_a_service_counts_its_own_requests_alone(
         sandbox.set_faults(NO_FAULTS)
         await _hurt(warehouse, 2, DamageKind.CLOSED_MISSING, accounts=1)
         second, asked_both = await run(service, RunKind.FULL), sandbox.log.total
-        report = await service.readings.report()
+        report = plain(await service.readings.report())
     assert _total(first) == first["requests"] == asked_first
     assert _total(first, "retries") >= 3
     assert 0 < _total(second) == second["requests"] == asked_both - asked_first
@@ -52,7 +53,7 @@ async def test_the_second_run_of_a_service_counts_its_own_requests_alone(
     (of_worker,) = second["api_stats"].values()  # type: ignore[attr-defined]
     assert "metrics/alltime" not in of_worker
     assert set(of_worker["trades/closed"]["latency_seconds"]) == {"p50", "p90", "p99"}
-    since_start = report["api"]["since_start"]  # type: ignore[index]
+    since_start = report["api"]["since_start"]
     assert sum(figures["requests"] for figures in since_start.values()) == asked_both
     assert (await difference(warehouse, sandbox)).is_equal
 
@@ -95,7 +96,7 @@ async def test_two_runs_at_once_in_one_process_count_each_for_itself(
         await service.wait_for_run(audit)
         async with warehouse.connect() as connection:
             states = [
-                await service.readings.run_state(row["run_id"])
+                plain(await service.readings.run_state(row["run_id"]))
                 for row in await connection.fetch("SELECT run_id FROM recon_runs")
             ]
     assert len(states) == 3
@@ -124,7 +125,7 @@ async def test_processes_that_share_a_run_have_an_entry_each_and_together_its_re
         await asyncio.gather(
             one.pool.run_until_finished(run_id), other.pool.run_until_finished(run_id)
         )
-        state: Mapping[str, Any] = await one.readings.run_state(run_id)
+        state: Mapping[str, Any] = plain(await one.readings.run_state(run_id))
     assert len(state["api_stats"]) == 2
     assert _total(state) == state["requests"] == sandbox.log.total
 

@@ -16,6 +16,7 @@ from app.sandbox.server.faults import Faults
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database, Server
 from tests.support.engine import difference, engine, reconcile, run
+from tests.support.plain import plain
 from tests.support.waiting import PATIENCE
 
 
@@ -210,9 +211,9 @@ async def test_two_processes_share_a_run_and_each_account_is_done_once(
         await asyncio.gather(
             one.pool.run_until_finished(run_id), other.pool.run_until_finished(run_id)
         )
-        state = await one.readings.run_state(run_id)
+        state = plain(await one.readings.run_state(run_id))
     accounts = state["accounts"]
-    assert accounts["done"] == accounts["total"]  # type: ignore[index]
+    assert accounts["done"] == accounts["total"]
     async with warehouse.connect() as connection:
         assert (
             await connection.fetchval("SELECT count(*) FROM recon_attempts WHERE outcome IS NULL")
@@ -255,6 +256,6 @@ async def test_a_run_goes_on_by_itself_after_its_database_connections_were_kille
                 " 'trade-recon'"
             )
         await asyncio.wait_for(serving, PATIENCE)
-        state = await service.readings.run_state(run_id)
+        state = plain(await service.readings.run_state(run_id))
     assert state["status"] == "succeeded"
     assert (await difference(warehouse, sandbox)).sample == ()

@@ -14,6 +14,7 @@ from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import difference, engine, run
+from tests.support.plain import plain
 
 _LOCKED = ["acc-00001", "acc-00002"]
 _LOCK = "SELECT FROM trade_recon WHERE account_id = ANY($1) FOR NO KEY UPDATE"
@@ -84,7 +85,7 @@ async def test_what_is_locked_for_a_moment_is_healed_by_the_same_run(
             tasks.create_task(service.pool.run_until_finished(run_id))
             await asyncio.sleep(0.7)
             await transaction.rollback()
-        state: Any = await service.readings.run_state(run_id)
+        state: Any = plain(await service.readings.run_state(run_id))
         assert state["status"] == "succeeded", state
         assert not (await difference(warehouse, sandbox)).account_ids
 
@@ -144,7 +145,7 @@ async def test_what_stays_locked_while_a_run_is_worked_on_is_told_by_name_and_th
             run_id = await service.start_run(RunRequest(kind=kind))
             async with asyncio.timeout(20):
                 await service.pool.run_until_finished(run_id)
-        state: Any = await service.readings.run_state(run_id)
+        state: Any = plain(await service.readings.run_state(run_id))
         assert (state["status"], state["accounts"]["failed"]) == ("completed_with_issues", 1), state
         [row] = await connection.fetch(
             "SELECT account_id, detail FROM recon_attempts WHERE run_id = $1 AND outcome ="

@@ -7,15 +7,20 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.output import issues_table, plain_table, run_seconds
+from app.cli.output.issues import issues_table
+from app.cli.output.runs import run_seconds
+from app.cli.output.tables import plain_table
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import IssueCode
 from app.domain.wording.counts import choose, counted
+from app.engine.report.models.api import ApiUse
+from app.engine.report.models.report import Report
+from app.engine.report.models.runs import RunState
 from app.sandbox.damage.damage import Damage
 from app.sandbox.witness.comparison import Comparison, Difference, DifferenceKind
 
@@ -80,41 +85,42 @@ class Output:
             table.add_row(code, str(len(forgotten)), forgotten[0], _FORGOTTEN)
         self._show(table)
 
-    def inspected(self, report: Mapping[str, Any]) -> None:
+    def inspected(self, report: Report) -> None:
         """What an inspection sees without asking upstream."""
-        found = counted(report["overall"]["has_issues"], "account")
+        found = counted(report.overall.has_issues, "account")
         self._step("3. Inspect", f"Without asking upstream trade-recon finds {found} with issues.")
         title = "Before: what trade-recon sees without asking upstream"
-        self._show(issues_table(title, report["issues_by_type"]))
+        self._show(issues_table(title, report.issues_by_type))
 
-    def repaired(
-        self, state: Mapping[str, Any], figures: Mapping[str, Mapping[str, object]], rate: float
-    ) -> None:
+    def repaired(self, state: RunState, api: ApiUse, rate: float) -> None:
         """What the run did."""
-        accounts, rows = state["accounts"], state["rows"]
-        healed, requests = accounts["healed"], counted(state["requests"], "request")
+        accounts, rows = state.accounts, state.rows
+        healed, requests = accounts.healed, counted(state.requests, "request")
         repaired = f"{counted(healed, 'account')} {choose(healed, 'is', 'are')} repaired"
         effort = f"with {requests} in {run_seconds(state)} s"
         self._step("4. Repair", f"{repaired} {effort}; {rate:.0f} a second are allowed.")
-        assigned = sum(state["maintenance"].get(name, 0) for name in _IDS)
+        assigned = sum(state.maintenance.get(name, 0) for name in _IDS)
         verb = choose(assigned, "gets its", "get their")
         rows_assigned = counted(assigned, "row")
         self._step("", f"{rows_assigned} {verb} account id from the warehouse alone.")
         written = (
-            f"{rows['inserted']} rows inserted, {rows['updated']} overwritten,"
-            f" {rows['moved']} moved, {rows['removed']} removed"
+            f"{rows.inserted} rows inserted, {rows.updated} overwritten,"
+            f" {rows.moved} moved, {rows.removed} removed"
         )
         self._step("", f"{written}; what is replaced is kept.")
-        outcomes = (f"{accounts[name]} {name.replace('_', ' ')}" for name in _OUTCOMES)
-        asked = (f"{endpoint} {values['requests']}" for endpoint, values in figures.items())
-        throttled = sum(int(str(values["throttled"])) for values in figures.values())
-        table = plain_table(f"The audit run: {state['status']}", "", "")
-        table.add_row("accounts", f"{accounts['total']}: {', '.join(outcomes)}")
-        table.add_row("rows set aside", str(rows["set_aside"]))
+        counts = msgspec.structs.asdict(accounts)
+        outcomes = (f"{counts[name]} {name.replace('_', ' ')}" for name in _OUTCOMES)
+        asked = (
+            f"{endpoint} {use.requests}" for endpoint, use in api.endpoints.items() if use.requests
+        )
+        throttled = sum(use.throttled for use in api.endpoints.values())
+        table = plain_table(f"The audit run: {state.status}", "", "")
+        table.add_row("accounts", f"{accounts.total}: {', '.join(outcomes)}")
+        table.add_row("rows set aside", str(rows.set_aside))
         table.add_row("requests", f"{', '.join(asked)}; {throttled} of them above the quota")
         self._show(table)
 
-    def compared(self, report: Mapping[str, Any], comparison: Comparison) -> None:
+    def compared(self, report: Report, comparison: Comparison) -> None:
         """How every row of the warehouse compares with upstream, and the issues that are left."""
         tables = comparison.tables.values()
         sent = sum(each.upstream_rows for each in tables)
@@ -125,7 +131,7 @@ class Output:
         if surplus := sum(each.surplus for each in tables):
             verb = choose(surplus, "is", "are")
             self._step("", f"{counted(surplus, 'row')} that upstream lacks {verb} kept, and named.")
-        self._show(issues_table("After: the issues that are left", report["issues_by_type"]))
+        self._show(issues_table("After: the issues that are left", report.issues_by_type))
         heads = ("table", "#upstream", "#warehouse", "#missing", "#surplus", "#differing")
         table = plain_table("Every row compared", *heads)
         for each in tables:
@@ -138,8 +144,8 @@ class Output:
         self,
         done: Sequence[Damage],
         forgotten: Sequence[str],
-        before: Mapping[str, Any],
-        after: Mapping[str, Any],
+        before: Report,
+        after: Report,
     ) -> None:
         """Each issue with its accounts: damaged, found and left. `--verbose` shows these apart."""
         if self.is_verbose:
@@ -188,7 +194,7 @@ class Output:
 
     def judged(
         self,
-        state: Mapping[str, Any],
+        state: RunState,
         unexplained: Sequence[str],
         nameless: Sequence[Difference],
         *,
@@ -206,7 +212,7 @@ class Output:
             number = f"{counted(len(unexplained), 'account')} and {counted(len(nameless), 'row')}"
             self._say(f"NOT EQUAL: {number} differ without a known reason.")
             return
-        effort = f"after {run_seconds(state)} s and {counted(state['requests'], 'request')}"
+        effort = f"after {run_seconds(state)} s and {counted(state.requests, 'request')}"
         rest = "but for the accounts named above." if has_named else "without exception."
         self._say(f"Equal: {effort} each row of the warehouse is as upstream has it, {rest}")
 
@@ -235,9 +241,9 @@ def unexplained(
     return f"{account_id}: {counted(len(kinds), 'differing row')}, issues left: {left}"
 
 
-def _accounts(report: Mapping[str, Any]) -> Counter[str]:
+def _accounts(report: Report) -> Counter[str]:
     """Accounts by issue, whatever its severity."""
     figures: Counter[str] = Counter()
-    for issue in report["issues_by_type"]:
-        figures[issue["issue_type"]] += issue["account_count"]
+    for issue in report.issues_by_type:
+        figures[issue.issue_type] += issue.account_count
     return figures

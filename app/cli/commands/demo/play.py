@@ -14,22 +14,22 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 import httpx2
 from pydantic import SecretStr
 from rich.console import Console
 
-from app.cli.commands.demo_causes import Cause, causes
-from app.cli.commands.demo_output import NamedAccount, Output, unexplained
-from app.cli.output import serve_run
+from app.cli.commands.demo.causes import Cause, causes
+from app.cli.commands.demo.output import NamedAccount, Output, unexplained
+from app.cli.follow import serve_run
+from app.composition import open_fresh_service
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.embedded_postgres.server import EmbeddedPostgres
-from app.engine.config import EngineConfig
-from app.engine.repositories import Repositories
+from app.engine.report.models.runs import RunState
 from app.engine.service import ReconService
 from app.errors import ReconError
 from app.sandbox.damage.damage import HEALABLE_KINDS, Damage, damage, damage_amounts
@@ -38,10 +38,7 @@ from app.sandbox.witness.comparison import Comparison, DifferenceKind, compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.witness.reading import read_upstream
 from app.sandbox.world.world import World
-from app.store.database.pool import Database
-from app.store.schema.migrate import migrate
-from app.upstream.client import UpstreamClient
-from app.upstream.config import UpstreamConfig
+from app.settings.model import UpstreamAccess
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -75,7 +72,6 @@ class Stage:
     world: World
     warehouse: "asyncpg.Connection[asyncpg.Record]"
     service: ReconService
-    client: UpstreamClient
 
 
 async def run(
@@ -122,18 +118,11 @@ async def _stage(
     key = secrets.token_hex(16)
     with SandboxProcess(arguments, api_key=key, rate=_RATE, burst=_BURST) as upstream:
         async with _postgres() as dsn:
-            await migrate(dsn, _SCHEMA)
-            config = UpstreamConfig(upstream.base_url, SecretStr(key), rate=_RATE, burst=_BURST)
-            async with (
-                Database.open(dsn, _SCHEMA) as database,
-                UpstreamClient.open(config) as client,
-            ):
-                engine = EngineConfig()
-                store = await Repositories.build(database, engine.lease_seconds)
-                service = ReconService(store, client, engine, clock)
+            access = UpstreamAccess(upstream.base_url, SecretStr(key))
+            async with open_fresh_service(dsn, access, clock, rate=_RATE, burst=_BURST) as service:
                 warehouse = await asyncpg.connect(dsn)
                 try:
-                    yield Stage(output, upstream, key, world, warehouse, service, client)
+                    yield Stage(output, upstream, key, world, warehouse, service)
                 finally:
                     await warehouse.close()
 
@@ -200,17 +189,18 @@ async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:
     return chosen
 
 
-async def _audit(stage: Stage) -> Mapping[str, Any]:
+async def _audit(stage: Stage) -> RunState:
     run_id = await stage.service.start_run(RunRequest(RunKind.AUDIT))
     state = await serve_run(stage.service, run_id)
-    if RunStatus(state["status"]) not in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES):
-        raise ReconError(f"The run ended as {state['status']}: {state['error']}")
-    stage.output.repaired(state, stage.client.statistics.snapshot(), _RATE)
+    if RunStatus(state.status) not in (RunStatus.SUCCEEDED, RunStatus.COMPLETED_WITH_ISSUES):
+        raise ReconError(f"The run ended as {state.status}: {state.error}")
+    if (api := stage.service.readings.api_use()) is not None:
+        stage.output.repaired(state, api, _RATE)
     return state
 
 
 async def _judge(
-    stage: Stage, known: Mapping[str, Cause], state: Mapping[str, Any], comparison: Comparison
+    stage: Stage, known: Mapping[str, Cause], state: RunState, comparison: Comparison
 ) -> bool:
     """Hold each account that differs from upstream, or has an issue left, against known causes."""
     open_issues = await stage.warehouse.fetch(_OPEN_ISSUES)

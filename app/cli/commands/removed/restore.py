@@ -1,32 +1,22 @@
-"""`trade-recon removed`: the rows that trade-recon removed, moved or overwrote, and bringing them
-back.
-"""
+"""`trade-recon removed restore` and `release`: rows brought back from their copies."""
 
 import contextlib
-import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.mistakes import SuggestingGroup
+from app.cli.options import LARGEST_ID, Reason
 from app.cli.runtime import ExitCode, perform
-from app.domain.copies import ANY_COPY, Reason, TableName, Wanted
 from app.domain.runs.orders import Way, bounded_reason
 from app.domain.wording.counts import choose, counted
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from app.engine.restore import Restoring
-    from app.store.restore.copies import RemovedRow
 
-_LARGEST_ID = 2**63 - 1
-_PLAIN_WIDTH = 240
-"""Columns for the list where it goes to no terminal: ids stay whole there."""
 _CAUTION = "A later run that reads these rows from upstream may change them again."
 _PINNED = (
     "They are pinned: no run changes them until `trade-recon removed release`, or until upstream"
@@ -35,75 +25,11 @@ _PINNED = (
 _WRITTEN, _JUST_SO, _REFUSED = range(3)
 
 
-class ListFormat(StrEnum):
-    """How the list is written."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What is listed: of the copies `wanted` that are older than `before` (None: of all) the
-    newest, at most `limit`.
-    """
-
-    wanted: Wanted = ANY_COPY
-    limit: int = 50
-    before: int | None = None
-    format: ListFormat = ListFormat.TABLE
-
-
-removed = typer.Typer(cls=SuggestingGroup, rich_markup_mode=None)
-
-
-@removed.callback(invoke_without_command=True)
-def list_removed(  # noqa: PLR0913 - an option each
-    context: typer.Context,
-    *,
-    account: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only rows of this account.")
-    ] = None,
-    table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
-    run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
-    reason: Annotated[
-        Reason | None, typer.Option(help="Only rows that were changed in this way.")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")
-    ] = 50,
-    before: Annotated[
-        int | None,
-        typer.Option(metavar="ID", min=1, max=_LARGEST_ID, help="Only those older than this one."),
-    ] = None,
-    format_: Annotated[
-        ListFormat,
-        typer.Option("--format", help="For people or, with the whole rows, for programs."),
-    ] = ListFormat.TABLE,
-) -> None:
-    """List the rows that trade-recon removed, moved or overwrote, newest first; `restore` brings
-    them back.
-
-    Reasons: removed (upstream does not have it; or the double of a trade, with the date under which
-    the other row stays), overwritten (with other values or another account id), moved (a trade, to
-    another date), placeholder (metrics under a made-up account id).
-    """
-    view = _View(Wanted(account, table, run, reason), limit, before, format_)
-    if context.invoked_subcommand is None:
-        perform(lambda: _listed(view))
-    elif view != _View():
-        context.fail(
-            f"The options before `{context.invoked_subcommand}` are for the list, and would choose"
-            " nothing there."
-        )
-
-
-@removed.command()
 def restore(
     ids: Annotated[
         list[int] | None,
         typer.Argument(
-            metavar="ID", min=1, max=_LARGEST_ID, help="The ids that `trade-recon removed` lists."
+            metavar="ID", min=1, max=LARGEST_ID, help="The ids that `trade-recon removed` lists."
         ),
     ] = None,
     *,
@@ -149,14 +75,13 @@ def restore(
     )
 
 
-@removed.command()
 def release(
     ids: Annotated[
         list[int] | None,
         typer.Argument(
             metavar="ID",
             min=1,
-            max=_LARGEST_ID,
+            max=LARGEST_ID,
             help="The copies from which the rows were restored.",
         ),
     ] = None,
@@ -167,10 +92,7 @@ def release(
     account: Annotated[
         str | None, typer.Option(metavar="ID", help="All pinned rows of this account.")
     ] = None,
-    reason: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
-    ] = None,
+    reason: Reason = None,
 ) -> None:
     """Release pinned rows: the next run compares them with upstream, and may change them again.
 
@@ -182,10 +104,10 @@ def release(
 async def _released(
     ids: Sequence[int] | None, run_id: uuid.UUID | None, account_id: str | None, reason: str | None
 ) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
     from app.composition import open_store
     from app.engine.restore import Restoring
-    from app.settings import load_settings
+    from app.settings.load import load_settings
 
     if not ids and run_id is None and account_id is None:
         raise InvalidRequest(
@@ -208,29 +130,11 @@ async def _released(
     return ExitCode.SUCCESS if released else ExitCode.ISSUES_LEFT
 
 
-async def _listed(view: _View) -> ExitCode:
-    from app.composition import open_store
-    from app.settings import load_settings
-    from app.store.restore.restore import RemovedRows
-
-    async with open_store(load_settings(), only_reads=True) as store:
-        rows = await RemovedRows(store.database, store.feed).page(
-            view.wanted, view.limit, view.before
-        )
-    following = rows[-1].removed_id if len(rows) == view.limit else None
-    if view.format is ListFormat.JSON:
-        sys.stdout.write(_as_json(rows, following))
-    else:
-        _show(rows, following)
-    return ExitCode.SUCCESS
-
-
 async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> ExitCode:
-    from app.cli.output import results_console
+    from app.cli.output.tables import results_console
     from app.composition import open_store
     from app.engine.restore import Restoring
-    from app.settings import load_settings
-    from app.store.restore.restore import RemovedRows
+    from app.settings.load import load_settings
 
     if bool(ids) == (run_id is not None):
         raise InvalidRequest(
@@ -240,11 +144,10 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
     there = refused = 0
     added = ""
     async with open_store(load_settings()) as store:
-        rows = RemovedRows(store.database, store.feed)
-        waiting = ids if run_id is None else await rows.waiting_of_run(run_id)
-        if run_id is not None:
-            added = _added(await rows.inserted_by_run(run_id))
         restoring = Restoring(store)
+        waiting = ids if run_id is None else await restoring.waiting_of_run(run_id)
+        if run_id is not None:
+            added = _added(await restoring.inserted_by_run(run_id))
         if way.is_trial:
             return await _tried(restoring, waiting, added)
         async with contextlib.aclosing(
@@ -289,11 +192,9 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
     """
     from rich.markup import escape
 
-    from app.cli.output import plain_table, results_console
+    from app.cli.output.tables import plain_table, widened_console
 
-    console = results_console()
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
+    console = widened_console()
     counts: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     refused = []
     async with contextlib.aclosing(restoring.attempt(waiting)) as results:
@@ -350,83 +251,3 @@ def _added(inserted: int | None) -> str:
         f" {number}: restoring leaves {it}, and the next audit removes what upstream does not have,"
         " as far as docs/explanation/guards.md tells."
     )
-
-
-def _as_json(rows: "Sequence[RemovedRow]", following: int | None) -> str:
-    """The list as one object; the rows go in as the text that they are, so that no number is
-    rounded.
-    """
-    import msgspec
-
-    listed = [
-        {
-            "id": row.removed_id,
-            "removed_at": row.removed_at,
-            "table": row.table,
-            "account_id": row.account_id,
-            "date": row.date,
-            "reason": row.reason,
-            "right_date": row.right_date,
-            "run_id": row.run_id,
-            "restored_at": row.restored_at,
-            "row": msgspec.Raw(row.row.encode()),
-        }
-        for row in rows
-    ]
-    return (
-        msgspec.json.format(
-            msgspec.json.encode({"rows": listed, "next_before": following}), indent=2
-        ).decode()
-        + "\n"
-    )
-
-
-def _show(rows: "Sequence[RemovedRow]", following: int | None) -> None:
-    from rich.markup import escape
-
-    from app.cli.output import plain_table, results_console
-
-    console = results_console()
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
-    if not rows:
-        console.print("No row is kept that fits.")
-        return
-    columns = (
-        "id",
-        "when (UTC)",
-        "table",
-        "account",
-        "date",
-        "reason",
-        "run",
-        "key",
-        "restored (UTC)",
-    )
-    table = plain_table("Rows that were removed, moved or overwritten", *columns)
-    for row in rows:
-        when, restored = (
-            None if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-            for at in (row.removed_at, row.restored_at)
-        )
-        reason = (
-            row.reason.value
-            if row.right_date is None
-            else f"{row.reason}: double of {row.right_date}"
-        )
-        cells = (
-            row.removed_id,
-            when,
-            row.table,
-            row.account_id,
-            row.date,
-            reason,
-            row.run_id,
-            row.key,
-            restored,
-        )
-        table.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
-    console.print(table)
-    console.print("`trade-recon removed restore ID` brings a row back, and pins it.")
-    if following is not None:
-        console.print(f"There may be older ones: --before {following}.")

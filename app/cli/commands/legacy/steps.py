@@ -4,7 +4,6 @@ The same flags, and one labelled JSON for each step on stdout with the names and
 scripts read; what is new stands beside them under names of its own.
 """
 
-import datetime as dt
 import json
 import sys
 from collections import Counter
@@ -12,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.cli.output import finish_left_runs, serve_run, start_or_join
+import msgspec
+
+from app.cli.follow import finish_left_runs, serve_run, start_or_join
+from app.cli.printed import json_values
 from app.cli.runtime import ExitCode, exit_code_of
 from app.composition import compared_store, open_readings, open_service, open_store
 from app.domain.contract.tables import TABLES, Endpoint
@@ -20,13 +22,13 @@ from app.domain.issues.codes import IssueCode
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
 from app.engine.preparation.maintenance import fix_ids
+from app.engine.report.models.runs import RunAttempt, RunState
 from app.engine.report.views import Readings
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.errors import InvalidRequest
-from app.settings import Settings, load_settings
-from app.store.database.transaction import Record
-from app.web.schemas.report import Report
+from app.settings.load import load_settings
+from app.settings.model import Settings
 
 _UNMATCHED_LISTED = 100
 _CALLS: Mapping[str, str] = {
@@ -92,7 +94,7 @@ async def _done(
     if steps.fix_null_ids:
         _tell(
             "NULL account_id fix results",
-            await _fixed(await compared_store(settings, store), readings.today()),
+            await _fixed(await compared_store(settings, store), readings),
         )
     if steps.reconcile is not None and service is not None:
         run_id, is_ours = await start_or_join(service, steps.reconcile)
@@ -100,12 +102,12 @@ async def _done(
         await finish_left_runs(service)
         _tell(
             "Reconciliation results",
-            _run_results(state, await store.account_reader.run_attempts(state["run_id"])),
+            _run_results(state, await readings.run_attempts(run_id)),
         )
         # As the first system: what is left is told, and fails no script.
         code = ExitCode.FAILURE if exit_code_of(state) is ExitCode.FAILURE else ExitCode.SUCCESS
     if steps.report:
-        _tell("Reconciliation report", await _reported(store, readings))
+        _tell("Reconciliation report", await _reported(readings))
     return code
 
 
@@ -116,22 +118,19 @@ def _tell(label: str, results: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-async def _reported(store: Repositories, readings: Readings) -> dict[str, object]:
+async def _reported(readings: Readings) -> dict[str, object]:
     """The report of the HTTP route, but for the activity: a list of dates, newest first, whose
     `resolved` is the checksum.
     """
-    checked = await store.account_reader.checked_by_date()
     return {
-        **Report.model_validate(await readings.report()).model_dump(mode="json"),
-        "recent_activity": [
-            {**day, "check_date": day["check_date"].isoformat()} for day in checked
-        ],
+        **json_values(await readings.report()),
+        "recent_activity": [msgspec.to_builtins(day) for day in await readings.checked_by_date()],
     }
 
 
-async def _fixed(store: Repositories, today: dt.date) -> dict[str, object]:
-    result = await fix_ids(store, today)
-    findings, _, _ = await store.identity.unresolved(_UNMATCHED_LISTED)
+async def _fixed(store: Repositories, readings: Readings) -> dict[str, object]:
+    result = await fix_ids(store, readings.today())
+    found = await readings.unresolved_keys(_UNMATCHED_LISTED)
     return {
         "closed_trades_updated": result.closed_trades_updated,
         "open_trades_updated": result.open_trades_updated,
@@ -142,30 +141,29 @@ async def _fixed(store: Repositories, today: dt.date) -> dict[str, object]:
                 "platform": _number(finding.platform),
                 "broker": _number(finding.broker),
                 "trade_type": _TRADE_TYPES.get(finding.table, "metrics"),
-                "account_id": finding.holder,
+                "account_id": finding.account_id,
                 "candidates": list(finding.candidates),
                 "rows": finding.rows,
             }
-            for finding in findings
+            for finding in found.sample
         ],
         "unmatched_total": result.unmatched_combinations,
     }
 
 
-def _run_results(state: Mapping[str, Any], attempts: Sequence[Record]) -> dict[str, object]:
-    details = [_detail(attempt) for attempt in attempts]
-    resolved = sum(detail["resolved"] is True for detail in details)
+def _run_results(state: RunState, attempts: Sequence[RunAttempt]) -> dict[str, object]:
+    resolved = sum(map(_is_resolved, attempts))
     return {
-        "total_processed": state["total_processed"],
+        "total_processed": state.total_processed,
         "fully_resolved": resolved,
-        "partially_resolved": state["total_processed"] - resolved - state["failed"],
-        "failed": state["failed"],
-        "skipped_due_to_previous_failure": state["skipped_due_to_previous_failure"],
-        "api_stats": _calls(state["api_stats"]),
-        "details": details,
-        "run_id": str(state["run_id"]),
-        "status": str(state["status"]),
-        "error": state["error"],
+        "partially_resolved": state.total_processed - resolved - state.failed,
+        "failed": state.failed,
+        "skipped_due_to_previous_failure": state.skipped_due_to_previous_failure,
+        "api_stats": _calls(state.api_stats),
+        "details": [_detail(attempt) for attempt in attempts],
+        "run_id": str(state.run_id),
+        "status": str(state.status),
+        "error": state.error,
     }
 
 
@@ -186,26 +184,28 @@ def _number(key_part: str | None) -> int | str | None:
     return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
 
 
-def _detail(attempt: Record) -> dict[str, object]:
+def _is_resolved(attempt: RunAttempt) -> bool:
+    """By the checksum of now, unless it failed; no judgement of what is left."""
+    return bool(attempt.trades_recon_checksum) and attempt.outcome != Outcome.FAILED
+
+
+def _detail(attempt: RunAttempt) -> dict[str, object]:
     """One account of a run; `resolved` is its checksum now, and no judgement of what is left,
     unless it failed.
     """
     # The first system counts what is for information alone among the issues, before a run and after
     # it.
-    few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt["has_few_hours"] else []
+    few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt.has_few_hours else []
     found, left = (
-        {*(attempt["issues_found"] or ()), *few_hours},
-        [*(attempt["issues_left"] or ()), *few_hours],
+        {*(attempt.issues_found or ()), *few_hours},
+        [*(attempt.issues_left or ()), *few_hours],
     )
     return {
-        "account_id": attempt["account_id"],
-        "resolved": (
-            bool(attempt["trades_recon_checksum"])
-            and Outcome(attempt["outcome"]) is not Outcome.FAILED
-        ),
+        "account_id": attempt.account_id,
+        "resolved": _is_resolved(attempt),
         "issues_found": len(found),
         "issues_resolved": len(found - set(left)),
         "new_issues": [{"type": code} for code in left],
-        "outcome": attempt["outcome"],
-        "detail": attempt["detail"],
+        "outcome": attempt.outcome,
+        "detail": attempt.detail,
     }

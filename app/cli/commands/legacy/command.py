@@ -1,0 +1,45 @@
+"""The flags of `trade-recon legacy`."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.runtime import perform
+
+
+def legacy(
+    *,
+    fix_null_ids: Annotated[
+        bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")
+    ] = False,
+    reconcile: Annotated[
+        bool,
+        typer.Option(
+            "--reconcile", help="Run over the mismatched accounts that did not fail before."
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="With --reconcile: those that failed before, too."),
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Tell how the warehouse stands.")
+    ] = False,
+    max_accounts: Annotated[
+        int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")
+    ] = None,
+) -> None:
+    """The first system's command: its flags, done in the order of a night, with its results as
+    JSON.
+    """
+    from app.cli.commands.legacy.steps import perform_steps
+
+    perform(
+        lambda: perform_steps(
+            fix_null_ids=fix_null_ids,
+            reconcile=reconcile,
+            retry=retry_failed,
+            report=report,
+            most=max_accounts,
+        )
+    )

@@ -1,0 +1,82 @@
+"""`trade-recon maintain` and `fix-null-ids`."""
+
+from typing import TYPE_CHECKING
+
+from app.cli.options import Reason
+from app.cli.runtime import ExitCode, perform
+from app.clock import now
+from app.domain.runs.orders import bounded_reason
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Awaitable, Callable
+
+    from app.engine.preparation.maintenance import MaintenanceResult
+    from app.engine.repositories import Repositories
+
+
+def maintain(*, reason: Reason = None) -> None:
+    """Mend account ids, refresh the account list and all totals; upstream is not asked."""
+    from app.engine.preparation.maintenance import maintain as maintain_warehouse
+
+    perform(lambda: _maintained(maintain_warehouse, bounded_reason(reason), records=True))
+
+
+def fix_null_ids() -> None:
+    """Mend missing and wrong account ids only; upstream is not asked."""
+    from app.engine.preparation.maintenance import fix_ids
+
+    perform(lambda: _maintained(fix_ids))
+
+
+async def _maintained(
+    work: "Callable[[Repositories, dt.date], Awaitable[MaintenanceResult]]",
+    reason: str | None = None,
+    *,
+    records: bool = False,
+) -> ExitCode:
+    from msgspec import convert
+    from rich.console import Console
+
+    from app.cli.output.issues import natural_key
+    from app.cli.output.tables import plain_table, results_console
+    from app.composition import compared_store, engine_config, open_readings, open_store
+    from app.engine.preparation.inspection import record_disagreements
+    from app.engine.report.models.report import UnresolvedKey
+    from app.settings.load import load_settings
+
+    settings = load_settings()
+    async with open_store(settings) as store:
+        with Console(stderr=True).status("Maintaining the warehouse ..."):
+            compared = await compared_store(settings, store)
+            result = await work(compared, open_readings(settings, store).today())
+            if records:
+                await record_disagreements(compared, engine_config(settings), now())
+        await store.orders.note("maintenance", None, reason)
+    figures = {
+        name.replace("_", " "): value
+        for name, value in result.as_json().items()
+        if value and not isinstance(value, list | str)
+    }
+    seconds, _ = figures.pop("seconds", 0), figures.pop("accounts known", 0)
+    console = results_console()
+    nothing = (
+        " and found nothing to do: closed trades updated, accounts added and all other figures"
+        " are 0"
+    )
+    console.print(f"Maintenance took {seconds:.1f} s{'' if figures else nothing}.", soft_wrap=True)
+    table = plain_table("", "", "#")
+    for name, value in figures.items():
+        table.add_row(name, str(value))
+    if figures:
+        console.print(table)
+    for key in result.unmatched:
+        console.print(
+            f"Fits no account or several: {natural_key(convert(key, UnresolvedKey))}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if result.message is not None:
+        console.print(result.message, markup=False, soft_wrap=True)
+        return ExitCode.ISSUES_LEFT
+    return ExitCode.SUCCESS

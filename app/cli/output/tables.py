@@ -1,0 +1,47 @@
+"""Consoles and tables for a person."""
+
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+
+_PLAIN_WIDTH = 150
+_WIDE = 240
+
+
+def results_console() -> Console:
+    """The console for results: stdout, wide enough for the tables where it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+def widened_console() -> Console:
+    """The console for tables with ids, which stay whole where it is no terminal."""
+    console = results_console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
+
+
+def plain_table(title: str, *columns: str) -> Table:
+    """A table with its title on the left; columns whose name begins with `#` hold figures; they and
+    the first do not wrap.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for place, column in enumerate(columns):
+        justify: JustifyMethod = "right" if column.startswith("#") else "left"
+        table.add_column(
+            column.removeprefix("#"), justify=justify, no_wrap=place == 0 or column.startswith("#")
+        )
+    return table
+
+
+def add_figure(table: Table, name: str, figure: int) -> None:
+    """A row of a table with a figure, unless that is 0: what there is none of needs no line."""
+    if figure:
+        table.add_row(name, str(figure))

@@ -1,0 +1,74 @@
+"""The routes of accounts."""
+
+import uuid
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from app.domain.runs.orders import bounded_reason
+from app.web.request_limits import refuse_unknown_parameters
+from app.web.routes.common import LOCATION, LONGEST_WAIT, Service, accepted, problems
+from app.web.schemas.accounts import Account, AccountOutcome
+from app.web.schemas.common import AccountId
+from app.web.schemas.orders import AccountOrder, RunAccepted
+from app.web.views import shown
+
+_USUAL_WAIT = 30.0
+
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+
+
+@router.get(
+    "/accounts/{account_id:encoded}",
+    summary="An account as it stands",
+    tags=["accounts"],
+    responses=problems(on_404="There is no such account.", on_422="The account id cannot be one."),
+)
+async def get_account(service: Service, account_id: AccountId) -> Account:
+    """Status, totals, open issues with their evidence, the last attempts and the issues'
+    history.
+    """
+    return shown(Account, await service.readings.account(account_id))
+
+
+@router.post(
+    "/accounts/{account_id:encoded}/reconcile",
+    summary="Heal one account now",
+    tags=["accounts"],
+    response_model=AccountOutcome,
+    responses={
+        202: {
+            "model": RunAccepted,
+            "description": "It takes longer; look at the run.",
+            "headers": LOCATION,
+        },
+        **problems(
+            on_404="There is no such account.",
+            on_422="The account id cannot be one, or the wait cannot be.",
+        ),
+    },
+)
+async def reconcile_account(
+    service: Service,
+    account_id: AccountId,
+    order: AccountOrder | None = None,
+    *,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0, le=LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for the end."
+        ),
+    ] = _USUAL_WAIT,
+) -> AccountOutcome | Response:
+    """Every row of the account is compared with upstream, and what differs is healed before all
+    other work, whatever its state.
+    """
+    given = order or AccountOrder()
+    found = await service.reconcile_account(
+        account_id, wait, given.depth, bounded_reason(given.reason)
+    )
+    if not isinstance(found, uuid.UUID):
+        return shown(AccountOutcome, found)
+    body = RunAccepted(run_id=found).model_dump_json()
+    return Response(body, HTTPStatus.ACCEPTED, accepted(found), media_type="application/json")

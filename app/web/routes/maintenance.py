@@ -1,0 +1,43 @@
+"""The route of maintenance."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from app.web.request_limits import refuse_unknown_parameters
+from app.web.routes.common import (
+    Service,
+    problems,
+    reason_of,
+)
+from app.web.schemas.maintenance import Maintenance
+from app.web.schemas.orders import GivenReason
+
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+
+
+# A coroutine though nothing is awaited: see app.web.routes.common.
+async def _maintenance_turn(request: Request) -> asyncio.Lock:
+    lock: asyncio.Lock = request.app.state.maintenance_turn
+    return lock
+
+
+@router.post(
+    "/maintenance",
+    summary="Mend account ids, refresh the account list and all totals",
+    tags=["warehouse"],
+    responses=problems(on_409="Someone else wrote the same rows at that moment; ask again."),
+)
+async def maintain(
+    service: Service,
+    turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)],
+    given: GivenReason | None = None,
+) -> Maintenance:
+    """Ids are mended by joins inside the warehouse, where exactly one account fits; upstream is not
+    asked.
+    """
+    # One after the other: a second one at the same time would only wait for the first one's row
+    # locks.
+    async with turn:
+        return Maintenance.model_validate((await service.maintain(reason_of(given))).as_json())

@@ -1,0 +1,38 @@
+"""The route of the report."""
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.web.request_limits import refuse_unknown_parameters
+from app.web.routes.common import problems
+from app.web.schemas.report import Report
+
+if TYPE_CHECKING:
+    from app.web.report_cache import CachedReport
+
+_TAG = {"ETag": {"description": "The same as long as the report is.", "schema": {"type": "string"}}}
+
+router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+
+
+@router.get(
+    "/report",
+    summary="The report",
+    tags=["warehouse"],
+    responses={
+        200: {"model": Report, "headers": _TAG},
+        304: {"description": "It is what If-None-Match names.", "headers": _TAG},
+        **problems(),
+    },
+)
+async def get_report(request: Request) -> Response:
+    """How the warehouse stands: accounts, issues by type, the last seven days, identities that fit
+    no account or several.
+
+    The figures are those of `as_of`: they are counted after work was recorded, the more seldom the
+    longer that takes, and at the end of it. Send the ETag of the last answer as If-None-Match: as
+    long as nothing changed the answer is 304.
+    """
+    rendered: CachedReport = request.app.state.report
+    return await rendered.answer(request.app.state.service, request)
