@@ -20,8 +20,8 @@ class EngineConfig:
     `postpone_named_seconds` if it was named. A stopped batch has `grace_seconds` to its next safe
     point. Locked accounts are waited for `locked_seconds`, flapping ones held for `flap_seconds`;
     history is kept for `retention_days`. A run of what changed reads from `changed_overlap` before
-    the last run on, for clocks that are behind. `history_from` limits the dates that are compared (None:
-    all are).
+    the last run on, for clocks that are behind. `history_from` limits the dates that are compared
+    (None: all are).
     """
 
     batch_size: int = 5000

@@ -6,7 +6,6 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from app.domain.ids import RunId
 from app.domain.issues.codes import IssueCode
@@ -17,14 +16,13 @@ from app.engine.config import EngineConfig
 from app.engine.preparation.history import begin_history
 from app.engine.preparation.inspection import record_disagreements
 from app.engine.preparation.maintenance import MaintenanceResult, fix_ids, maintain
-from app.engine.report.refresh import SnapshotRefresher
 from app.engine.report.models.accounts import AccountOutcome
+from app.engine.report.refresh import SnapshotRefresher
 from app.engine.report.views import Readings
 from app.engine.repositories import Repositories
 from app.engine.runs.orders import RunOrders
 from app.engine.runs.starts import RunStarts
 from app.engine.runs.workers import WorkerPool
-from app.store.database.transaction import Record
 from app.upstream.client import UpstreamClient
 
 _LOOK_SECONDS = 0.05

@@ -2,12 +2,21 @@
 
 import datetime as dt
 import uuid
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from app.engine.report.models.report import Report
+
 
 def plain(model: object) -> Any:  # noqa: ANN401 - a test looks into it as into JSON
     """A model as dicts and lists."""
-    return msgspec.to_builtins(model, builtin_types=(dt.datetime, dt.date, uuid.UUID, Decimal))
+    return msgspec.to_builtins(model, builtin_types=(dt.datetime, dt.date, uuid.UUID))
+
+
+def plain_report(report: Report) -> dict[str, Any]:
+    """The report with its figures as JSON keeps them; what follows from them at the moment of
+    reading stays a date.
+    """
+    figures: dict[str, Any] = msgspec.to_builtins(report)
+    return {**figures, "as_of": report.as_of, "reconciled_through": report.reconciled_through}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.output import MEANINGS
+from app.cli.output.issues import MEANINGS
 from app.domain.issues.codes import IssueCode, Severity
 from app.domain.states import Depth, Outcome, RunKind
 from app.settings.model import Settings

@@ -55,8 +55,9 @@ def accept(
         ListFormat, typer.Option("--format", help="Of --list: for people or for programs.")
     ] = ListFormat.TABLE,
 ) -> None:
-    """Accept an open issue of an account: it stays shown, and holds nothing back while its figures
-    stay as they are.
+    """Accept an open issue of an account for a time.
+
+    It stays shown, and holds nothing back while its figures stay as they are.
 
     It counts again once they change, its date comes, or `trade-recon unaccept` takes it back.
     """

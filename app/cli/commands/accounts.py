@@ -92,7 +92,7 @@ def list_accounts(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     format_: Format = ListFormat.TABLE,
 ) -> None:
-    """List accounts in the order of their ids."""
+    """List accounts by id."""
     statuses = [
         *(each.value for each in status or ()),
         *([Outcome.NEEDS_CONFIRMATION.value] if held else ()),
@@ -105,7 +105,10 @@ def show(
     account: Annotated[str, typer.Argument(metavar="ID", help="The account.")],
     format_: Format = ListFormat.TABLE,
 ) -> None:
-    """Show an account: status, totals, open issues, the last attempts, and why it is held."""
+    """Show an account with its issues and attempts.
+
+    Also its totals, and why it is held.
+    """
     perform(lambda: _shown(account, format_))
 
 

@@ -70,8 +70,9 @@ def changes(  # noqa: PLR0913 - one for each option
     ] = None,
     format_: Format = ListFormat.TABLE,
 ) -> None:
-    """Show what trade-recon changed in rows: the columns that differ, old beside new, the run and
-    the issues that asked for it.
+    """Show changed rows, old values beside new ones.
+
+    Each with the run and the issues that asked for it.
 
     Name an account, a date, a run or a table. Of rows that were inserted, which leave no copy, the
     number is shown by account, table and date, with the keys of those that still stand. Values of

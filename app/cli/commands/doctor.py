@@ -4,7 +4,7 @@ from app.cli.runtime import ExitCode, perform
 
 
 def doctor() -> None:
-    """Tell what works and what does not, of the database and of the API; nothing is changed.
+    """Check the database and the API; change nothing.
 
     Ends with 1 if something is wrong.
 

@@ -37,8 +37,9 @@ def inspect(
     format_: Format = ListFormat.TABLE,
     reason: Reason = None,
 ) -> None:
-    """Detect the issues of all accounts and record them, heal nothing; upstream is not asked, and
-    need not be set.
+    """Detect and record all issues, and repair nothing.
+
+    Upstream is not asked, and need not be set.
 
     Exit codes: 0 nothing was found, but what is accepted, for information, or known not to be the
     warehouse's to heal; 1 something was found, or not all was inspected, or no account is known; 2

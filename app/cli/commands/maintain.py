@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 
 
 def maintain(*, reason: Reason = None) -> None:
-    """Mend account ids, refresh the account list and all totals; upstream is not asked."""
+    """Repair account ids, refresh accounts and all totals.
+
+    Upstream is not asked.
+    """
     from app.engine.preparation.maintenance import maintain as maintain_warehouse
 
     perform(lambda: _maintained(maintain_warehouse, bounded_reason(reason), records=True))
 
 
 def fix_null_ids() -> None:
-    """Mend missing and wrong account ids only; upstream is not asked."""
+    """Repair missing and wrong account ids only.
+
+    Upstream is not asked.
+    """
     from app.engine.preparation.maintenance import fix_ids
 
     perform(lambda: _maintained(fix_ids))

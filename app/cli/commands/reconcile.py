@@ -71,7 +71,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     fail_on_issues: FailOnIssues = False,
     reason: Reason = None,
 ) -> None:
-    """Run once over the accounts that need it, and tell what came of it."""
+    """Run once over the accounts that need it."""
     from app.domain.runs.request import RunRequest
 
     if kind is RunKind.INSPECT and (depth is not None or changed_only):

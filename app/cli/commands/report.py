@@ -5,7 +5,7 @@ from app.cli.runtime import ExitCode, perform
 
 
 def report(format_: Format = ListFormat.TABLE) -> None:
-    """Tell how the warehouse stands."""
+    """Show the reconciliation report."""
     perform(lambda: _reported(format_))
 
 

@@ -28,7 +28,7 @@ _HELD_SHOWN = 20
 runs = typer.Typer(
     cls=SuggestingGroup,
     rich_markup_mode=None,
-    help="List, show and steer runs, wherever they are worked on.",
+    help="List, show and steer runs, wherever they are served.",
 )
 
 RunId = Annotated[
@@ -49,7 +49,10 @@ Before = Annotated[
 
 @runs.callback(invoke_without_command=True)
 def list_by_default(context: typer.Context) -> None:
-    """List, show and steer runs, wherever they are worked on. Without a command: list."""
+    """List, show and steer runs, wherever they are served.
+
+    Without a command: list.
+    """
     if context.invoked_subcommand is None:
         perform(lambda: _listed(None, None, None, 20, ListFormat.TABLE))
 
@@ -68,27 +71,28 @@ def list_runs(
 
 @runs.command()
 def show(run: RunId, format_: Format = ListFormat.TABLE) -> None:
-    """Show a run: how it stands, why it does not go on, and the accounts that it holds."""
+    """Show a run, its waits and the accounts that it holds."""
     perform(lambda: _shown(run, format_))
 
 
 @runs.command()
 def pause(run: RunId, *, reason: Reason = None) -> None:
-    """Pause a run: no more accounts of it are taken, and what is under way stops at its next safe
-    point.
+    """Pause a run at its next checkpoint.
+
+    No more accounts of it are taken.
     """
     perform(lambda: _steered(run, lambda steering: steering.pause(run, bounded_reason(reason))))
 
 
 @runs.command()
 def resume(run: RunId, *, reason: Reason = None) -> None:
-    """Let a paused run go on where it was."""
+    """Resume a paused run where it was."""
     perform(lambda: _steered(run, lambda steering: steering.resume(run, bounded_reason(reason))))
 
 
 @runs.command()
 def cancel(run: RunId, *, reason: Reason = None) -> None:
-    """End a run for good; what was healed stays healed."""
+    """End a run for good; what was repaired stays."""
     perform(lambda: _steered(run, lambda steering: steering.cancel(run, bounded_reason(reason))))
 
 
@@ -105,10 +109,11 @@ def confirm(
     fail_on: FailOnWords = None,
     reason: Reason = None,
 ) -> None:
-    """Let a run write what it held, of all accounts or of some, and tell what came of it.
+    """Let a run write what it held.
 
-    Each held account is compared again, and written as far as was shown: one that lost more
-    upstream since is held again. Compare with upstream before you confirm.
+    With --account of some accounts alone. Each held account is compared again, and written as far
+    as was shown: one that lost more upstream since is held again. Compare with upstream before you
+    confirm.
     """
     failing = chosen(fail_on)
     perform(lambda: _confirmed(run, account, reason, failing))

@@ -25,7 +25,7 @@ Embedded = Annotated[
 
 
 def serve(host: Host = "127.0.0.1", port: Port = 8000, *, embedded: Embedded = False) -> None:
-    """Serve HTTP on a loopback address and work on runs, until it is told to stop."""
+    """Serve HTTP on a loopback address, and work on runs."""
     perform(lambda: _served(host, port, embedded=embedded))
 
 
@@ -50,7 +50,10 @@ def migrate(
     ] = None,
     embedded: Embedded = False,
 ) -> None:
-    """Bring the database to the newest schema; safe to repeat."""
+    """Bring the database to the newest schema.
+
+    Safe to repeat.
+    """
 
     async def work() -> ExitCode:
         from app.adoption import migrate_warehouse, print_advice, warehouse_notes
@@ -94,8 +97,9 @@ def uninstall(
         ),
     ] = "trade_recon",
 ) -> None:
-    """Write the SQL that takes trade-recon away, and gives back what stood there before; it is
-    never executed here.
+    """Write the SQL that removes trade-recon.
+
+    It gives back what stood there before, and is never executed here.
     """
 
     async def work() -> ExitCode:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from app.domain.ids import RunId
 from app.engine.report.models.accounts import AccountEffort
 from app.store.database.transaction import Record
 
@@ -22,7 +23,7 @@ def read(kind: type[_Model], row: Mapping[str, Any] | Record, **others: object) 
 class EndedRunRow(Struct, frozen=True, kw_only=True):
     """Columns of a run that tell how it ended; `still_held` accounts are held to this moment."""
 
-    run_id: uuid.UUID
+    run_id: RunId
     kind: str
     status: str
     finished_at: dt.datetime | None

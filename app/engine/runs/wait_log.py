@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 from app.domain.ids import RunId
+from app.engine.report.records import RunRow, read
 from app.engine.report.waits import WaitReasons
 from app.engine.repositories import Repositories
 from app.errors import ReconError
@@ -41,7 +42,7 @@ class WaitLog:
     async def tell(self, run_id: RunId) -> None:
         """Log why a run waits, if the reasons changed."""
         try:
-            waits = await self._reasons.of(await self._store.run_reader.get(run_id))
+            waits = await self._reasons.of(read(RunRow, await self._store.run_reader.get(run_id)))
         except ReconError as error:
             _log.warning(
                 "It is not known why a run waits.",

@@ -24,7 +24,7 @@ _REFUSED = problems(
 
 @router.post(
     "/accounts/{account_id:encoded}/issues/{code}/accept",
-    summary="Accept an open issue",
+    summary="Accept an issue",
     tags=["accounts"],
     responses=_REFUSED,
 )
@@ -44,7 +44,7 @@ async def accept_issue(
 
 @router.delete(
     "/accounts/{account_id:encoded}/issues/{code}/accept",
-    summary="Let an accepted issue count again",
+    summary="Withdraw an acceptance",
     tags=["accounts"],
     responses=_REFUSED,
 )

@@ -21,7 +21,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 @router.get(
     "/accounts/{account_id:encoded}",
-    summary="An account as it stands",
+    summary="Get an account",
     tags=["accounts"],
     responses=problems(on_404="There is no such account.", on_422="The account id cannot be one."),
 )
@@ -34,7 +34,7 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
 
 @router.post(
     "/accounts/{account_id:encoded}/reconcile",
-    summary="Heal one account now",
+    summary="Reconcile an account",
     tags=["accounts"],
     response_model=AccountOutcome,
     responses={

@@ -22,7 +22,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 @router.get(
     "/changes",
-    summary="What was written",
+    summary="List changes",
     tags=["warehouse"],
     responses=problems(
         on_410="`since` lies behind the end of the feed: begin at the beginning.",
@@ -65,7 +65,7 @@ async def get_changes(
 
 @router.get(
     "/changes/rows",
-    summary="What became of rows",
+    summary="List changed rows",
     tags=["warehouse"],
     responses=problems(on_422="A parameter cannot be, or is not known."),
 )

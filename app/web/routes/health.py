@@ -14,9 +14,7 @@ from app.web.schemas.health import Health, Readiness
 router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 
-@router.get(
-    "/healthz", summary="Whether the process answers", tags=["health"], responses=UNKNOWN_PARAMETER
-)
+@router.get("/healthz", summary="Check liveness", tags=["health"], responses=UNKNOWN_PARAMETER)
 async def get_health() -> Health:
     """Asks nobody else."""
     return Health()
@@ -24,7 +22,7 @@ async def get_health() -> Health:
 
 @router.get(
     "/readyz",
-    summary="Whether the process can work",
+    summary="Check readiness",
     tags=["health"],
     responses={
         **UNKNOWN_PARAMETER,
@@ -45,9 +43,7 @@ async def get_readiness(service: Service) -> Readiness:
     return Readiness()
 
 
-@router.get(
-    "/metrics", summary="Figures for Prometheus", tags=["health"], response_class=MetricsResponse
-)
+@router.get("/metrics", summary="Get metrics", tags=["health"], response_class=MetricsResponse)
 async def get_metrics(service: Service) -> MetricsResponse:
     """How the process that answers uses upstream, since it started: scrape each replica.
 

@@ -31,7 +31,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 @router.post(
     "/inspections",
     status_code=HTTPStatus.ACCEPTED,
-    summary="Inspect the warehouse",
+    summary="Start an inspection",
     tags=["inspections"],
     response_model=RunAccepted,
     responses={
@@ -74,7 +74,7 @@ async def start_inspection(
 
 @router.get(
     "/inspections/{run_id}",
-    summary="What an inspection found",
+    summary="Get an inspection",
     tags=["inspections"],
     responses=problems(
         on_404="There is no such run, or it is no inspection.",

@@ -25,7 +25,7 @@ async def _maintenance_turn(request: Request) -> asyncio.Lock:
 
 @router.post(
     "/maintenance",
-    summary="Mend account ids, refresh the account list and all totals",
+    summary="Run maintenance",
     tags=["warehouse"],
     responses=problems(on_409="Someone else wrote the same rows at that moment; ask again."),
 )
@@ -34,8 +34,8 @@ async def maintain(
     turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)],
     given: GivenReason | None = None,
 ) -> Maintenance:
-    """Ids are mended by joins inside the warehouse, where exactly one account fits; upstream is not
-    asked.
+    """Account ids are repaired by joins inside the warehouse, where exactly one account fits; the
+    account list and all totals are refreshed. Upstream is not asked.
     """
     # One after the other: a second one at the same time would only wait for the first one's row
     # locks.

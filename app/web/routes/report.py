@@ -18,7 +18,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 @router.get(
     "/report",
-    summary="The report",
+    summary="Get the report",
     tags=["warehouse"],
     responses={
         200: {"model": Report, "headers": _TAG},

@@ -63,7 +63,7 @@ async def start_run(
 
 @router.get(
     "/runs",
-    summary="Runs, newest first",
+    summary="List runs",
     tags=["runs"],
     responses=problems(
         on_404="There is no run `before`.",
@@ -92,7 +92,7 @@ async def list_runs(
 
 @router.get(
     "/runs/{run_id}",
-    summary="A run as it stands",
+    summary="Get a run",
     tags=["runs"],
     responses=problems(on_404="There is no such run.", on_422="The run id is no UUID."),
 )
@@ -103,7 +103,7 @@ async def get_run(service: Service, run_id: uuid.UUID) -> Run:
 
 @router.get(
     "/runs/{run_id}/result",
-    summary="What a run did, in detail",
+    summary="Get a run's result",
     tags=["runs"],
     responses=problems(on_404="There is no such run.", on_422="The run id is no UUID."),
 )
@@ -125,18 +125,14 @@ async def pause_run(service: Service, run_id: uuid.UUID, given: GivenReason | No
     return await get_run(service, run_id)
 
 
-@router.post(
-    "/runs/{run_id}/resume", summary="Let a paused run go on", tags=["runs"], responses=_STEERING
-)
+@router.post("/runs/{run_id}/resume", summary="Resume a run", tags=["runs"], responses=_STEERING)
 async def resume_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
     """It goes on where it was. Safe to repeat."""
     await service.resume(run_id, reason_of(given))
     return await get_run(service, run_id)
 
 
-@router.post(
-    "/runs/{run_id}/cancel", summary="End a run for good", tags=["runs"], responses=_STEERING
-)
+@router.post("/runs/{run_id}/cancel", summary="Cancel a run", tags=["runs"], responses=_STEERING)
 async def cancel_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
     """What was healed stays healed, and `accounts.waiting` tells how many are left.
 
@@ -148,7 +144,7 @@ async def cancel_run(service: Service, run_id: uuid.UUID, given: GivenReason | N
 
 @router.post(
     "/runs/{run_id}/confirm",
-    summary="Let a run write what it held",
+    summary="Confirm a run",
     tags=["runs"],
     responses=_STEERING,
 )

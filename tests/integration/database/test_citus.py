@@ -24,7 +24,7 @@ from app.store.restore.restore import RemovedRows
 from app.store.schema.migrate import migrate
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, difference, engine, fill, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 _DISTRIBUTE = (SQL_DIRECTORY / "citus" / "distribute.sql").read_text(encoding="utf-8")
 _KEYS = """
@@ -108,7 +108,7 @@ async def test_every_kind_of_damage_is_healed_where_the_raw_tables_are_distribut
             again = await run(service, RunKind.FULL, changed_only=only)
             assert again["status"] == "succeeded"
             assert again["requests"] == 0
-        assert plain(await service.readings.report())["overall"]["needs_reconciliation"] == 0
+        assert plain_report(await service.readings.report())["overall"]["needs_reconciliation"] == 0
 
 
 async def test_rows_under_a_login_that_changed_move_to_their_new_shard_once(

@@ -24,7 +24,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, engine, filled_copy, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 
 _LOST = 6
 _CONFIG = EngineConfig(
@@ -93,7 +93,7 @@ async def _is_told_alike(service: ReconService, run_id: uuid.UUID) -> Mapping[st
     if not held:
         assert state["status"] != "needs_confirmation", state["error"]
         assert not state["waiting_for"]
-        assert plain(await service.readings.report())["holding_run"] is None
+        assert plain_report(await service.readings.report())["holding_run"] is None
     acts = state["status"] != "succeeded"
     assert state["needs_somebody"] == acts
     assert (exit_code_of(convert(state, RunState)) is ExitCode.SUCCESS) != acts

@@ -15,7 +15,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, difference, engine, fill, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 
 @pytest.mark.parametrize("kind", sorted(HEALABLE_KINDS))
@@ -90,7 +90,7 @@ async def test_a_full_run_asks_only_about_accounts_that_upstream_contradicts(
             for key in world.natural_keys(account_id)
         }
         assert sandbox.log.ids() <= set(world.contradictions) | contradicted_logins
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
     assert state["rows"] == {"inserted": 0, "updated": 0, "moved": 0, "removed": 0, "set_aside": 0}
     assert state["status"] == "succeeded", (
         "what upstream contradicts itself about is known since the audit"

@@ -30,7 +30,7 @@ from app.store.detect.money.statements import NO_LOOK
 from tests.conftest import Database
 from tests.support.clock import NOW
 from tests.support.engine import TODAY, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ async def test_what_lies_before_the_history_stays_as_it_is_and_what_lies_inside_
         assert (again["requests"], again["accounts"]["done"]) == (0, 0)  # type: ignore[index]
         audit = await run(service, RunKind.AUDIT)
         assert {name: rows for name, rows in audit["rows"].items() if rows} == {}  # type: ignore[attr-defined]
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
     async with warehouse.connect() as connection:
         assert await before(connection, FIRST) == kept
         assert await partitions(connection) == held

@@ -12,7 +12,7 @@ from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.rows.test_money import filled, sandbox, spoil, traders, upstream, warehouse
 from tests.support.engine import engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ async def test_what_is_accepted_no_more_needs_reconciliation_again(
     async with engine(warehouse, sandbox) as service:
 
         async def statuses() -> object:
-            return plain(await service.readings.report())["accounts_by_status"]
+            return plain_report(await service.readings.report())["accounts_by_status"]
 
         await service.inspect()
         before = await statuses()

@@ -24,7 +24,7 @@ from app.web.schemas.runs import Run
 from tests.conftest import SCHEMA, Database
 from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, reconcile, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 
 _MOST_REQUESTS = 6
 
@@ -336,6 +336,6 @@ async def test_an_accounts_open_trades_are_compared_and_shown(
         shown = AccountOutcome.model_validate(await reconcile(service, account_id)).open_trades
         assert shown is not None
         assert (shown.upstream, shown.stored, shown.dates_that_differ) == (stored, stored - 1, 1)
-        assert plain(await service.readings.report())["open_trades"] is None, (
+        assert plain_report(await service.readings.report())["open_trades"] is None, (
             "the report tells of audits over all accounts"
         )

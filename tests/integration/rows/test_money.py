@@ -26,7 +26,7 @@ from tests.conftest import Database
 from tests.support.altered import altering
 from tests.support.clock import SETTLED, TODAY
 from tests.support.engine import difference, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 from tests.support.scripted import Arrival
 from tests.support.worlds import world_fixtures
 
@@ -485,7 +485,7 @@ async def test_a_wrong_amount_that_names_no_date_holds_all_dates_of_its_account_
             account,
             issues.replace('"money_mismatch"', f'"{code}"'),
         )
-        report: Mapping[str, Any] = plain(await service.readings.report())
+        report: Mapping[str, Any] = plain_report(await service.readings.report())
         assert (
             report["reconciled_through"],
             [each["account_id"] for each in report["held_back_by"]],

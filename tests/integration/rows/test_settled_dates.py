@@ -9,7 +9,7 @@ from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.clock import SETTLED
 from tests.support.engine import TODAY, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ async def test_a_settled_date_that_lacks_trades_is_not_reconciled_though_they_st
         )
         for kind in (RunKind.FULL, RunKind.AUDIT):
             state = await run(service, kind)
-            report: Mapping[str, Any] = plain(await service.readings.report())
+            report: Mapping[str, Any] = plain_report(await service.readings.report())
             stored = (
                 "SELECT count(*) FROM raw_trades_closed WHERE account_id = $1 AND trade_date = $2"
             )

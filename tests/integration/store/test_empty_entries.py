@@ -6,7 +6,7 @@ from app.domain.states import RunKind
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 _KEY = (
     "SELECT login, md5(login || '|' || platform || '|' || broker) AS digest FROM"
@@ -41,10 +41,10 @@ async def test_entries_without_rows_stay_known_unless_they_stand_for_a_key_that_
             assert {
                 row["account_id"]: row["reconciliation_status"] for row in told
             } == dict.fromkeys(_UNKNOWN, status)
-            report = plain(await service.readings.report())
+            report = plain_report(await service.readings.report())
             assert report["overall"]["total_accounts"] == known + len(_UNKNOWN)
         await connection.execute(
             "DELETE FROM trade_recon WHERE account_id = ANY($1)", list(_UNKNOWN)
         )
         await run(service, RunKind.AUDIT)
-        assert plain(await service.readings.report())["overall"]["total_accounts"] == known
+        assert plain_report(await service.readings.report())["overall"]["total_accounts"] == known

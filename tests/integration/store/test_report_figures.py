@@ -15,7 +15,7 @@ from app.engine.repositories import Repositories
 from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.support.clock import now
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 if TYPE_CHECKING:
     import asyncpg
@@ -60,7 +60,7 @@ async def readings(database: Database) -> AsyncIterator[Readings]:
 
 async def _kept(readings: Readings) -> Mapping[str, object]:
     assert await readings.keep_report()
-    kept: Mapping[str, object] = plain(readings.shown(await readings.kept()))
+    kept: Mapping[str, object] = plain_report(readings.shown(await readings.kept()))
     return kept
 
 
@@ -207,7 +207,7 @@ async def test_a_day_that_is_over_is_counted_once(
     first = await _kept(readings)
     expected = [dict(row) for row in reversed(await connection.fetch(_DAYS))]
     assert first["recent_activity"]["days"] == expected  # type: ignore[index]
-    assert first["recent_activity"] == plain(await readings.report())["recent_activity"]
+    assert first["recent_activity"] == plain_report(await readings.report())["recent_activity"]
     # Nobody writes into a day that is over, so that only who counts it again sees this.
     await connection.execute("DELETE FROM recon_attempts WHERE position = 1")
     before, after = _activity(first), _activity(await _kept(readings))

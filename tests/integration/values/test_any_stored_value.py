@@ -19,7 +19,7 @@ from app.store.schema.migrate import migrate
 from tests.conftest import Database, Server
 from tests.integration.values.conftest import NOW, small_world
 from tests.support.engine import engine, fill, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 from tests.support.warehouses.building import execute, new_database
 from tests.support.warehouses.ddl import DATED, raw_table
 
@@ -207,7 +207,7 @@ async def test_any_value_that_a_column_holds_is_survived(
         ):
             state = await run(service, kind, **request)
             assert state["status"] in ("succeeded", "completed_with_issues"), (kind, request, state)
-        assert plain(await service.readings.report())
+        assert plain_report(await service.readings.report())
         await connection.execute("SELECT update_trade_recon_stats(account_id) FROM trade_recon")
         for view in (
             "v_recon_days",

@@ -14,7 +14,7 @@ from app.store.database.pool import Database as Pool
 from tests.conftest import Database
 from tests.integration.values.conftest import Engine
 from tests.support.engine import run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 Connection = asyncpg.Connection
 
@@ -117,7 +117,9 @@ async def test_rows_of_impossible_dates_stop_nothing_and_are_named(
             assert state["status"] == "completed_with_issues", state
             again = await run(service, RunKind.FULL)
             assert again["requests"] == 0
-            assert plain(await service.readings.report())["overall"]["total_accounts"] == len(ids)
+            assert plain_report(await service.readings.report())["overall"][
+                "total_accounts"
+            ] == len(ids)
         for account_id in ids:
             issues = await _issues(connection, account_id)
             assert [issue["type"] for issue in issues] == (

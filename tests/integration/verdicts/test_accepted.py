@@ -22,7 +22,7 @@ from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.clock import NOW
 from tests.support.engine import TODAY, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _left(state: Mapping[str, Any]) -> dict[str, int]:
 
 
 async def _report(service: ReconService) -> Mapping[str, Any]:
-    return dict(plain(await service.readings.report()))
+    return dict(plain_report(await service.readings.report()))
 
 
 async def test_an_accepted_issue_holds_back_neither_the_end_of_a_run_nor_the_date_and_costs_no_request(

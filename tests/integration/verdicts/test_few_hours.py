@@ -18,7 +18,7 @@ from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import access, run_command, served, settings_for
 from tests.support.engine import engine, fill, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 
 CODE = IssueCode.SUSPICIOUSLY_FEW_HOURS.value
 DAY = TODAY - dt.timedelta(days=9)
@@ -104,7 +104,7 @@ async def test_it_is_shown_for_exactly_the_dates_that_have_it_and_leaves_the_acc
             )
             assert found["stats"]["trades_recon_checksum"]
             assert found["issues"] == []
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
         [entry] = [issue for issue in report["issues_by_type"] if issue["issue_type"] == CODE]
         assert (entry["severity"], entry["account_count"], entry["sample_accounts"]) == (
             5,

@@ -23,7 +23,7 @@ from tests.integration.verdicts.test_accepted import _add_absent
 from tests.support.clock import NOW
 from tests.support.commands import run_command
 from tests.support.engine import TODAY, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 from tests.support.worlds import world_fixtures
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def _clock(now: dt.datetime) -> Callable[[], dt.datetime]:
 async def _listed(service: ReconService, *statuses: str) -> set[str]:
     return {
         row["account_id"]
-        for row in plain(await service.readings.accounts(statuses or None, None, None, 100))
+        for row in plain(await service.readings.accounts(statuses or None, None, None, 100))[
+            "accounts"
+        ]
     }
 
 
@@ -57,14 +59,14 @@ async def _told(service: ReconService, account_id: str) -> Mapping[str, Any]:
     account = as_http(Account, await service.readings.account(account_id))
     [listed] = [
         row
-        for row in plain(await service.readings.accounts(None, None, None, 100))
+        for row in plain(await service.readings.accounts(None, None, None, 100))["accounts"]
         if row["account_id"] == account_id
     ]
     assert account.status == listed["status"]
     assert account_id in await _listed(service, account.status)
     live, kept = (
-        plain(await service.readings.report()),
-        plain(service.readings.shown(await service.readings.kept())),
+        plain_report(await service.readings.report()),
+        plain_report(service.readings.shown(await service.readings.kept())),
     )
     told = [
         {name: value for name, value in report.items() if name != "as_of"}

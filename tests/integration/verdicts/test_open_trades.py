@@ -21,7 +21,7 @@ from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.engine import engine, fill, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_a_snapshot_that_is_stored_as_it_is_differs_on_no_date_and_costs_o
     sandbox.log.reset()
     async with engine(equal, sandbox) as service:
         await run(service, RunKind.AUDIT)
-        found = plain(await service.readings.report())["open_trades"]
+        found = plain_report(await service.readings.report())["open_trades"]
     assert isinstance(found, dict)
     snapshot = len(sandbox.world.rows(Endpoint.OPEN))
     assert snapshot > 3
@@ -87,7 +87,8 @@ async def test_the_difference_is_shown_by_date_and_no_row_is_written(
         stored = {row["trade_date"]: row["rows"] for row in before}
         async with engine(equal, sandbox) as service:
             state = await run(service, RunKind.AUDIT)
-            report = plain(await service.readings.report())
+            found = await service.readings.report()
+            report = plain_report(found)
         assert (
             await connection.fetch(
                 "SELECT trade_date, count(*) AS rows FROM raw_trades_open GROUP BY 1"
@@ -109,7 +110,7 @@ async def test_the_difference_is_shown_by_date_and_no_row_is_written(
         for day, count in sent.items()
         if day and count != stored.get(day, 0)
     }
-    show_report(results_console(), report)
+    show_report(results_console(), found)
     assert (
         f"Open trades: {sent.total()} in upstream's snapshot, {sent.total() - len(lost)} stored"
         in capsys.readouterr().out
@@ -129,7 +130,7 @@ async def test_a_snapshot_that_cannot_be_read_costs_the_audit_nothing_else(
         )
         async with engine(equal, sandbox) as service:
             state = await run(service, RunKind.AUDIT)
-            found = plain(await service.readings.report())["open_trades"]
+            found = plain_report(await service.readings.report())["open_trades"]
         assert state["status"] == RunStatus.SUCCEEDED, (status, state["error"])
         assert isinstance(found, dict)
         assert found["error"], status

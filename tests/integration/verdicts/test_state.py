@@ -13,7 +13,7 @@ from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import run
 from tests.support.nights import TODAY, issues_of, service_at, status_of, traders
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 if TYPE_CHECKING:
     import asyncpg
@@ -58,7 +58,7 @@ async def test_maintenance_that_mends_an_account_makes_it_reconciled(
         )
         assert await status_of(connection, other) == status
         assert await status_of(connection, waiting) == "needs_confirmation"
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
         assert report["overall"]["has_failures"] == 1
 
 
@@ -126,7 +126,7 @@ async def _reconciled_through(
 ) -> tuple[dt.date | None, str]:
     async with service_at(warehouse, sandbox) as service:
         await service.maintain()
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
     through = report["reconciled_through"]
     assert through is None or isinstance(through, dt.date)
     return through, str(report["reconciled_through_reason"])

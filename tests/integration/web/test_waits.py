@@ -24,7 +24,7 @@ from app.domain.states import RunKind
 from app.engine.report.models.runs import RunWait
 from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
-from app.settings import Settings
+from app.settings.model import Settings
 from app.upstream.resilience import admission as guard
 from tests.conftest import Database
 from tests.support.commands import access, ended, run_command, served, settings_for

@@ -33,7 +33,10 @@ def sandbox(
     port: Port = 8100,
     api_key: Annotated[str, typer.Option(help="The key that it asks for.")] = "sandbox",
 ) -> None:
-    """Serve an upstream of our own, to try trade-recon on: a made-up world, or real trades."""
+    """Serve a sandbox of the upstream API.
+
+    Its world is made up, or made of real trades.
+    """
 
     def work() -> ExitCode:
         from rich.console import Console
@@ -60,7 +63,7 @@ def demo(
         bool, typer.Option("--verbose", help="Show every table: damage, issues, rows, accounts.")
     ] = False,
 ) -> None:
-    """Damage a warehouse of its own in every way, heal it, and compare every row with upstream."""
+    """Damage, repair and compare a warehouse of its own."""
 
     async def work() -> ExitCode:
         from app.cli.commands.demo import play

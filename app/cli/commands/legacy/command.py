@@ -29,8 +29,9 @@ def legacy(
         int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")
     ] = None,
 ) -> None:
-    """The first system's command: its flags, done in the order of a night, with its results as
-    JSON.
+    """Run the first system's command line.
+
+    Its flags are done in the order of a night, with its results as JSON.
     """
     from app.cli.commands.legacy.steps import perform_steps
 

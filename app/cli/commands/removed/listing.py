@@ -59,8 +59,9 @@ def list_removed(  # noqa: PLR0913 - an option each
         typer.Option("--format", help="For people or, with the whole rows, for programs."),
     ] = ListFormat.TABLE,
 ) -> None:
-    """List the rows that trade-recon removed, moved or overwrote, newest first; `restore` brings
-    them back.
+    """List rows that were removed, moved or overwritten.
+
+    The newest first.
 
     Reasons: removed (upstream does not have it; or the double of a trade, with the date under which
     the other row stays), overwritten (with other values or another account id), moved (a trade, to

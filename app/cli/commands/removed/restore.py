@@ -56,8 +56,9 @@ def restore(
         typer.Option(metavar="TEXT", help="Why; it stays with the pins, at most 500 characters."),
     ] = None,
 ) -> None:
-    """Bring rows back as they were, the newest copy first; one that cannot be restored stops no
-    other.
+    """Restore rows as they were, the newest copy first.
+
+    One that cannot be restored stops no other.
 
     Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run
     inserted stay: how many these are is told, and the next audit removes what upstream does not
@@ -94,7 +95,9 @@ def release(
     ] = None,
     reason: Reason = None,
 ) -> None:
-    """Release pinned rows: the next run compares them with upstream, and may change them again.
+    """Release pinned rows to later runs.
+
+    The next run compares them with upstream, and may change them again.
 
     Exit codes: 0 rows were released; 1 none is pinned that fits; 2 the command is not understood.
     """

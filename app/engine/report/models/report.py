@@ -3,7 +3,6 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +18,7 @@ class Overall(Struct, frozen=True, kw_only=True):
     needs_reconciliation: int
     has_failures: int
     has_issues: int
-    reconciliation_percentage: Decimal | None
+    reconciliation_percentage: float | None
     last_activity: dt.datetime | None
     oldest_unreconciled: dt.datetime | None
 

@@ -20,7 +20,7 @@ from app.web.schemas.report import Report
 from tests.conftest import Database
 from tests.support.engine import engine, run
 from tests.support.losing import settled_trades
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 
 if TYPE_CHECKING:
     import pytest
@@ -73,11 +73,12 @@ async def test_every_run_that_leaves_accounts_held_says_how_many_since_when_and_
         # Another account by name has a clean run; the report goes on naming the run that holds.
         other = next(account_id for account_id in world.account_ids if account_id not in rich)
         assert (await run(service, RunKind.AUDIT, account_ids=(other,)))["error"] is None
-        report = plain(await service.readings.report())
+        found = await service.readings.report()
+        report = plain_report(found)
         holding: dict[str, Any] = report["holding_run"]
         assert (holding["run_id"], holding["needs_confirmation"]) == (str(second["run_id"]), again)
         assert Report.model_validate(report).holding_run is not None
-        show_report(results_console(), report)
+        show_report(results_console(), found)
         assert f"`trade-recon confirm {second['run_id']}`" in capsys.readouterr().out
         # While somebody looks, upstream loses more of all of them: they are held again, and the run
         # says so again.
@@ -99,7 +100,7 @@ async def test_every_run_that_leaves_accounts_held_says_how_many_since_when_and_
         )
         last = await _confirmed(service, second["run_id"])
         assert (last["accounts"]["needs_confirmation"], last["error"]) == (0, None)
-        assert plain(await service.readings.report())["holding_run"] is None
+        assert plain_report(await service.readings.report())["holding_run"] is None
 
 
 async def test_an_accounts_sentence_names_both_counts_the_run_and_the_call(
@@ -167,13 +168,13 @@ async def test_nothing_is_reconciled_from_the_first_date_of_an_account_that_is_h
         first = await connection.fetchval(
             "SELECT min(date) FROM raw_metrics_daily WHERE account_id = $1", account_id
         )
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
         assert report["reconciled_through"] == first - dt.timedelta(days=1)
         assert "1 account is held (needs_confirmation)" in str(report["reconciled_through_reason"])
         # Once the absence is confirmed the account is explained, and puts no date in doubt any
         # more.
         await _confirmed(service, state["run_id"])
-        assert plain(await service.readings.report())["reconciled_through"] > first
+        assert plain_report(await service.readings.report())["reconciled_through"] > first
 
 
 async def test_an_unchanged_upstream_that_was_confirmed_holds_nobody_again_though_tables_count_differently(

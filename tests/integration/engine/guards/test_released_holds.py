@@ -16,7 +16,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from tests.conftest import Database
 from tests.support.engine import TODAY, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 from tests.support.worlds import world_fixtures
 
 _CONFIG = EngineConfig(
@@ -77,7 +77,7 @@ async def test_a_run_whose_holds_a_later_run_recorded_has_nothing_to_confirm_and
         )
         assert "none of which is held any more" in str(state["error"])
         assert "confirm" not in str(state["error"]).split("none of which")[1]
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
         assert str(found_well["run_id"]) in str(report["audited"])
         assert report["holding_run"] is None
         listed = plain(await service.readings.runs(None, None, None, 5))["runs"]

@@ -15,7 +15,7 @@ from app.sandbox.damage.damage import damage
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import SCHEMA, Database
 from tests.support.engine import engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ _SETTLING = ("maintain", "inspect", "full", "audit")
 
 
 async def _agree(service: ReconService, connection: "Connection", step: str) -> None:
-    report: Mapping[str, Any] = plain(await service.readings.report())
+    report: Mapping[str, Any] = plain_report(await service.readings.report())
     overall, statuses = report["overall"], report["accounts_by_status"]
     total = await connection.fetchval("SELECT count(*) FROM trade_recon")
     assert overall["total_accounts"] == total == sum(statuses.values()), step
@@ -141,7 +141,7 @@ async def test_after_maintenance_the_report_does_not_contradict_itself(
             " raw_trades_closed) RETURNING account_id"
         )
         await service.maintain()
-        report: Mapping[str, Any] = plain(await service.readings.report())
+        report: Mapping[str, Any] = plain_report(await service.readings.report())
     short = len({row["account_id"] for row in gone})
     overall, statuses = report["overall"], report["accounts_by_status"]
     assert short > 0

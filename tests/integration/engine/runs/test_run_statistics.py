@@ -16,7 +16,7 @@ from app.sandbox.server.faults import NO_FAULTS, FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.support.engine import difference, engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain, plain_report
 
 
 async def _hurt(database: Database, seed: int, *kinds: DamageKind, accounts: int = 2) -> None:
@@ -45,7 +45,7 @@ async def test_the_second_run_of_a_service_counts_its_own_requests_alone(
         sandbox.set_faults(NO_FAULTS)
         await _hurt(warehouse, 2, DamageKind.CLOSED_MISSING, accounts=1)
         second, asked_both = await run(service, RunKind.FULL), sandbox.log.total
-        report = plain(await service.readings.report())
+        report = plain_report(await service.readings.report())
     assert _total(first) == first["requests"] == asked_first
     assert _total(first, "retries") >= 3
     assert 0 < _total(second) == second["requests"] == asked_both - asked_first

@@ -17,15 +17,15 @@ from app.store.database.queries import load_queries
 from tests.conftest import Database
 from tests.integration.engine.runs.test_runs import hurt
 from tests.support.engine import engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 from tests.support.waiting import PATIENCE
 
 
 async def _both(service: ReconService) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """The report as it is kept, and as it is counted now, without what tells when."""
     kept, counted = (
-        plain(service.readings.shown(await service.readings.kept())),
-        plain(await service.readings.report()),
+        plain_report(service.readings.shown(await service.readings.kept())),
+        plain_report(await service.readings.report()),
     )
     return {**kept, "as_of": None}, {**counted, "as_of": None}
 

@@ -14,7 +14,7 @@ from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database
 from tests.integration.values.conftest import NOW, small_world
 from tests.support.engine import engine, run
-from tests.support.plain import plain
+from tests.support.plain import plain_report
 
 _CONFIG = EngineConfig(workers=1, poll_seconds=0.05, postpone_seconds=0, postpone_named_seconds=0)
 
@@ -44,7 +44,7 @@ async def test_dates_whose_trades_are_under_an_id_that_is_gone_are_not_reconcile
             await service.confirm(run_id)
             await service.pool.run_until_finished(run_id)
             state = await run(service, RunKind.AUDIT)
-            report = plain(await service.readings.report())
+            report = plain_report(await service.readings.report())
             # The first audit told it as new; it is known since, and nothing that a run can heal.
             assert (state["status"], state["left"]["known"] > 0, state["left"]["new"]) == (  # type: ignore[index]
                 "succeeded",
@@ -68,5 +68,5 @@ async def test_dates_whose_trades_are_under_an_id_that_is_gone_are_not_reconcile
                 for table in ("raw_metrics_alltime", "raw_metrics_daily", "raw_metrics_hourly"):
                     await c.execute(f"DELETE FROM {table} WHERE account_id = $1", f"new-{each}")
             await service.maintain()
-            report = plain(await service.readings.report())
+            report = plain_report(await service.readings.report())
             assert "several accounts" not in str(report["reconciled_through_reason"])
