@@ -17,6 +17,7 @@ class CopyConditions:
         sql = database.queries("restore/conditions")
         self._stamped, self._is_foreign = part(sql["is_stamped_anew"]), part(sql["is_foreign"])
         self._stood_there, self._beside_as = part(sql["stood_there"]), part(sql["beside_as"])
+        self._has_other_values = part(sql["has_other_values"])
         self._same = part(sql["copies_of_account"])
         self._plain_copies = part(sql["plain_copies"])
 
@@ -34,7 +35,12 @@ class CopyConditions:
         """The reason of the copy of a row that stood beside the one of another copy."""
         if shape.shard is not None:
             return "NULL::text"
-        return fill(self._beside_as, **shape.tokens, same=self._same)
+        return fill(
+            self._beside_as,
+            **shape.tokens,
+            same=self._same,
+            has_other_values=fill(self._has_other_values, values=shape.sent_values),
+        )
 
     def plain_copies(self, ids: str) -> str:
         """Copies with these ids, each opened once."""

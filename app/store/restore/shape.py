@@ -112,6 +112,12 @@ class Shape:
         )
 
     @property
+    def sent_values(self) -> str:
+        """The columns that upstream sends beside the key, as an array of SQL."""
+        values = sorted({field.column for field in self._table.fields} - {*self._table.key})
+        return "ARRAY['" + "', '".join(values) + "']"
+
+    @property
     def _compared(self) -> dict[str, str]:
         """The copy `r` as far as the judgement needs it, and whether a row `t` equals it.
 

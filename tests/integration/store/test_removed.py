@@ -294,6 +294,43 @@ async def test_a_moved_trade_goes_back_to_its_date_and_can_be_sent_forth_again(
     assert await _rows(connection) == new
 
 
+@pytest.mark.parametrize("trades", [1, 3])
+@pytest.mark.parametrize("restored", ["run", "newest first", "move alone", "trial"])
+async def test_a_trade_that_a_run_moved_and_corrected_goes_back_to_its_date_once(
+    connection: Connection, removed: RemovedRows, trades: int, restored: str
+) -> None:
+    for number in range(trades):
+        await _store(connection, ticket=str(number), ingestion_timestamp=_INGESTED)
+    old = await _rows(connection)
+    run_id = uuid.uuid4()
+    # As a run writes a part: in one transaction, the moves first. A trigger may stamp each write.
+    async with connection.transaction():
+        await _keep(connection, "moved", run_id=run_id)
+        await connection.execute(
+            "UPDATE raw_trades_closed SET trade_date = $1, ingestion_timestamp = now()", _SECOND
+        )
+        await _keep(connection, "overwritten", run_id=run_id)
+        await connection.execute("UPDATE raw_trades_closed SET close_price = 2")
+    new = await _rows(connection)
+    copies = await removed.page(Wanted(run_id=run_id), 10)
+    ids = [copy.removed_id for copy in copies]
+    if restored == "trial":
+        told = [each async for each in removed.restore(ids, Way(is_trial=True))]
+        assert await _rows(connection) == new
+    elif restored == "newest first":
+        told = [each for removed_id in ids for each in await _restore(removed, removed_id)]
+    elif restored == "move alone":
+        told = await _restore(removed, *ids[trades:])
+    else:
+        told = await _restore(removed, *ids)
+    assert all(each.is_there for each in told), [each.sentence for each in told]
+    if restored != "trial":
+        assert await _rows(connection) == old
+    moves = [each.sentence for each in told if each.removed_id in ids[trades:]]
+    assert len(moves) == trades
+    assert all("2024-01-30 is back from 2024-02-02" in each for each in moves), moves
+
+
 async def test_a_moved_trade_that_stands_under_several_dates_is_not_guessed(
     connection: Connection, removed: RemovedRows
 ) -> None:
