@@ -1,4 +1,4 @@
-"""The account that the server runs as, and programs that are run as it."""
+"""The account that the server runs as, and running programs as it."""
 
 import os
 import pwd
@@ -57,9 +57,7 @@ def home_for_root(pointer: Path) -> Path:
 
 
 def may_enter(account: Account, folder: Path) -> bool:
-    """Whether the account can enter the folder: asked of the kernel, which knows access lists
-    too.
-    """
+    """Whether the account can enter the folder, as the kernel says."""
     return run_as(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)], account).returncode == 0
 
 
@@ -69,9 +67,7 @@ def run_as(
     variables: Mapping[str, str] | None = None,
     log: TextIO | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as the account; both its streams go to `log`, which a server keeps open, and
-    stand in `stdout` of the result.
-    """
+    """Run a program as the account; its streams go to `log` and into the result's `stdout`."""
     # PGPORT and its like would move the server; LC_ALL keeps its messages in the language that
     # `_TRANSIENT` knows.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -103,6 +99,6 @@ def run_as(
 
 
 def reason_of(text: str) -> str:
-    """What went wrong, from a program's output, as one line: its fatal lines, or the last ones."""
+    """A program's fatal lines, else its last ones, as one line."""
     lines = [line.strip() for line in text.strip().splitlines()]
     return " / ".join([line for line in lines if "FATAL" in line or "PANIC" in line] or lines[-4:])

@@ -35,9 +35,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A data folder of PostgreSQL, the programs that serve it, and the account they run as (None:
-    our own).
-    """
+    """A data folder, its programs, and the account that runs them (None: our own)."""
 
     folder: Path
     programs: Path
@@ -55,8 +53,7 @@ class Cluster:
 
 
 def find_wheel() -> Path:
-    """The folder of the wheel: found, not imported, for the import alone makes folders and warns
-    about XDG_RUNTIME_DIR.
+    """The wheel's folder, found without importing it, which would make folders.
 
     Raises ConfigurationError if the extra is not installed.
     """
@@ -74,9 +71,9 @@ def find_wheel() -> Path:
 
 
 def open_cluster(home: Path, wheel: Path) -> Cluster:
-    """The cluster of the data folder `home`, made by initdb if there is none yet.
+    """The cluster in `home`, made if there is none.
 
-    Raises ConfigurationError if that fails or no account can run it, OSError if the folder cannot
+    Raises ConfigurationError if no account can run it or initdb fails, OSError if the folder cannot
     be used.
     """
     elsewhere = home / "elsewhere"
@@ -101,9 +98,7 @@ def open_cluster(home: Path, wheel: Path) -> Cluster:
 
 
 def _programs(wheel: Path, home: Path, account: Account | None) -> Path:
-    """The folder of `postgres`, `initdb` and `pg_ctl`, copied to `home` if the account cannot run
-    them where they are.
-    """
+    """The folder of the programs, copied to `home` if the account cannot run them in place."""
     programs = wheel / "pginstall" / "bin"
     if account is None or _runs(programs, account):
         return programs
@@ -138,9 +133,7 @@ def _runs(programs: Path, account: Account) -> bool:
 
 
 def _initialise(cluster: Cluster) -> None:
-    """Make a new cluster beside its place and move it there whole, so that a crash leaves no
-    half-made one.
-    """
+    """Make a cluster beside its place and move it whole: a crash leaves no half of one."""
     unfinished = cluster.folder.with_name("postgresql.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)

@@ -18,15 +18,15 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 START_SECONDS = 60.0
-"""How long a start, or the wait for another process's start or stop, may take."""
+"""Limit of a start, and of waiting for another process's start or stop."""
 PORT = 5432
-"""The port in the name of the server's socket; no address is listened on."""
+"""The port in the socket's name; no address is listened on."""
 _LONGEST_SOCKET_PATH = 103
-"""Bytes of a Unix socket's path that every system takes (macOS: 103, Linux: 107)."""
+"""Bytes of a socket's path that every system takes (macOS: 103, Linux: 107)."""
 _NO_PROCESS = 2**31 - 1
-"""A process id above every system's limit: no process ever has it."""
+"""Above every system's process ids."""
 _TRANSIENT = ("is still in use", "lock file")
-"""Words of PostgreSQL's log when the remains of a killed server are still going away."""
+"""PostgreSQL's words while a killed server's remains go away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,10 @@ class _Postmaster:
 
 
 def ensure_running(cluster: Cluster, settings: Mapping[str, str]) -> Path:
-    """Start the server unless it runs, with these parameters; the folder of its socket.
+    """Start the server unless it runs; the folder of its socket.
 
-    Raises ConfigurationError if it refuses to start, DatabaseUnavailable if it is not ready within
-    `START_SECONDS`; it is left running then, since a server that recovers from a crash gets further
-    with each second.
+    Raises ConfigurationError if it does not start, DatabaseUnavailable if it is not ready within
+    `START_SECONDS`; then it keeps running, since recovery gets further with time.
     """
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -65,9 +64,7 @@ def ensure_running(cluster: Cluster, settings: Mapping[str, str]) -> Path:
 
 
 def _postmaster(cluster: Cluster) -> _Postmaster | None:
-    """What `postmaster.pid` says; None if there is no such file, or none that PostgreSQL could
-    read.
-    """
+    """What `postmaster.pid` says; None without a readable one."""
     try:
         lines = cluster.pid_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
@@ -84,9 +81,7 @@ def _postmaster(cluster: Cluster) -> _Postmaster | None:
 
 
 def _serves(pid: int, cluster: Cluster) -> bool:
-    """Whether the process is the server of this cluster, and not a later program that was given the
-    same id.
-    """
+    """Whether the process is this cluster's server, and not a later one with its id."""
     import psutil  # noqa: PLC0415 - part of the extra, which may be missing
 
     try:
@@ -102,8 +97,7 @@ def _serves(pid: int, cluster: Cluster) -> bool:
 def _disown(cluster: Cluster) -> None:
     """Make a stale `postmaster.pid` name no process.
 
-    The rest of the file stays: by its line on shared memory PostgreSQL sees whether a killed
-    server's children still run.
+    The rest of the file stays: PostgreSQL reads there whether a killed server's children still run.
     """
     _, *rest = cluster.pid_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     cluster.pid_file.write_text(
@@ -151,7 +145,7 @@ def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> N
 
 
 def _socket_folder(cluster: Cluster) -> Path:
-    """The cluster itself, or a folder of its own where the path would be too long for a socket."""
+    """The cluster, or a folder of its own where the socket's path would be too long."""
     name = f".s.PGSQL.{PORT}"
     if len(os.fsencode(cluster.folder / name)) <= _LONGEST_SOCKET_PATH:
         return cluster.folder
@@ -168,7 +162,7 @@ def _socket_folder(cluster: Cluster) -> Path:
 
 
 def shut_down(cluster: Cluster) -> None:
-    """Stop the server if it runs; a server that does not stop even in immediate mode is logged."""
+    """Stop the server if it runs; one that does not even stop immediately is logged."""
     postmaster = _postmaster(cluster) if cluster.folder.exists() else None
     if postmaster is None or not _serves(postmaster.pid, cluster):
         return

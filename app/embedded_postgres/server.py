@@ -40,9 +40,7 @@ _OWNERS = "owners.lock"
 
 
 class EmbeddedPostgres:
-    """A hold on a running server; `stop` gives it up, and the last hold of all processes stops the
-    server.
-    """
+    """A hold on a running server; the last one given up by any process stops it."""
 
     def __init__(
         self, cluster: Cluster, socket_folder: Path, start_lock: Path, owners: int
@@ -71,7 +69,7 @@ class EmbeddedPostgres:
             raise
 
     def dsn(self, database: str = "postgres") -> str:
-        """The DSN of a database on this server, over its Unix socket."""
+        """The DSN of a database, over the server's Unix socket."""
         host = quote(str(self._socket_folder), safe="/")
         return f"postgresql://postgres:@/{quote(database, safe='')}?host={host}&port={PORT}"
 
@@ -128,7 +126,7 @@ def was_made(data_dir: Path) -> bool:
 
 
 async def create_database(dsn: str, name: str) -> None:
-    """Create the database `name` on the server of `dsn` unless it is there.
+    """Create the database `name` unless it exists.
 
     Raises DatabaseUnavailable if the server cannot be reached, DatabaseError if it refuses.
     """
@@ -152,7 +150,7 @@ async def create_database(dsn: str, name: str) -> None:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file alone; a process that never lets go of it must not hang everybody else."""
+    """Hold the lock file alone, waiting a bounded time."""
     # Read-only is enough for flock, and lets a user share a folder where root made the file.
     lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     try:

@@ -1,6 +1,4 @@
-"""The change feed: which slices of the raw tables were written, in an order that a reader can
-follow without missing one.
-"""
+"""The change feed: slices of raw tables as written, in an order that a cursor can follow."""
 
 import datetime as dt
 import uuid
@@ -14,9 +12,7 @@ from app.store.database.transaction import Connection
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One slice that was written; `date` is None where rows have none (alltime), `run_id` None
-    outside a run.
-    """
+    """One written slice; `date` None for alltime, `run_id` None outside a run."""
 
     account_id: str
     table: str
@@ -27,9 +23,7 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A piece of the feed; `next` is the cursor behind it, `more` whether anything stood there
-    already.
-    """
+    """A page of the feed; `next` is the cursor behind it, `more`: there is more by now."""
 
     changes: tuple[FeedEntry, ...]
     next: int
@@ -37,7 +31,7 @@ class ChangePage:
 
 
 class ChangeFeed:
-    """Notes what is written, and reads it in the order of the commits."""
+    """Records written slices, and reads them in commit order."""
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
@@ -60,13 +54,10 @@ class ChangeFeed:
         inserted: Mapping[tuple[str, dt.date | None], int] | None = None,
         is_trial: bool = False,
     ) -> None:
-        """Note the slices that the transaction of `connection` wrote: dates by account, None where
-        rows have no date.
+        """Record the slices that the transaction of `connection` wrote; its last statement.
 
-        `inserted` are the rows of them that were not stored before.
-
-        Must be the transaction's last statement; does nothing where nothing changed. Raises
-        WriteConflict if other transactions held up the feed for too long.
+        Dates by account, None where rows have none; `inserted` are the new rows of them. Raises
+        WriteConflict if other transactions hold up the feed.
         """
         slices = [(account_id, day) for account_id, days in changed.items() for day in days]
         if not slices:
@@ -94,12 +85,10 @@ class ChangeFeed:
         )
 
     async def since(self, cursor: int, limit: int) -> ChangePage:
-        """The changes behind `cursor` (0: from the beginning), in the order of their commits, each
-        change's dates in theirs.
+        """The changes behind `cursor` (0: all), in commit order, at most `limit` entries.
 
-        As many changes as fit into `limit` entries, but always a whole one: a change of many dates
-        may exceed it. Raises Gone if the cursor lies behind the end of the feed: it is that of
-        another database, or of this one before it was set back.
+        A change is never cut, so that one of many dates may exceed the limit. Raises Gone if the
+        cursor lies beyond the feed: it is another database's, or of this one before a restore.
         """
         rows = await self._database.fetch(self._get, cursor, limit)
         if not rows and cursor > (await self._database.fetch_value(self._end) or 0):

@@ -67,9 +67,7 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Block:
-    """Permits on the loop's clock: the first may be used from `due` to `until`, each other one
-    `interval` after the one before.
-    """
+    """Permits on the loop's clock: the first valid from `due` to `until`, others `interval` on."""
 
     due: float
     until: float
@@ -107,10 +105,9 @@ class _Answer:
 
 
 class Quota:
-    """Leave to send, within `rate` requests a second and `burst` at once for all who share the
-    database's schema.
+    """Permits to send: `rate` a second, `burst` at once, over all users of the schema.
 
-    Make it in the event loop that uses it; any number of tasks may wait.
+    Belongs to one event loop; any number of tasks may wait.
     """
 
     def __init__(self, database: Database, rate: float, burst: int) -> None:

@@ -1,6 +1,4 @@
-"""How fast and in what pieces this process writes into the raw tables: triggers and replication
-fire on every row.
-"""
+"""The rate and the chunks in which this process writes raw tables."""
 
 from aiolimiter import AsyncLimiter
 
@@ -9,10 +7,10 @@ CHUNK_ROWS = 20_000
 
 
 class WritePace:
-    """A bound on rows a second, kept by waiting between transactions and by making them smaller."""
+    """A limit on rows a second: waits between transactions, and smaller ones."""
 
     def __init__(self, rows_per_second: float | None = None) -> None:
-        """None: as fast as it goes; the limiter belongs to the running event loop."""
+        """None: no limit. Belongs to one event loop."""
         self._limiter = (
             None
             if rows_per_second is None

@@ -17,28 +17,22 @@ JSONB_VERSION = b"\x01"
 
 
 def encode_date(value: dt.date) -> tuple[int]:
-    """A date as PostgreSQL counts it; asyncpg's own way would send the first and the last date of
-    Python as infinities.
-    """
+    """A date as PostgreSQL counts it; asyncpg would send Python's extremes as infinities."""
     return (value.toordinal() - _DAY_ZERO,)
 
 
 def decode_date(value: tuple[int]) -> dt.date:
-    """A date of Python; what lies outside of those, infinities too, becomes the first or the last
-    one.
-    """
+    """A date, clamped to Python's range."""
     return dt.date.fromordinal(min(max(value[0] + _DAY_ZERO, 1), _LAST_DAY))
 
 
 def encode_moment(value: dt.datetime) -> tuple[int]:
-    """A moment (aware) as PostgreSQL counts it, whatever its zone: no detour through another zone
-    can leave the calendar.
-    """
+    """An aware moment as PostgreSQL counts it, without a detour through another zone."""
     return ((value - _TIME_ZERO.replace(tzinfo=dt.UTC)) // _MICROSECOND,)
 
 
 def decode_moment(value: tuple[int]) -> dt.datetime:
-    """A moment of Python in UTC; what lies outside of those becomes the first or the last one."""
+    """A moment in UTC, clamped to Python's range."""
     return decode_time(value).replace(tzinfo=dt.UTC)
 
 
@@ -48,9 +42,7 @@ def encode_time(value: dt.datetime) -> tuple[int]:
 
 
 def decode_time(value: tuple[int]) -> dt.datetime:
-    """A time of Python without a zone; what lies outside of those becomes the first or the last
-    one.
-    """
+    """A time without a zone, clamped to Python's range."""
     return _TIME_ZERO + min(max(value[0], _FIRST_TIME), _LAST_TIME) * _MICROSECOND
 
 

@@ -24,10 +24,7 @@ _CONNECTION_LOST = "unexpected connection_lost() call"
 
 
 class Unreached(ConnectionError):
-    """No connection came about; its text continues a sentence.
-
-    `is_of_setting`: it is the DSN that is wrong, and waiting would not help.
-    """
+    """No connection came about; `is_of_setting`: the DSN is wrong, and waiting would not help."""
 
     def __init__(self, message: str, *, is_of_setting: bool = False) -> None:
         """Keep whether the setting is at fault."""
@@ -36,11 +33,7 @@ class Unreached(ConnectionError):
 
 
 async def reach(dsn: str, **options: Any) -> Any:  # noqa: ANN401 - the driver's own options, and its connection of the class that they name
-    """A new connection.
-
-    Raises Unreached where none comes about, and what the driver raises where the server or the DSN
-    refuses.
-    """
+    """A new connection; Unreached if there is none, or the driver's error for a refusal."""
     try:
         return await asyncpg.connect(dsn, **options)
     except (
@@ -53,9 +46,7 @@ async def reach(dsn: str, **options: Any) -> Any:  # noqa: ANN401 - the driver's
 
 
 def servers(dsn: str) -> str:
-    """The servers that a DSN names, each as `host:port` or as the folder of its socket, without
-    user and password.
-    """
+    """The servers of a DSN, as `host:port` or socket folder, without credentials."""
     parts = urlsplit(dsn)
     named = dict(parse_qsl(parts.query))
     written = (
@@ -71,9 +62,7 @@ def servers(dsn: str) -> str:
 
 
 def plainly(error: BaseException) -> str:
-    """What an error says, without names of classes and numbers of errors; it continues a
-    sentence.
-    """
+    """An error as the end of a sentence, without class names and numbers."""
     if isinstance(error, TimeoutError) and not isinstance(error, Unreached):
         return "it does not answer in time"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, Unreached):

@@ -20,7 +20,7 @@ from app.errors import (
 from app.store.database.connecting import Unreached, plainly, servers
 
 OF_ROWS = (RowRefused, StatementTooSlow, DatabaseError)
-"""Errors of a statement that some of its rows may cause: others can be worked on without those."""
+"""Errors that single rows may cause: a statement without those may succeed."""
 GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -139,7 +139,7 @@ def _meaning_of(
 def _meaning_of_statement(
     error: asyncpg.PostgresError, role: Callable[[], str | None]
 ) -> ReconError:
-    """Our error for a statement that failed in a session that stands."""
+    """Our error for a statement that failed in a living session."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
     # A code that the owner's own code raises says nothing of other writers: to wait for them would
@@ -235,9 +235,7 @@ def _refused_login(error: asyncpg.PostgresError, dsn: str, variable: str) -> str
 
 
 def is_dubious(error: BaseException | None) -> bool:
-    """Whether after this error nothing is certain of the connection: the server did not say that it
-    stands.
-    """
+    """Whether the connection is in doubt after this error."""
     if isinstance(error, asyncpg.PostgresError):
         return error.severity_en in _ENDS_SESSION or (
             isinstance(error, asyncpg.PostgresConnectionError) and not error.context

@@ -32,9 +32,7 @@ _CONNECT_SECONDS = 15.0
 _ANSWER_SECONDS = 10.0
 _ECHO_SECONDS = 10.0
 _LOOK_SECONDS = 30.0
-"""How often the connection is tried: one that died without a word looks like one on which nothing
-happens.
-"""
+"""Interval of checks: a connection that died silently looks idle."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 
@@ -54,10 +52,10 @@ async def notify(connection: Connection, schema: str, run_id: str) -> None:
 
 
 async def require_same_database(database: Database, dsn: str) -> None:
-    """Make sure that the direct way `dsn` leads to the database of the pool.
+    """Check that the direct way `dsn` leads to the pool's database.
 
-    Raises ConfigurationError if it leads elsewhere or is no way at all, DatabaseUnavailable or
-    StatementTooSlow if it does not answer.
+    Raises ConfigurationError if it leads elsewhere, DatabaseUnavailable or StatementTooSlow if it
+    does not answer.
     """
     async with _connected(dsn) as connection:
         await _compare(database, connection)
@@ -67,27 +65,23 @@ class WakeUps:
     """Listens for new runs of one installation, on a connection of its own to `dsn`."""
 
     def __init__(self, database: Database, dsn: str) -> None:
-        """Bind the pool that starts runs, and the way to its database on which sessions last."""
+        """`dsn` is a way to the pool's database on which sessions last."""
         self._database = database
         self._dsn = dsn
         self._channel = wake_channel(database.schema)
         self._is_away = False
 
     async def check(self) -> None:
-        """Before the workers begin: ConfigurationError if the way leads to another database; one
-        that does not answer may come back.
-        """
+        """Raise ConfigurationError if the way leads to another database; silence is no error."""
         try:
             await require_same_database(self._database, self._dsn)
         except (DatabaseUnavailable, StatementTooSlow) as error:
             self._note_outage(error)
 
     async def listen(self, callback: Callable[[], None]) -> None:
-        """Call `callback` for each new run, and once whenever the connection stands: what happened
-        before it was not heard.
+        """Call `callback` for each new run, and whenever the connection stands anew.
 
-        Never returns; a cancellation ends it within seconds. A connection that is lost is made
-        again, for as long as it takes.
+        Never returns; lost connections are made again.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -178,9 +172,7 @@ async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> 
 
 
 async def _until_lost(connection: "asyncpg.Connection[Record]", lost: asyncio.Event) -> None:
-    """Wait for the end of the connection, and look after it now and then; raises
-    DatabaseUnavailable at the end.
-    """
+    """Wait for the end of the connection, checking it now and then; then DatabaseUnavailable."""
     while True:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):

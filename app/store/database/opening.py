@@ -30,9 +30,7 @@ from app.store.database.transaction import (
 )
 
 DEATH_CHECK = "1000"
-"""Milliseconds between two looks of the server whether the client of a running statement is still
-there.
-"""
+"""Milliseconds between the server's checks that a statement's client is still there."""
 _TYPES = "SELECT " + ", ".join(
     f"NULL::{name}[]"
     for name in (
@@ -47,11 +45,9 @@ _TYPES = "SELECT " + ", ".join(
         "bytea",
     )
 )
-"""The array types of our statements, and some to spare."""
+"""The array types of our statements, and a few more."""
 _LONGEST_STATEMENT = 256 * 1024
-"""Bytes of a statement that is kept prepared. asyncpg's usual 15 kB leave out those on hundreds of
-columns, which take longest to plan.
-"""
+"""Bytes up to which statements stay prepared: also those on hundreds of columns."""
 
 
 async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -84,9 +80,7 @@ async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session
 
 
 async def notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> bool:
-    """Whether the server can see in the middle of a statement that the client is gone; not every
-    operating system can.
-    """
+    """Whether the server sees during a statement that its client is gone."""
     try:
         async with session.transaction():
             await session.execute(
@@ -131,8 +125,8 @@ async def _prepare_connection(connection: Session) -> None:
 
 
 async def skip_reset(_connection: "asyncpg.Connection[Record]") -> None:
-    """Nothing is to be reset: what a transaction set ended with it, and nothing else is ever set.
+    """Reset nothing: settings end with their transaction.
 
-    asyncpg's own reset is one more way to the server and back for each thing that is done, and
-    through a pooler it would reach whichever session comes next: somebody else's.
+    asyncpg's own reset costs a round trip, and through a pooler would reach somebody else's
+    session.
     """

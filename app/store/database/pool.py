@@ -1,6 +1,4 @@
-"""The database as the rest of the store sees it: a pool, transactions, and our errors in place of
-asyncpg's.
-"""
+"""The database for the rest of the store: a pool, transactions, and our errors."""
 
 import asyncio
 import contextlib
@@ -87,12 +85,10 @@ class Database:
     ) -> AsyncIterator["Database"]:
         """A pool on `dsn`, closed at the end within a bounded time.
 
-        `statement_cache` 0 is for a pooler in transaction mode, which cannot keep prepared
-        statements. `direct_dsn` leads to the same database past any pooler: whoever needs a session
-        of the server's takes it; None: nobody knows such a way. PostgreSQL ends a transaction that
-        we leave idle for `idle_seconds`: a process that was stopped must not keep its locks. Raises
-        DatabaseUnavailable if PostgreSQL cannot be reached, ConfigurationError if the DSN makes no
-        sense.
+        `statement_cache` 0 is for a pooler in transaction mode. `direct_dsn` leads past any pooler
+        (None: unknown). PostgreSQL ends a transaction left idle for `idle_seconds`, so that a
+        stopped process keeps no locks. Raises DatabaseUnavailable if PostgreSQL cannot be reached,
+        ConfigurationError for an invalid DSN.
         """
 
         async def connect(*_arguments: object, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -129,9 +125,7 @@ class Database:
     def queries(
         self, name: str, window: Window | None = None, only: Sequence[str] | None = None
     ) -> Mapping[str, str]:
-        """The statements of db/queries/NAME.sql for this schema, all or `only` some, with the
-        tokens of the window filled.
-        """
+        """The statements of db/queries/NAME.sql, all or `only` some, with the window's tokens."""
         sql = load_queries(name, self.schema)
         if window is None:
             return sql
@@ -148,9 +142,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """A session of the pool; once one turns out to take no writes, none that is open now is
-        used again.
-        """
+        """A session of the pool; one that takes no writes expires all that are open now."""
         with translated():
             async with self._sessions.use() as (raw, state):
                 try:
@@ -169,11 +161,10 @@ class Database:
         lock_seconds: float | None = None,
         purpose: Purpose | None = None,
     ) -> AsyncIterator[Connection]:
-        """One transaction: committed at the end, undone by any exception.
+        """A transaction: committed at the end, rolled back by any exception.
 
-        `statement_seconds` bounds each statement, `idle_seconds` the time in which we may leave the
-        transaction idle (None: the usual), `lock_seconds` the wait for a lock; without it a lock
-        may take a third of a statement's time.
+        `statement_seconds` bounds each statement, `idle_seconds` the time that we may leave it idle
+        (None: the usual), `lock_seconds` the wait for a lock (None: a third of a statement's time).
         """
         async with self._session(statement_seconds) as connection, connection.begun(isolation):
             await connection.execute(
@@ -197,19 +188,16 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _limited(self, seconds: float | None) -> AsyncIterator[Connection]:
-        """A connection for one statement; one with a time of its own must not meet the limit that
-        the role or the database sets.
-        """
+        """A connection for one statement, with its own time instead of the role's limit."""
         is_alone = seconds is None and self._settings.is_direct
         limited = self.connection() if is_alone else self.transaction(statement_seconds=seconds)
         async with limited as connection:
             yield connection
 
     async def give_way(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Do `work` in a transaction that never waits long for a lock while it may hold others; it
-        is tried again when it had to.
+        """Do `work` in a transaction that backs off from locks, and retry on conflict.
 
-        Raises WriteConflict if someone holds the rows for seconds.
+        Raises WriteConflict if the rows stay locked for seconds.
         """
         for attempt in range(1, _WAY_TRIES + 1):
             try:
@@ -224,9 +212,7 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     async def require_room(self) -> None:
-        """Raise DatabaseFull if the disk of PostgreSQL is full for everybody: then no account is to
-        blame for it.
-        """
+        """Raise DatabaseFull if PostgreSQL's disk is full: then no account is to blame."""
         try:
             async with self.transaction(statement_seconds=COMMAND_SECONDS) as connection:
                 await connection.execute(TAKE_ROOM)
@@ -236,10 +222,9 @@ class Database:
             ) from error
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> list[Record]:
-        """The rows of one short statement that must not wait for the pool, nor on a dead
-        connection: a heartbeat, a probe.
+        """Rows of a short statement that must not wait for the pool, such as a heartbeat.
 
-        Its answer, or DatabaseUnavailable, comes within twice so many seconds.
+        Returns, or raises DatabaseUnavailable, within twice `seconds`.
         """
         with translated():
             try:

@@ -35,21 +35,13 @@ else:
 _log = get_logger(__name__)
 CONNECT_SECONDS = 15.0
 COMMAND_SECONDS = 120.0
-"""A statement on a batch takes at most this long: without a limit a black-holed connection would
-hang for ever.
-"""
+"""Limit of a statement on a batch; without one a dead connection would hang for ever."""
 FAREWELL_SECONDS = 1.0
-"""How long the other side of a doubtful connection gets to end its statement, and a transaction to
-roll back.
-"""
+"""Time for a doubtful connection to end its statement, or to roll back."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
-"""Where the operating system has them: a dead connection is noticed within half a minute, also in
-the middle of a long statement.
-"""
+"""A dead connection is noticed within half a minute, even during a long statement."""
 _OF_SOME_VERSIONS = ("transaction_timeout", "restrict_nonsystem_relation_kind")
-"""Settings that not every server has: one came with a version, the other with minor versions of
-several.
-"""
+"""Settings that only some versions of PostgreSQL have."""
 _PINNED = {
     # Limits: trade-recon sets its own, by transaction.
     "statement_timeout": f"{COMMAND_SECONDS:.0f}s",
@@ -87,19 +79,16 @@ every name of ours is qualified; TimeZone, in which the owner's defaults stamp r
 default_transaction_read_only, which is the owner's word; and what only costs time or room.
 """
 _FIRST_OTHER_TYPE = 16_384
-"""PostgreSQL's own types have lower numbers, the same on every server; what a database adds has
-higher ones.
-"""
+"""PostgreSQL's own types have lower numbers, alike on every server."""
 _KNOWN_TYPES: dict[frozenset[int], tuple[object, object]] = {}
 _NO_STATEMENT = SimpleNamespace(name="none was asked")
 
 
 @dataclass(slots=True)
 class SessionState:
-    """What is known of a session: whether it `is_direct` (no pooler between), takes no writes, or
-    may be dead.
+    """What is known of a session: `is_direct` (no pooler between), read-only, doubtful.
 
-    `used_at` is when it last answered, `asked_at` when the statement under way was sent.
+    `used_at` is its last answer, `asked_at` the start of the statement under way.
     """
 
     is_direct: bool = False
@@ -141,9 +130,7 @@ class Session(_AsyncpgConnection):
 
 
 def pins(*, is_local: bool) -> str:
-    """The items of a SELECT that pin what trade-recon relies on, for the transaction (`is_local`)
-    or for the session.
-    """
+    """SELECT items that pin the settings relied on, for the transaction or the session."""
     return ", ".join(_pin(name, value, str(is_local).lower()) for name, value in _PINNED.items())
 
 
@@ -157,9 +144,7 @@ def _pin(name: str, value: str, is_local: str) -> str:
 
 
 async def begin_session(connection: _AsyncpgConnection) -> SessionState:
-    """Learn what a new connection leads to, and pin the settings of its session unless others use
-    it too, behind a pooler.
-    """
+    """Learn what a new connection leads to, and pin its settings unless a pooler shares it."""
     keep_alive(connection)
     (row,) = await connection.fetch(
         "SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS"
@@ -190,9 +175,7 @@ def keep_alive(connection: _AsyncpgConnection) -> None:
 async def close(
     connection: "_AsyncpgConnection | Pooled", seconds: float = FAREWELL_SECONDS
 ) -> bool:
-    """Close a connection whose other side may be silent: in order if that is possible within so
-    long, else at once; whether in order.
-    """
+    """Close a connection in order within so long, else at once; whether in order."""
     try:
         async with asyncio.timeout(seconds):
             await connection.close()

@@ -22,15 +22,13 @@ from app.store.database.session import COMMAND_SECONDS, Session, SessionState, c
 
 _log = get_logger(__name__)
 _RESTED_SECONDS = 5.0
-"""A session that was idle for longer proves that it answers before it is used."""
+"""After so long idle, a session must answer before it is used."""
 _PROOF_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
 _LOOK_SECONDS = 2.0
 _ASK_SECONDS = 2.0
 _LONG_SECONDS = 15.0
-"""A statement that is under way for longer is looked for at the server; one that the server has not
-worked on for as long is lost.
-"""
+"""After so long a statement is looked up at the server; unknown there, it is lost."""
 
 
 class Sessions:
@@ -46,9 +44,7 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def use(self) -> "AsyncIterator[tuple[Pooled, SessionState]]":
-        """A session for one caller; afterwards it rests in the pool, unless it may be dead or takes
-        no writes.
-        """
+        """A session for one caller; the pool keeps it unless it is doubtful or read-only."""
         connection, state = await self._acquire()
         self._used[connection] = state
         try:
@@ -61,9 +57,7 @@ class Sessions:
                 await self._pool.release(connection)
 
     async def expire(self) -> None:
-        """Use no session again that is open now: what happened to one has happened to others, most
-        likely.
-        """
+        """Reuse no session that is open now: most likely all share its fate."""
         await self._pool.expire_connections()
 
     async def _acquire(self) -> "tuple[Pooled, SessionState]":
@@ -88,9 +82,7 @@ class Sessions:
                 return connection, state
 
     def _leave(self, connection: "Pooled", state: SessionState) -> None:
-        """Close a session, and give its place in the pool back, without letting anybody wait for
-        its other side.
-        """
+        """Close a session in the background and free its place in the pool."""
         task = asyncio.ensure_future(self._close(connection, state))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -107,9 +99,7 @@ class Sessions:
             self._broken.add(pid)
 
     async def watch(self) -> None:
-        """Break sessions whose statement the server does not work on: its question or its answer is
-        lost. Never returns.
-        """
+        """Break sessions whose statement the server does not work on; never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             # As often as it takes: PostgreSQL may not be reached for the moment.
@@ -120,9 +110,7 @@ class Sessions:
                 await self._end_lost()
 
     async def _end_broken(self) -> None:
-        """End at the server what was broken here: whatever it holds would be held until PostgreSQL
-        notices.
-        """
+        """End broken sessions at the server, which would keep their locks."""
         broken = set(self._broken)
         if broken:
             await self._lifeline.ask(_END_LOST, list(broken), 0.0, seconds=_ASK_SECONDS)
@@ -182,11 +170,7 @@ def _is_long(state: SessionState) -> bool:
 
 
 class Lifeline:
-    """Single short statements that must not wait: for the pool, behind long work, or on a
-    connection that is dead.
-
-    One connection is kept for them; one that does not answer is replaced by a new one at once.
-    """
+    """Short statements over a connection of their own, replaced once it does not answer."""
 
     def __init__(self, connect: Callable[[], Awaitable[Session]]) -> None:
         """`connect` makes a connection."""
@@ -196,8 +180,7 @@ class Lifeline:
         self._leaving: set[asyncio.Task[bool]] = set()
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> "list[Record]":
-        """The rows of a statement that commits by itself; a connection gets so many seconds, and a
-        new one as many again.
+        """Rows of a statement that commits by itself; a new connection gets `seconds` once more.
 
         Raises asyncpg's errors, OSError and TimeoutError.
         """

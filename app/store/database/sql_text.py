@@ -14,7 +14,7 @@ LONGEST_NAME = 63
 
 
 def identifier(name: str) -> str:
-    """A name as SQL takes it, on one line whatever it holds."""
+    """A quoted name on one line, whatever it holds."""
     quoted = name.replace('"', '""')
     if name.isprintable():
         return f'"{quoted}"'
@@ -27,7 +27,7 @@ def qualified(schema: str, name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text value as SQL takes it, on one line whatever it holds."""
+    """A text literal on one line, whatever it holds."""
     quoted = text.replace("'", "''")
     if text.isprintable() and "\\" not in text:
         return f"'{quoted}'"
@@ -35,17 +35,17 @@ def literal(text: str) -> str:
 
 
 def regclass(schema: str, name: str) -> str:
-    """A relation as a value that the catalogue can be asked with."""
+    """A relation as a regclass value."""
     return f"{literal(plain_qualified(schema, name))}::regclass"
 
 
 def plain_qualified(schema: str, name: str) -> str:
-    """A name with its schema as the catalogue's functions read it, in the text of a literal."""
+    """A qualified name as the text of a catalogue function's argument."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name))
 
 
 def block(*lines: str) -> str:
-    """A DO block around `lines`; its quotes are such as do not occur in them."""
+    """A DO block around `lines`, with quotes that do not occur in them."""
     body = "\n".join(f"    {line}" for line in lines)
     quotes = "$$"
     while quotes in body:
@@ -64,9 +64,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def fitted(name: str, ending: str) -> str:
-    """`name` and `ending` as one name that PostgreSQL does not cut: the middle of a longer one
-    becomes a digest of `name`.
-    """
+    """`name` and `ending` within PostgreSQL's limit: a digest replaces a longer one's middle."""
     whole = f"{name}_{ending}"
     if len(whole.encode()) <= LONGEST_NAME:
         return whole

@@ -1,4 +1,4 @@
-"""One connection inside a transaction, and what each transaction sets by its purpose."""
+"""One connection inside a transaction, and the settings of each purpose."""
 
 import asyncio
 import contextlib
@@ -23,20 +23,17 @@ Record = asyncpg.Record
 Result = TypeVar("Result")
 IsolationLevel = Literal["read_committed", "repeatable_read"]
 SWEEP_SECONDS = 7200.0
-"""A statement over the whole warehouse takes at most this long."""
+"""Limit of a statement over the whole warehouse."""
 LOCK_SECONDS = 0.02
-"""Where we hold locks on raw rows, we hardly wait for more of them: we let go and try again, so
-that nobody waits for us meanwhile, and where two wait for each other it is us who give way, long
-before PostgreSQL looks for a victim.
+"""Short wait for locks while holding locks on raw rows.
+
+So others never wait for us for long, and we give way in a deadlock, before PostgreSQL looks for a
+victim.
 """
 CLAIM_LOCK_SECONDS = 0.3
-"""The same for rows of trade_recon, which our own workers hold a little longer, and which others
-may write too.
-"""
+"""The same for rows of trade_recon, which our own workers hold a little longer."""
 LATE_SECONDS = 5.0
-"""An answer that is later than the server's own limit by so much does not come: the connection is
-dead.
-"""
+"""An answer this much later than the server's limit does not come."""
 LIMITS = (
     "set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout',"
     " $2, true), set_config('lock_timeout', $3, true),"
@@ -94,7 +91,7 @@ class Connection:
         state: SessionState | None = None,
         seconds: float | None = None,
     ) -> None:
-        """Wrap an asyncpg connection; the server ends its statements after `seconds` itself."""
+        """Wrap an asyncpg connection whose server ends statements after `seconds`."""
         self._connection = connection
         self._state = state or SessionState()
         self._seconds = seconds
@@ -128,7 +125,7 @@ class Connection:
         return int(count) if count.isdigit() else 0
 
     async def limit_locks(self, seconds: float) -> None:
-        """From now on, to the end of the transaction, wait so long for a lock."""
+        """Limit the wait for locks until the end of the transaction."""
         await self.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds(seconds))
 
     @contextlib.asynccontextmanager
@@ -157,28 +154,24 @@ class Connection:
             await transaction.commit()
 
     async def _undo(self, transaction: "asyncpg.transaction.Transaction") -> None:
-        """Roll back; where that fails the connection is doubtful, and what went wrong before is
-        still what is to be said.
-        """
+        """Roll back; a failure makes the connection doubtful and hides no earlier error."""
         with contextlib.suppress(ReconError), self._asking():
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await transaction.rollback()
 
     def _role(self) -> str | None:
-        """As whom the session works, as far as the server told it."""
+        """The session's role, as far as known."""
         return getattr(self._connection.get_settings(), "session_authorization", None)
 
     def _patience(self, seconds: float | None) -> float | None:
-        """How long an answer may take: longer than PostgreSQL gives the statement, whose end is
-        then its word and no dead connection.
-        """
+        """The answer's timeout: longer than PostgreSQL's own, so that its error comes first."""
         if self._seconds is None:
             return seconds
         return max(self._seconds, seconds or 0) + LATE_SECONDS
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Around one question to the server: our errors, and what they tell of the connection."""
+        """Around one statement: translate errors, and note what they tell of the connection."""
         if self._state.is_doubtful:
             raise DatabaseUnavailable(
                 "The connection to PostgreSQL was lost before this statement; nothing was left half"

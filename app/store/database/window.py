@@ -24,9 +24,7 @@ class Window:
         return f"'{self.first or _BEGINNING}'"
 
     def since(self, column: str | None, alias: str = "") -> str:
-        """The further condition that a row lies in it, empty where every row does: all dates count,
-        or the table has none.
-        """
+        """The condition that a row lies in the window; empty where every row does."""
         return (
             ""
             if self.first is None or column is None
@@ -34,7 +32,7 @@ class Window:
         )
 
     def of(self, sql: Mapping[str, str]) -> Mapping[str, str]:
-        """The statements with their tokens of the window filled; all others stay."""
+        """The statements with the window's tokens filled."""
         tokens = self._tokens()
         filled = dict(sql)
         for name, statement in sql.items():
@@ -99,9 +97,7 @@ class Window:
         }
 
     def less_history_of(self, alias: str, schema: str) -> str:
-        """What is to be taken off an account's alltime count so that it is comparable, as the end
-        of an expression; `alias` has its id.
-        """
+        """The end of an expression that takes trades before the history off alltime's count."""
         if self.first is None:
             return ""
         return (

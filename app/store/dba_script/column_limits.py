@@ -38,9 +38,7 @@ _IN_THE_WAY = "stands in the way: drop it before, and make it again after"
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What is said of a table whose columns cannot hold what the API sends; `loses_rows` as of its
-    misfits.
-    """
+    """Advice on a table with misfits; `loses_rows` as theirs."""
 
     text: str
     loses_rows: bool
@@ -55,12 +53,10 @@ async def advise_fit(
     knows_refused: bool = True,
     is_brief: bool = False,
 ) -> list[Advice]:
-    """For each table with misfits a sentence about each, what stands in the way of the ALTER, and
-    the ALTER that its owner may run.
+    """For each table with misfits: a sentence about each, obstacles, and the ALTER to run.
 
-    `knows_refused`: unless trade-recon's own tables, which say what runs set aside, are not all
-    there. `is_brief`: of tables that migrations made with the documented types, what costs no row
-    is told in one sentence.
+    `knows_refused`: trade-recon's own tables are there. `is_brief`: what costs no row in documented
+    types is told in one sentence.
     """
     sql = database.queries("dba_script/column_limits")
     refused = await _refused_texts(database, sql, survey) if knows_refused else []
@@ -106,9 +102,7 @@ def _as_documented(columns: Sequence[Misfit]) -> str:
 async def _refused_texts(
     database: Database, sql: Mapping[str, str], survey: Survey
 ) -> list[Misfit]:
-    """Misfits that are known from rows that runs set aside, since a key part was a text where the
-    column holds numbers.
-    """
+    """Misfits known from set-aside rows with a text as a numeric key part."""
     found = []
     for row in await database.fetch(sql["list_refused_texts"], IS_TEXT):
         facts = survey.tables.get(row["table_name"])

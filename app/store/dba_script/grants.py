@@ -24,9 +24,7 @@ _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "fu
 
 @dataclass(frozen=True, slots=True)
 class GrantPlace:
-    """Where the warehouse is; `version` as in server_version_num, `schema_owner` None where there
-    is no such schema.
-    """
+    """Where the warehouse is; `schema_owner` None without such a schema."""
 
     version: int
     database: str
@@ -36,9 +34,7 @@ class GrantPlace:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What the role must own and somebody else does; `kind` is PostgreSQL's letter or `function`,
-    which `arguments` tell apart.
-    """
+    """What the role must own and does not; `kind` is PostgreSQL's letter or `function`."""
 
     kind: str
     name: str
@@ -49,7 +45,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """A `trigger` or a restrictive `policy` on a table, for which no grant of ours can answer."""
+    """A `trigger` or restrictive `policy` that no grant answers for."""
 
     kind: str
     name: str
@@ -59,9 +55,7 @@ class Caution:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the role meets: the raw tables that stand, what it takes over, sequences behind columns,
-    and what needs a person's eye.
-    """
+    """What the role meets: tables, takeovers, sequences, and cautions."""
 
     place: GrantPlace
     tables: Sequence[IndexedTable]
@@ -71,7 +65,7 @@ class Surroundings:
 
 
 def advise_role(role: str, found: Surroundings) -> Iterator[str]:
-    """The statements in their order: the role, the place, the tables, and what becomes its own."""
+    """The statements in order: role, schema, tables, ownership."""
     place, name = found.place, identifier(role)
     yield comment(
         "It logs in, and has no password yet: the owner of the server gives it one by ALTER ROLE"

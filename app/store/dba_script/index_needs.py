@@ -15,9 +15,7 @@ _UNIT = frozenset({"platform", "broker", "login", "position", "ticket", "trade_d
 
 @dataclass(frozen=True, slots=True)
 class IndexedTable:
-    """A table or a partition as the catalogue has it; `kind` is PostgreSQL's letter: r plain, p
-    partitioned, f foreign.
-    """
+    """A table or partition; `kind` is PostgreSQL's letter: r plain, p partitioned, f foreign."""
 
     oid: int
     parent: int | None
@@ -36,11 +34,7 @@ class IndexedTable:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index as the catalogue has it.
-
-    `columns` begin with `key_length` key columns, `method` is its access method, `parent` the index
-    it is attached to.
-    """
+    """An index: key columns lead its `columns`, `parent` is the one it is attached to."""
 
     oid: int
     table: int
@@ -63,11 +57,10 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """An index that queries need: `purpose` names them.
+    """An index that queries (`purpose`) need.
 
-    An index whose first columns are the first `enough` ones of `key` does the job; where `by_unit`,
-    in any order, and so does a unique index that finds a trade by less. One that needs a BRIN index
-    (`is_brin`) is served by a btree too.
+    The first `enough` columns of `key` lead an index that will do; `by_unit`: in any order, or a
+    unique index that finds a trade by less. A btree will do for a BRIN index (`is_brin`).
     """
 
     table: str
@@ -97,9 +90,7 @@ class Need:
         return leads and index.key[0] == self.key[0]
 
     def is_built_as(self, index: Index, columns: Collection[str]) -> bool:
-        """Whether it is the very index that would be built on a table with `columns`, whole or not:
-        only such a one can be attached.
-        """
+        """Whether it is just the index to build on a table with `columns`, to be attached."""
         return (
             index.is_plain
             and index.method == self._method
@@ -110,7 +101,7 @@ class Need:
         )
 
     def included(self, columns: Collection[str]) -> tuple[str, ...]:
-        """The columns that only ride along, as far as the table has them."""
+        """The INCLUDE columns that the table has."""
         return tuple(column for column in self.include if column in columns)
 
     def definition(self, columns: Collection[str]) -> str:
@@ -135,9 +126,7 @@ class Need:
 
 
 def _finds_a_trade(index: Index) -> bool:
-    """Its unique key is part of what makes a trade, and the position comes before the date: a move
-    asks for any other date.
-    """
+    """Whether the unique key identifies a trade, with the position before the date."""
     before_date = (
         index.key[: index.key.index("trade_date")] if "trade_date" in index.key else index.key
     )
@@ -213,11 +202,11 @@ NEEDS = (
         for each in TABLES.values()
     ),
 )
-"""Every index that the queries of db/queries lean on. A fresh install's tables have them all."""
+"""Every index that db/queries lean on; a fresh install has them all."""
 
 
 class Warehouse:
-    """The tables with their partitions, their indexes, and the names that are taken."""
+    """The tables, partitions, indexes and names that are there."""
 
     def __init__(
         self,
@@ -225,7 +214,7 @@ class Warehouse:
         indexes: Collection[Index],
         names: Collection[tuple[str, str]],
     ) -> None:
-        """`names` are those of all relations in the tables' schemas, each behind its schema."""
+        """`names` are those of all relations, each behind its schema."""
         self._tables = tables
         self._indexes = indexes
         self._taken = set(names)
@@ -256,9 +245,7 @@ class Warehouse:
         return [index for index in self._indexes if index.table == table.oid]
 
     def serves(self, need: Need, table: IndexedTable) -> bool:
-        """Whether the job is done: by an index of the table itself, or by some index of each of its
-        partitions.
-        """
+        """Whether an index of the table, or of each of its partitions, will do."""
         if any(need.is_served_by(index) for index in self.indexes(table)):
             return True
         leaves = [] if table.kind == "r" else list(self.leaves(table))
@@ -267,9 +254,7 @@ class Warehouse:
         )
 
     def new_name(self, table: IndexedTable, need: Need) -> str:
-        """A name for a new index, the same each time: only what an interrupted build left under it
-        does not count as taken.
-        """
+        """A stable name for a new index, reused after an interrupted build."""
         left = {
             i.name
             for i in self.indexes(table)

@@ -41,9 +41,7 @@ class _Attachment:
 
 @dataclass(slots=True)
 class _Plan:
-    """What one need still takes: indexes of parents, of tables with rows, attachments, and what can
-    only be said or repaired.
-    """
+    """What one need takes: parents' indexes, builds, attachments, remarks."""
 
     parents: list[_Build] = field(default_factory=list)
     builds: list[_Build] = field(default_factory=list)
@@ -58,16 +56,14 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class IndexAdvice:
-    """Statements for one index, and the table whose statistics are worth renewing afterwards."""
+    """Statements for one index, and the table to ANALYZE afterwards."""
 
     table: IndexedTable
     statements: Sequence[str]
 
 
 def advise_indexes(warehouse: Warehouse, needs: Sequence[Need] = NEEDS) -> Iterator[IndexAdvice]:
-    """What each need takes that this warehouse does not serve; nothing for tables that are not
-    there.
-    """
+    """Advice for each need that the warehouse does not serve."""
     for need in needs:
         root = warehouse.roots.get(need.table)
         if root is None or not set(need.key) <= set(root.columns):
@@ -90,9 +86,7 @@ def _walk(
     above: tuple[tuple[str, str], int | None] | None,
     plan: _Plan,
 ) -> None:
-    """Plan the table and all below it; `above` is the parent's index: its name, and its oid if it
-    is there.
-    """
+    """Plan a table and all below it; `above` is the parent's index: name, and oid if it exists."""
     if table.kind not in ("r", "p"):
         plan.foreign.append(table)
         return
@@ -165,9 +159,7 @@ def _statements(need: Need, root: IndexedTable, plan: _Plan) -> Iterator[str]:
 
 
 def _drop_leftover(build: _Build) -> str:
-    """A concurrent build that was interrupted leaves an index that is never used and must go before
-    the next try.
-    """
+    """Drop the unused index that an interrupted concurrent build leaves."""
     schema, name = build.table.schema, build.name
     return block(
         "IF EXISTS (",

@@ -19,7 +19,7 @@ RAW_TABLES = tuple(table.name for table in TABLES.values())
 _KEPT = ("recon_earlier", "recon_earlier_trade_recon")
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 _EARLIER_COLUMNS = 17
-"""So many columns of ours the earlier system's trade_recon has, too."""
+"""Number of our columns that the earlier system's trade_recon has, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,7 @@ async def read_installed(database: Database, role: str) -> Installed:
 
 
 def columns_that_go(earlier: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
-    """The columns that trade-recon added to a trade_recon that stays; without a copy of it, those
-    that the earlier system's has not.
-    """
+    """The columns that trade-recon added to a trade_recon that stays."""
     there = {column["name"] for column in now["columns"]} if now else set()
     known = (
         {column["name"] for column in earlier["columns"]}

@@ -28,11 +28,10 @@ _PLAIN = re.compile(r"-?\d+(?:\.0*)?")
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A column that cannot hold what the API sends; `wanted` is a type that can, `reason` completes
-    a sentence about the column.
+    """A column that cannot hold what the API sends; `wanted` is a type that can.
 
-    `loses_rows`: rows were seen that are set aside because of it. `is_documented`: the column has
-    the type that upstream's documentation gives its figure, and upstream sends larger ones.
+    `reason` completes a sentence. `loses_rows`: rows are set aside because of it. `is_documented`:
+    it has the documented type, and upstream sends larger figures.
     """
 
     table: str
@@ -46,9 +45,7 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows that were read of an endpoint to see what it sends; an `error` says why there are
-    none.
-    """
+    """Rows read of an endpoint; `error` says why there are none."""
 
     rows: Sequence[bytes] = ()
     error: str | None = None
@@ -58,9 +55,7 @@ Samples = Mapping[Endpoint, Sample]
 
 
 def misfits(survey: Survey, samples: Samples, caps: Caps) -> list[Misfit]:
-    """The columns of the raw tables that stand which cannot hold what the API sends: by their
-    types, and by rows that it sent.
-    """
+    """Columns that cannot hold what the API sends, by type and by sampled rows."""
     found: list[Misfit] = []
     for endpoint, table in TABLES.items():
         facts = survey.tables.get(table.name)
@@ -89,7 +84,7 @@ def _columns(endpoint: Endpoint, facts: TableFacts, caps: Caps) -> Iterator[tupl
 
 
 def _of_type(table: str, field: Field, column: Column, seen: int) -> Misfit | None:
-    """What the type alone tells: a column of numbers for what the API documents as a text."""
+    """A numeric column for what the API documents as text."""
     if column.kind is not Kind.NUMBER or not field.sql_type.startswith("varchar"):
         return None
     read = f"; of {counted(seen, 'row')} read just now none had a text there" if seen else ""
@@ -162,9 +157,7 @@ def _of_numbers(table: str, field: Field, column: Column, sent: Sequence[object]
 
 
 def _opened(raw: msgspec.Raw) -> object:
-    """A value as text or number with all its digits; None for null, and for what no column
-    takes.
-    """
+    """A value as text or number with all its digits; None for null or a structure."""
     text = bytes(raw).decode("utf-8", "replace")
     if text[:1] in ('"', "t", "f", "n"):
         try:
@@ -190,7 +183,7 @@ def _holds(column: Column, number: Decimal) -> bool:
 
 
 def _wider(column: Column, number: Decimal) -> str:
-    """A type that holds the number, with room for some that are larger."""
+    """A type that holds the number, with some digits to spare."""
     if column.is_whole:
         return "bigint" if _SMALLEST <= number <= _LARGEST else "numeric"
     scale = -column.largest.as_tuple().exponent if column.largest is not None else 0  # type: ignore[operator]

@@ -18,10 +18,9 @@ from app.store.schema.definitions import TAKEN_OVER
 
 
 async def advise(database: Database, role: str) -> str:
-    """The script for this warehouse, with `role` as the one that trade-recon connects as; nothing
-    is changed.
+    """The script for this warehouse and `role`; nothing is changed.
 
-    Raises InvalidRequest for a name that no role can have, DatabaseUnavailable, DatabaseError.
+    Raises InvalidRequest for an impossible role name, DatabaseUnavailable, DatabaseError.
     """
     if (
         not role.isprintable()

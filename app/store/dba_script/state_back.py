@@ -8,7 +8,7 @@ from app.store.dba_script.installed import Installed, columns_that_go
 from app.store.schema.introspect import STATE_TABLE
 
 _FIRES: Mapping[str, str] = {"O": "", "A": "ALWAYS ", "R": "REPLICA "}
-"""How a trigger or rule that is enabled is enabled again."""
+"""How to enable a trigger or rule as it was."""
 
 
 def state_back(role: str, found: Installed) -> Iterator[str]:
@@ -49,9 +49,7 @@ def state_back(role: str, found: Installed) -> Iterator[str]:
 
 
 def _rows(found: Installed, columns: Sequence[str]) -> Iterator[str]:
-    """Make the rows as the copy has them; only those that differ are written, since others refer to
-    them.
-    """
+    """Restore the rows of the copy; only differing ones are written, since others refer to them."""
     table, kept = (
         qualified(found.schema, STATE_TABLE),
         qualified(found.schema, "recon_earlier_trade_recon"),
@@ -87,9 +85,7 @@ def _rows(found: Installed, columns: Sequence[str]) -> Iterator[str]:
 
 
 def _quietly(table: str, now: Mapping[str, Any], statements: Iterator[str]) -> Iterator[str]:
-    """Statements during which no trigger, rule or policy of the owner acts, and no constraint that
-    old rows need not meet refuses them.
-    """
+    """Run statements without the owner's triggers, rules, policies and unvalidated constraints."""
     before, after = list[str](), list[str]()
     if now["is_forced"]:
         before.append(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;")

@@ -1,5 +1,4 @@
-"""The way back: the script that `trade-recon uninstall --print` writes, which takes trade-recon
-away and gives back what stood before it.
+"""The script of `trade-recon uninstall --print`, which restores what stood before trade-recon.
 
 Written from the catalogue in a read-only transaction; nothing is executed here.
 """
@@ -18,7 +17,7 @@ _QUIET_SECONDS = 120
 
 
 async def write_uninstall(database: Database, role: str) -> str:
-    """The script for this warehouse, in which trade-recon may have connected as `role`.
+    """The script for this warehouse, for a role that trade-recon may have used.
 
     Raises InvalidRequest where trade-recon is not installed, DatabaseUnavailable, DatabaseError.
     """
@@ -154,15 +153,13 @@ def _no_worker(schema: str) -> str:
 
 
 def _comes_back(row: Record, found: Installed) -> bool:
-    """Whether it gets its former name, which of functions has arguments: the first that was put
-    aside, where nothing else has it now.
-    """
+    """Whether it gets its former name: the first one put aside, if the name is free."""
     former = f"{row['former']}({row['arguments']})" if row["kind"] == "ROUTINE" else row["former"]
     return row["place"] == 1 and row["kind"] != "INDEX" and former not in found.strange
 
 
 def _is_copy(row: Record) -> bool:
-    """Whether it was put aside later in the form of the first."""
+    """Whether it is a later copy of the first."""
     return bool(row["place"] > 1 and row["is_same"] and row["kind"] != "INDEX")
 
 

@@ -69,16 +69,12 @@ class Touched:
         self._accounts_and_odd = accounts(sql["odd_rows"])
 
     async def covered_until(self) -> dt.datetime | None:
-        """Until when everything that was written has been looked at by a run over all accounts;
-        None if there was no such run.
-        """
+        """Until when a run over all accounts covered every write; None without one."""
         when: dt.datetime | None = await self._database.fetch_value(self._covered_until)
         return when
 
     async def is_blind(self, covered_until: dt.datetime) -> bool:
-        """Whether it cannot be told which rows with odd stamps were written since the run that
-        covers what was written until then.
-        """
+        """Whether rows with odd stamps, written since that run, cannot be found."""
         return self._tells_transactions and await self._horizon(covered_until) is None
 
     async def accounts(

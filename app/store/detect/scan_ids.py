@@ -13,10 +13,9 @@ from app.store.staging.stored_keys import StoredKeys
 
 
 class ScanIds:
-    """Gives the rows of a scan to accounts.
+    """Gives rows of a scan to accounts.
 
-    Whatever writes raises ClaimLost, and writes nothing, if another worker prepares the run by
-    now.
+    Writes raise ClaimLost, and write nothing, once another worker prepares the run.
     """
 
     def __init__(self, database: Database, preparations: Preparations) -> None:
@@ -32,9 +31,7 @@ class ScanIds:
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
 
     async def name_rows(self, run_id: uuid.UUID) -> None:
-        """Give what upstream sends without an account id, or with a shared one, to the accounts
-        that hold its natural keys, if one does.
-        """
+        """Give rows without an id, or with a shared one, to the holders of their natural keys."""
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
         renamed = await self._database.fetch(self._renamed, run_id, seconds=SWEEP_SECONDS)
@@ -51,12 +48,12 @@ class ScanIds:
             await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
 
     async def forget_shared_ids(self, run_id: uuid.UUID) -> None:
-        """Believe ids again that a whole scan saw for one natural key alone."""
+        """Trust ids again that a whole scan saw for one natural key alone."""
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._forget_shared, run_id, seconds=SWEEP_SECONDS)
 
     async def shared_ids(self) -> list[str]:
-        """Ids that upstream sends for several natural keys, and that so tell no account."""
+        """Ids that upstream sends for several natural keys."""
         return [row["account_id"] for row in await self._database.fetch(self._get_shared)]
 
     async def name_days(self, run_id: uuid.UUID, drifting: Sequence[str]) -> None:
@@ -79,9 +76,7 @@ class ScanIds:
     async def _spell(
         self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]
     ) -> None:
-        """Note ids as they are known, where exactly one account differs in spelling alone from what
-        was sent.
-        """
+        """Use the known spelling where exactly one account differs in spelling alone."""
         alike = {(sent, known) for sent, known in pairs if folded(sent) == folded(known)}
         times = Counter(each for pair in alike for each in set(pair))
         sole = sorted((sent, known) for sent, known in alike if times[sent] == times[known] == 1)

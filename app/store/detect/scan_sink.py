@@ -13,14 +13,12 @@ from app.store.staging.known_logins import KnownLogins
 
 _ACCOUNT = "accountId"
 _NAMED = 20
-"""Accounts, and fields of each, that are named."""
+"""Accounts, and fields of each, in the sample."""
 
 
 @dataclass(slots=True)
 class Oddities:
-    """What a scan could not take as it was sent: how many fields, how many rows, and some of the
-    accounts with what is wrong.
-    """
+    """Values and rows that a scan could not take as sent, with a sample of accounts."""
 
     fields: int = 0
     rows: int = 0
@@ -63,7 +61,7 @@ class ScanSink:
         note: str,
         oddities: Oddities,
     ) -> None:
-        """Bind a run to the statement that notes its rows and returns those that it leaves out."""
+        """`note` is the statement that notes rows and returns those left out."""
         self._preparations = preparations
         self._known_logins = logins
         self._run_id = run_id
@@ -71,7 +69,7 @@ class ScanSink:
         self._oddities = oddities
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Note the rows of a page; ClaimLost if another worker prepares the run by now."""
+        """Note a page; ClaimLost once another worker prepares the run."""
         restored = await self._known_logins.restored([respelled(flattened(row)) for row in rows])
         readable = [
             sent
@@ -91,7 +89,7 @@ class ScanSink:
                 self._oddities.note_row(row["account_id"], row["reason"])
 
     def _readable(self, row: bytes) -> bytes | None:
-        """The row as it can be compared; None if it does not tell its account."""
+        """The comparable row; None without an account."""
         if not isinstance(row, RepairedRow):
             return row
         account_id = str(msgspec.json.decode(fields_of(row).get(_ACCOUNT, b"null")))

@@ -31,9 +31,7 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _MANY = 4
-"""Where more than one of so many accounts may have dates that disagree, the dates of all are read,
-which costs less than by account.
-"""
+"""Above this share of suspects, reading the dates of all accounts is cheaper."""
 
 _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 """The figures beside the count that an audit compares."""
@@ -41,12 +39,10 @@ _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: how many accounts are new, or have other totals, and the ids in metrics
-    tables that stand for unknown ones.
+    """Results of a sweep: new accounts, changed totals, placeholders in metrics tables.
 
-    `locked` are accounts that have other totals, which were not written, since somebody holds their
-    rows in trade_recon, or since PostgreSQL refused to write all at once; `kept_out` are accounts
-    that trade_recon does not let in, with the reasons.
+    Totals of `locked` accounts were not written, since their rows in trade_recon are locked or
+    PostgreSQL refused the write; `kept_out` are accounts that trade_recon refuses, with reasons.
     """
 
     accounts_added: int
@@ -137,9 +133,7 @@ class Sweep:
         )
 
     async def run(self, today: dt.date) -> Swept:
-        """Bring identity and its findings, the account list, and the totals of all accounts up to
-        date; `today` is the business date.
-        """
+        """Refresh identity, findings, account list and totals; `today` is the business date."""
         async with self._database.transaction(
             statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_EVERYTHING
         ) as connection:
@@ -176,18 +170,14 @@ class Sweep:
             )
 
     async def rows_before(self) -> dict[str, int]:
-        """The rows that are stored of before the window, by table; tables without any are left
-        out.
-        """
+        """Rows stored before the window, by table; tables without any are left out."""
         if self._first is None:
             return {}
         rows = await self._database.fetch(self._count_before, self._first, seconds=SWEEP_SECONDS)
         return {row["table_name"]: row["rows"] for row in rows if row["rows"]}
 
     async def follow_state(self, account_ids: Sequence[str] | None = None) -> int:
-        """Let the status of accounts (None: all) follow what is known of them now: mended ones are
-        reconciled, others not; their number.
-        """
+        """Set the status of accounts (None: all) by what is known of them; their number."""
         ids = None if account_ids is None else list(account_ids)
         try:
             return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
@@ -201,10 +191,7 @@ class Sweep:
                 return (await piecewise(connection, self._follow_state, stale)).rows
 
     async def _count(self, connection: Connection) -> tuple[int, list[str]]:
-        """Write the totals last: the rows of trade_recon that change are locked until the commit.
-
-        How many did, and which others hold.
-        """
+        """Write totals last, since changed rows stay locked until the commit."""
         await _each(connection, self._sum_up)
         if self._first is not None:
             if await connection.fetch_value(

@@ -20,9 +20,7 @@ _PINS = 100
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: its row of trade_recon, last attempts, issues' history, rows set aside; pinned
-    rows and accepted issues.
-    """
+    """One account: its row of trade_recon, attempts, history, set-aside rows, pins, acceptances."""
 
     state: Record
     attempts: list[Record]
@@ -33,9 +31,7 @@ class AccountReport:
 
     @property
     def issues(self) -> list[object]:
-        """Its open issues as they are shown: those that runs look at, and what is for information
-        alone.
-        """
+        """Its open issues, with those for information."""
         issues, few_hours = self.state["issues"], self.state["few_hours"]
         shown = list(issues) if isinstance(issues, list) else []
         return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
@@ -74,9 +70,7 @@ class AccountReader:
         self._acceptances = Acceptances(database)
 
     async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:
-        """One account, with what of it is accepted on a date (None: the server's); NotFound if it
-        is unknown.
-        """
+        """One account, with acceptances on a date (None: the server's); or NotFound."""
         state = await self._database.fetch_row(self._sql["get_account"], account_id, today)
         if state is None:
             raise NotFound(f"There is no account {account_id!r}.")
@@ -97,8 +91,7 @@ class AccountReader:
         limit: int,
         today: dt.date | None = None,
     ) -> list[Record]:
-        """Accounts in the order of their ids, at most `limit`: of these states and with this open
-        issue (None: any), behind `after`.
+        """Accounts by id behind `after`, at most `limit`, of these states and open issue.
 
         The states are those of a date (None: the server's), on which acceptances may have ended.
         """
@@ -107,17 +100,15 @@ class AccountReader:
         )
 
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:
-        """What a run did to an account; None if the account is not part of it."""
+        """What a run did to an account; None if it has no part in it."""
         return await self._database.fetch_row(self._sql["get_attempt"], run_id, account_id)
 
     async def run_attempts(self, run_id: uuid.UUID) -> list[Record]:
-        """What a run did to each account that it is done with, in the run's order."""
+        """What a run did to each finished account, in its order."""
         return await self._database.fetch(
             self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS
         )
 
     async def checked_by_date(self) -> list[Record]:
-        """Accounts last checked on each date of the last seven days, newest first: of these those
-        `resolved` by checksum, and `failed`.
-        """
+        """Accounts by date of the last check in the last seven days: `resolved`, `failed`."""
         return await self._database.fetch(self._sql["count_checked_by_date"], seconds=SWEEP_SECONDS)

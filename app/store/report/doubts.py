@@ -19,9 +19,7 @@ OF_DATES = frozenset(
         IssueCode.MONEY_MISMATCH,
     }
 )
-"""Issues about dates that may not be known yet: while one names none, nothing can be said of any
-date.
-"""
+"""Issues that leave all dates in doubt while they name none."""
 _BESIDE = {
     "unmatched": (
         "{} stored row has a natural key that fits no account or several",
@@ -50,7 +48,7 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why dates are in doubt, and from which on; None: it is not known, so that none is sure."""
+    """Why dates are in doubt, and from which on; None: all are."""
 
     first_date: dt.date | None
     reason: str
@@ -59,9 +57,7 @@ class Doubt:
 def doubts_of(
     undated: int, issues: Sequence[Record], beside: Sequence[Record], since: dt.date
 ) -> list[Doubt]:
-    """What leaves dates from `since` on in doubt, the worst first: accounts that disagree, issues,
-    rows without owner or place, holds.
-    """
+    """What leaves dates from `since` on in doubt, the worst first."""
     doubts = (
         [
             Doubt(
@@ -105,9 +101,7 @@ def doubts_of(
 
 
 def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list[Mapping[str, Any]]:
-    """The first accounts that hold the date back, with their number: those that disagree without an
-    issue lead.
-    """
+    """The first accounts that hold the date back, with their number; undated ones lead."""
     number = states["undated"] + (rows[0]["account_count"] if rows else 0)
     undated = [
         {"account_id": account_id, "issue": None, "first_date": None}
@@ -125,9 +119,7 @@ def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list
 
 
 def _undated(issue: Record) -> int:
-    """Of how many accounts an issue leaves open which dates disagree; of all, where the first date
-    of an earlier system is none.
-    """
+    """At how many accounts the issue names no date."""
     if issue["is_unreadable"]:
         return int(issue["counting"])
     return int(issue["dateless"]) if issue["issue_type"] in OF_DATES else 0

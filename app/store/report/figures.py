@@ -57,9 +57,7 @@ class ReportFigures:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """By which dates the figures are counted: what is accepted `today`, and what lies before the
-    dates that move (`moving_from`).
-    """
+    """Dates of the count: acceptances count `today`, dates from `moving_from` are unsettled."""
 
     today: dt.date
     moving_from: dt.date
@@ -87,9 +85,7 @@ class Figures:
         open_from: dt.date,
         over: Sequence[Mapping[str, Any]],
     ) -> ReportFigures:
-        """The figures; what was recorded on the days that are `over` is known, only days from
-        `open_from` on are counted.
-        """
+        """Count the figures; days that are `over` are known, those from `open_from` on counted."""
         states = await connection.fetch_row(self._sql["count_accounts_by_state"], horizon.today)
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")

@@ -13,21 +13,15 @@ from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose, R
 from app.store.report.figures import Figures, Horizon, ReportFigures
 
 _READY_SECONDS = 1.3
-"""For the answer of a connection that stands, and once more for that of a new one: together less
-than a probe waits.
-"""
+"""Timeout of a probe, once over the standing connection and once over a new one."""
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
-"""What becomes of the figures, as JSON values; whatever else it reads, it reads over the
-connection, in the same transaction.
-"""
+"""Turns figures into JSON values, in the transaction of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFigures:
-    """What was kept of the report, as JSON, from when it is and when it was read, by the database's
-    clock.
-    """
+    """The report as it was kept, with its time and that of reading, by the database's clock."""
 
     figures: Mapping[str, Any]
     computed_at: dt.datetime
@@ -66,10 +60,10 @@ class Reports:
     async def keep(
         self, shown: Shown, horizon: Horizon, least_seconds: float, share: float
     ) -> bool:
-        """Count the figures and keep what `shown` makes of them.
+        """Count the figures and keep what `shown` makes of them; whether that was done.
 
-        False if somebody else is at it, or was less than `least_seconds`, or `share` times as long
-        as that took, ago.
+        Not if another process does it, or did less than `least_seconds`, or `share` of its
+        duration, ago.
         """
         begun = time.monotonic()
         try:
@@ -100,30 +94,22 @@ class Reports:
             return False
 
     async def last_run(self, today: dt.date | None = None) -> Record | None:
-        """The newest run that ended, with why it ended so, what it holds on a date (None: the
-        server's), and its API statistics.
-        """
+        """The newest run that ended, with what it holds on a date (None: the server's)."""
         return await self._database.fetch_row(self._sql["get_last_run"], today)
 
     async def holding_run(self, today: dt.date | None = None) -> Record | None:
-        """The newest run that ended and left accounts that wait for confirmation on a date (None:
-        the server's).
-        """
+        """The newest ended run with accounts still held on a date (None: the server's)."""
         return await self._database.fetch_row(self._sql["get_holding_run"], today)
 
     async def newest_runs(
         self, today: dt.date | None = None
     ) -> tuple[Record | None, Record | None, Record | None]:
-        """The newest run that ended, the newest that left accounts held on a date, and the newest
-        audit that compared all accounts.
-        """
+        """The newest ended run, the newest that holds accounts, the newest full audit."""
         audit = await self._database.fetch_row(self._sql["get_last_audit"])
         return await self.last_run(today), await self.holding_run(today), audit
 
     async def is_ready(self) -> bool:
-        """Whether the schema answers; DatabaseUnavailable if not, or if PostgreSQL takes no writes;
-        DatabaseError if it is not there.
-        """
+        """Whether the schema answers; DatabaseUnavailable if not, or if it takes no writes."""
         (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)
         if row["is_read_only"]:
             raise DatabaseUnavailable(TAKES_NO_WRITES)

@@ -1,9 +1,7 @@
-"""Issues that somebody accepted: kept with their figures, and ended when these change or their date
-comes.
+"""Accepted issues: kept with their figures until these change or their date comes.
 
-To accept an issue locks the account's row in trade_recon, as recording the account does: so the
-issue that is accepted is the one that is open, and a run that closes or changes it afterwards ends
-the acceptance.
+Accepting locks the account's row in trade_recon, as recording the account does: so the accepted
+issue is the open one, and a run that closes or changes it afterwards ends the acceptance.
 """
 
 import datetime as dt
@@ -26,7 +24,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants to accept: an issue of an account before a date, for a reason."""
+    """A request to accept an account's issue until a date, for a reason."""
 
     account_id: str
     code: IssueCode
@@ -43,13 +41,13 @@ class Acceptances:
         self._sql = database.queries("results/acceptances")
 
     async def of(self, account_ids: Sequence[str]) -> dict[str, dict[str, AcceptedIssue]]:
-        """What is accepted of accounts, by account and code, also where its date has come since."""
+        """Acceptances by account and code, expired ones included."""
         return _by_account(await self._database.fetch(self._sql["get_accepted"], list(account_ids)))
 
     async def accept(self, wish: Wish) -> bool:
-        """Accept an issue as it is open now; False if it is accepted just so already.
+        """Accept an open issue; False if it is accepted alike already.
 
-        Raises NotFound if there is no such account, NotOpen if it has no such open issue.
+        Raises NotFound without such an account, NotOpen without such an open issue.
         """
 
         async def write(connection: Connection) -> bool:
@@ -92,10 +90,7 @@ class Acceptances:
         return await self._database.give_way(write)
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None) -> bool:
-        """Let an accepted issue count again; whether it was accepted.
-
-        Raises NotFound if there is no such account.
-        """
+        """Withdraw an acceptance; whether there was one. NotFound without such an account."""
 
         async def write(connection: Connection) -> bool:
             await self._locked(connection, account_id)
@@ -113,9 +108,7 @@ class Acceptances:
     async def listed(
         self, today: dt.date | None, account_id: str | None = None, limit: int = 1_000
     ) -> list[Record]:
-        """What is accepted on a date (None: the server's), of one account or of all, by the date on
-        which it ends.
-        """
+        """Acceptances on a date (None: the server's), of one account or all, by their end."""
         return await self._database.fetch(self._sql["list_accepted"], today, account_id, limit)
 
     async def count(self, today: dt.date | None) -> int:
@@ -131,11 +124,10 @@ class Acceptances:
         today: dt.date | None = None,
         seen: Mapping[str, str] | None = None,
     ) -> dict[str, bool]:
-        """End what holds no more, now that accounts are recorded with these issues; their rows in
-        trade_recon are locked.
+        """End acceptances that no longer hold, as accounts are recorded with their rows locked.
 
-        What holds is bound to how the accounts' tables disagreed when that was judged (`seen`). The
-        accounts of which an issue is open and accepted no more, and whether they were held before.
+        An acceptance is bound to how the tables disagreed (`seen`). Returns the accounts with an
+        open issue that is accepted no more, and whether they were held before.
         """
         rows = await connection.fetch(self._sql["get_accepted"], list(left))
         known = _by_account(rows)
@@ -161,9 +153,7 @@ class Acceptances:
         }
 
     async def count_again(self, connection: Connection, was_held: Mapping[str, bool]) -> None:
-        """Let accounts wait for the next run that rested while all that is open of them was
-        accepted; those that were held are held.
-        """
+        """Let accounts that rested on acceptances wait for the next run, or be held again."""
         if was_held:
             accounts = [
                 {"account_id": account_id, "was_held": held}

@@ -1,9 +1,7 @@
-"""Our own functions, views and columns as migrations left them, and those that somebody replaced,
-dropped or put beside since.
+"""Our functions, views and columns as migrations left them, compared with those that stand.
 
-The earlier system's migrations, run again, bring its functions back under the names that ours have.
-What is found is named; `migrate` puts the strange object aside under another name and makes ours
-again.
+The earlier system's migrations, run again, bring its functions back under our names. `migrate` puts
+such objects aside and makes ours again.
 """
 
 import json
@@ -24,9 +22,9 @@ TAKEN_OVER = (
     "v_reconciliation_progress",
     "mv_all_account_ids",
 )
-"""Tables, views and functions of an earlier system whose place trade-recon's own take."""
+"""Objects of an earlier system that ours replace."""
 FUNCTIONS = tuple(name for name in TAKEN_OVER if name.startswith(("update_", "get_")))
-"""The functions whose names the earlier system has, too."""
+"""Functions whose names the earlier system has, too."""
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 MADE_AGAIN = ("function", "view", "materialized view", "index")
 _IS_KEPT = "SELECT to_regclass($1) IS NOT NULL"
@@ -44,9 +42,7 @@ class DefinitionChange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """An object that is not as migrations left it; `kept` is its definition then, `present` what
-    stands there now.
-    """
+    """An object changed since the migrations: its definition then (`kept`) and now (`present`)."""
 
     change: DefinitionChange
     kind: str
@@ -88,16 +84,14 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What differs from the definitions that were kept, and triggers that are new since."""
+    """Strays, and triggers that are new since."""
 
     strays: list[Stray]
     new_triggers: list[str]
 
 
 async def compare(connection: Connection, schema: str) -> Compared:
-    """Compare our objects with their kept definitions, in a transaction of the caller's, whose
-    search path this sets.
-    """
+    """Compare our objects with their kept definitions; sets the transaction's search path."""
     sql = load_queries("schema/definitions", schema)
     present = await _present(connection, sql)
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
@@ -150,9 +144,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
 
 
 async def is_taken_over(connection: Connection, schema: str) -> bool:
-    """Whether the names that the earlier system has, too, are ours by now: a migration that broke
-    off may have left them to it.
-    """
+    """Whether names shared with the earlier system are ours by now."""
     return bool(
         await connection.fetch_value(load_queries("schema/definitions", schema)["is_taken_over"])
     )
@@ -201,9 +193,7 @@ async def _present(connection: Connection, sql: Mapping[str, str]) -> dict[tuple
 
 
 async def keep(connection: Connection, schema: str) -> None:
-    """Keep the definitions as they stand, which is as migrations left them; nothing before the
-    migration that makes the table for it.
-    """
+    """Keep the definitions as they stand, once the table for them exists."""
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         return
     sql = load_queries("schema/definitions", schema)

@@ -1,6 +1,4 @@
-"""What an earlier system left in the schema: told before migrations put it aside or alter it, and
-kept for the way back.
-"""
+"""What an earlier system left in the schema: announced before migrations alter it, and kept."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,9 +20,7 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
 async def foretell(connection: Connection, schema: str, survey: Survey) -> list[str]:
-    """What the first migration will put aside, alter and copy, a sentence each; none where there
-    was no earlier system.
-    """
+    """What the first migration will put aside, alter and copy, a sentence each."""
     sql = load_queries("schema/earlier_system", schema)
     told = [
         f"The {row['what']} {row['name']} of an earlier system will be put aside under another"
@@ -93,8 +89,7 @@ async def _stand_ins(connection: Connection, sql: Mapping[str, str]) -> int:
 async def unmet(
     database: Database | Connection, schema: str, survey: Survey, *, before_migration: bool
 ) -> list[str]:
-    """Constraints that were added NOT VALID to trade_recon, and that rows of it do not meet, a part
-    of a sentence each.
+    """NOT VALID constraints of trade_recon that rows of it break, a part of a sentence each.
 
     `before_migration`: of rows that the migration has to write; others cost their account alone.
     """
@@ -111,15 +106,13 @@ async def unmet(
 
 
 async def list_aside(connection: Connection, schema: str) -> list[str]:
-    """What is put aside as it stands, each with what it is."""
+    """Objects that were put aside, each with its kind."""
     rows = await connection.fetch(load_queries("schema/earlier_system", schema)["list_aside"])
     return [f"{row['what']} {row['name']}" for row in rows]
 
 
 async def keep_state(connection: Connection, schema: str) -> bool:
-    """Copy trade_recon of the earlier system, before anything of it is altered; whether there is
-    one.
-    """
+    """Copy the earlier system's trade_recon before it is altered; whether there is one."""
     sql = load_queries("schema/earlier_system", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False

@@ -1,6 +1,4 @@
-"""What is kept of accounts before the history that the warehouse keeps, and from which date on that
-is.
-"""
+"""The history that the warehouse keeps: its first date, and accounts' counts before it."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -19,9 +17,7 @@ _COUNTED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What upstream's daily rows count of an account before the history; `is_added` to what was
-    known to come before them.
-    """
+    """Upstream's daily counts of an account before the history, `is_added` to earlier ones."""
 
     trades: int
     net_profit: Decimal | None
@@ -31,9 +27,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """A table that looks like a detached partition of the table `parent`; `month` is its first day,
-    by the name.
-    """
+    """A table that looks like a detached partition of `parent`, for the `month` in its name."""
 
     parent: str
     name: str
@@ -63,9 +57,7 @@ class Histories:
         )
 
     async def held_from(self) -> dt.date | None:
-        """The date from which on all partitioned tables that are compared have partitions; None if
-        these tell none.
-        """
+        """The first date for which all compared partitioned tables have partitions, if any."""
         day: dt.date | None = await self._database.fetch_value(self._held_from, list(_COUNTED))
         return day
 
@@ -74,16 +66,12 @@ class Histories:
         return bool(await self._database.fetch_value(self._is_adopted, list(_COUNTED)))
 
     async def detached(self) -> list[Detached]:
-        """The tables that look like partitions of the raw tables that were detached, by their names
-        and columns.
-        """
+        """Tables that look like detached partitions of raw tables."""
         rows = await self._database.fetch(self._detached, [table.name for table in TABLES.values()])
         return [Detached(row["parent"], row["name"], row["month"]) for row in rows]
 
     async def note_window(self, first: dt.date | None) -> bool:
-        """Note from which date on runs compare, and forget what waits on dates before it; whether
-        that changed.
-        """
+        """Note the first date to compare, and drop what waits on earlier ones; whether new."""
         changed = await self._database.execute(self._note, first) > 0
         if first is not None:
             for statement in self._forget:
@@ -91,9 +79,7 @@ class Histories:
         return changed
 
     async def window(self, connection: Connection | None = None) -> dt.date | None:
-        """The first date that runs compare, as it was noted last, read in the transaction of
-        `connection` if that is given; None: all are.
-        """
+        """The first date to compare (None: all), read over `connection` if given."""
         day: dt.date | None = await (connection or self._database).fetch_value(self._known)
         return day
 

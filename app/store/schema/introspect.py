@@ -1,4 +1,4 @@
-"""What the catalogue says of the tables that trade-recon works on: facts only, judged elsewhere."""
+"""Facts from the catalogue about the tables that trade-recon works on, judged elsewhere."""
 
 import json
 import re
@@ -15,17 +15,16 @@ from app.store.database.transaction import Connection
 from app.store.schema.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"
-"""The table of an earlier system that keeps its rows and becomes ours."""
+"""The earlier system's table that becomes ours with its rows."""
 _CREATED = re.compile(
     rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE
 )
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
-    """A column: its type as declared, the type below its domains, the labels of an enum, and
-    whether we may write it.
+    """A column; `base_type` is the type below its domains.
 
-    `default` is the expression of what an INSERT without the column stores; None: NULL.
+    `default` is the expression that fills it in an INSERT without it; None: NULL.
     """
 
     name: str
@@ -39,9 +38,7 @@ class ColumnFacts(msgspec.Struct, frozen=True):
 
 
 class UniqueKey(msgspec.Struct, frozen=True):
-    """A unique index on plain columns that holds for all rows; whether it takes two NULLs for
-    equal.
-    """
+    """A unique index on plain columns, over all rows."""
 
     name: str
     columns: tuple[str, ...]
@@ -49,9 +46,7 @@ class UniqueKey(msgspec.Struct, frozen=True):
 
 
 class CheckFacts(msgspec.Struct, frozen=True):
-    """A CHECK: its condition as SQL, the columns in it, and whether the stored rows are known to
-    meet it.
-    """
+    """A CHECK: its condition, its columns, and whether all rows are known to meet it."""
 
     name: str
     condition: str
@@ -70,11 +65,10 @@ class TriggerFacts(msgspec.Struct, frozen=True):
 
 
 class TableFacts(msgspec.Struct, frozen=True, dict=True):
-    """A table; `kind` is the letter that PostgreSQL has for it (`r`: table, `p`: partitioned).
+    """A table; `kind` is PostgreSQL's letter (`r`: table, `p`: partitioned).
 
-    `distributed_by` is the column by which Citus spreads its rows over servers; None: it lies on
-    this one. Of `trade_recon` alone it is told which CHECKs and which columns' domains refuse what
-    runs write.
+    `distributed_by` is the column by which Citus spreads it (None: not at all). `trade_recon` alone
+    has the CHECKs and domains that refuse what runs write.
     """
 
     name: str
@@ -107,10 +101,9 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
 
 
 class SchemaFacts(msgspec.Struct, frozen=True):
-    """What our role may do in the schema, what stands there under the names of our own objects, and
-    what is `lost` of our tables.
+    """Our role's rights in the schema, objects under our names, and our `lost` tables.
 
-    `elsewhere` are the schemas that have raw tables where this one has none.
+    `elsewhere` are schemas with raw tables where this one has none.
     """
 
     is_read_only: bool
@@ -129,16 +122,14 @@ class SchemaFacts(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """The warehouse as it stands: the schema, and those of the raw tables and of `trade_recon` that
-    are there.
-    """
+    """The schema, the raw tables that exist, and `trade_recon`."""
 
     schema: SchemaFacts
     tables: Mapping[str, TableFacts]
 
 
 async def survey(database: Database | Connection, schema: str) -> Survey:
-    """Look at the schema and its tables; nothing is changed and no row is read."""
+    """Read the catalogue; no row is read and nothing changed."""
     sql = load_queries("schema/introspect", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(
@@ -160,9 +151,7 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
 async def _tried(
     database: Database | Connection, sql: Mapping[str, str], facts: TableFacts
 ) -> TableFacts:
-    """The facts of trade_recon with the CHECKs and domains that refuse rows as runs write them,
-    which PostgreSQL itself evaluates.
-    """
+    """trade_recon's facts, with CHECKs and domains that refuse sample rows, as PostgreSQL says."""
     ours = STATE_TYPES.keys() - {"account_id"}
     # Of other columns we write the default alone, and an id is as upstream gives it: neither is
     # known here.
@@ -199,9 +188,7 @@ async def _tried(
 
 
 async def _refuses(database: Database | Connection, statement: str, *parameters: object) -> bool:
-    """Whether a CHECK or a domain, which are the owner's, refuses one of the rows; an error in it
-    is a refusal, too.
-    """
+    """Whether the owner's CHECK or domain refuses, or fails at, one of the rows."""
     try:
         return bool(await database.fetch_value(statement, json.dumps(SAMPLES), *parameters))
     except (RowRefused, DatabaseError):
@@ -209,7 +196,7 @@ async def _refuses(database: Database | Connection, statement: str, *parameters:
 
 
 async def distribution(database: Database | Connection, schema: str) -> Mapping[str, str]:
-    """The column by which each table of the schema is spread over servers; none without Citus."""
+    """The distribution column of each distributed table; none without Citus."""
     sql = load_queries("schema/introspect", schema)
     if not await database.fetch_value(sql["has_citus"]):
         return {}
@@ -220,7 +207,7 @@ async def distribution(database: Database | Connection, schema: str) -> Mapping[
 
 @cache
 def own_names() -> tuple[list[str], list[str]]:
-    """The tables and views, and the functions, that migrations make under names of ours."""
+    """The relations and functions that migrations make under our names."""
     files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
     made = {found for path in files for found in _CREATED.findall(path.read_text(encoding="utf-8"))}
     functions = {name for kind, name in made if kind == "FUNCTION"}

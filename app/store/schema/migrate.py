@@ -98,7 +98,7 @@ async def migrate(
 
 
 async def pending_migrations(database: Database) -> list[str]:
-    """The migrations that the schema lacks; all of them where it was never migrated."""
+    """Migrations that the schema lacks."""
     return await _pending(database, database.schema)
 
 
@@ -166,9 +166,7 @@ async def _migrate(
 async def _install(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]
 ) -> None:
-    """Apply every file in one transaction: where PostgreSQL refuses one, the warehouse is as it
-    was.
-    """
+    """Apply every file in one transaction."""
     try:
         async with connection.transaction(isolation="read_committed"):
             await lock_migrations(connection, schema)
@@ -189,7 +187,7 @@ async def _apply(
     written: str,
     applied: list[str],
 ) -> bool:
-    """Apply a file within the caller's transaction, if no one did; whether it was executed."""
+    """Apply a file in the caller's transaction unless it was; whether it was executed."""
     sql = for_schema(written, schema)
     await _ensure_ledger(connection, schema)
     statements = load_queries("schema/migrate", schema)
@@ -210,9 +208,7 @@ async def _apply(
 async def _put_right(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, tell: Callable[[str], None]
 ) -> None:
-    """Make objects of ours again that are not as migrations left them; those that stand in their
-    place are put aside.
-    """
+    """Make changed objects of ours again; what stands in their place is put aside."""
     async with connection.transaction(isolation="read_committed"):
         await lock_migrations(connection, schema)
         compared = await compare(Connection(connection), schema)
@@ -229,10 +225,7 @@ async def _put_right(
 
 
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Fill the account list once; later maintenance refreshes it.
-
-    Apart from the migrations, which hold locks.
-    """
+    """Fill the account list once, apart from the migrations, which hold locks."""
     statements = load_queries("schema/migrate", schema)
     if await connection.fetchval(statements["is_list_filled"]) is False:
         async with connection.transaction(isolation="read_committed"):

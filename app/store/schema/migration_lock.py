@@ -13,9 +13,7 @@ _LOCK_TIMEOUT = "3s"
 
 
 async def lock_migrations(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Be the only one that migrates, until the end of the transaction, and from here on wait for
-    nobody's locks for long.
-    """
+    """Be the only one that migrates until the commit, and wait briefly for other locks."""
     # A lock of the transaction, not of the session: it also holds behind a transaction pooler.
     await lift_limits(connection, schema)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
@@ -24,9 +22,7 @@ async def lock_migrations(connection: "asyncpg.Connection[asyncpg.Record]", sche
 
 
 async def lift_limits(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """For the transaction, since behind a pooler others use the session too: no setting of the
-    role's or the database's counts.
-    """
+    """Override the role's and the database's settings for the transaction."""
     await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.execute("SELECT set_config('statement_timeout', '0', true)")
     await connection.execute(load_queries("schema/migration_lock", schema)["forget_own_tablespace"])

@@ -1,8 +1,7 @@
-"""Whether trade-recon can work in a warehouse as it stands: everything that stops it in one report,
-and what is worth knowing.
+"""Whether trade-recon can work in a warehouse: all that stops it in one report, and notes.
 
-A survey is judged before anything is changed. What stops the start is what would make us hide, lose
-or misread rows; what only costs speed or completeness is a note.
+Judged before anything is changed. What would make us hide, lose or misread rows stops the start;
+what only costs speed or completeness is a note.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,7 @@ from app.store.schema.preflight_tables import enumerated, table_notes, table_pro
 def require(
     survey: Survey, schema: str, *, before_migration: bool, besides: Sequence[str] = ()
 ) -> None:
-    """Raise ConfigurationError with everything that stops trade-recon in this warehouse, `besides`
-    included; nothing was changed.
-    """
+    """Raise ConfigurationError with everything that stops trade-recon, `besides` included."""
     found = [*problems(survey, schema, before_migration=before_migration), *besides]
     if found:
         listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
@@ -31,9 +28,7 @@ def require(
 
 
 def require_tables(survey: Survey) -> None:
-    """Raise ConfigurationError if a table is missing, raw or our own: all that stops whoever only
-    reads what was recorded.
-    """
+    """Raise ConfigurationError if a table is missing: all that stops a mere reader."""
     for problem in _lost_problems(survey.schema):
         raise ConfigurationError(f"The record cannot be read: {problem}. Nothing was changed.")
     missing = [table.name for table in TABLES.values() if table.name not in survey.tables]
@@ -45,7 +40,7 @@ def require_tables(survey: Survey) -> None:
 
 
 def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str]:
-    """Everything that stops trade-recon in this warehouse, a part of a sentence each."""
+    """Everything that stops trade-recon, a part of a sentence each."""
     found = [*_schema_problems(survey.schema, schema, before_migration=before_migration)]
     for endpoint, table in TABLES.items():
         facts = survey.tables.get(table.name)
@@ -62,9 +57,7 @@ def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str
 
 
 def notes(survey: Survey) -> list[str]:
-    """What is worth knowing of the tables that stand, a sentence each: what cannot be held, what
-    fires, what is slow.
-    """
+    """What is worth knowing of the tables, a sentence each."""
     state = survey.tables.get(STATE_TABLE)
     return [
         f"{table.name} {note}"
@@ -75,9 +68,7 @@ def notes(survey: Survey) -> list[str]:
 
 
 def misplaced(survey: Survey, schema: str) -> str | None:
-    """That the raw tables stand in another schema than this one, which has none; None where they do
-    not.
-    """
+    """The sentence that raw tables stand in another schema, if so."""
     elsewhere = ", ".join(survey.schema.elsewhere or ())
     if not elsewhere:
         return None

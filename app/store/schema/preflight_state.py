@@ -1,6 +1,4 @@
-"""Whether trade-recon can work with a table trade_recon that an earlier system left: what stops it,
-and what is worth knowing.
-"""
+"""Whether trade-recon can work with the trade_recon of an earlier system."""
 
 from collections.abc import Iterable, Iterator
 
@@ -111,7 +109,7 @@ def _refusing_checks(facts: TableFacts) -> Iterator[str]:
 
 
 def _row_problems(facts: TableFacts) -> Iterator[str]:
-    """What would refuse rows that we add to the table, or keep us from locking them."""
+    """What would refuse rows that we add, or keep us from locking them."""
     if facts.distributed_by is not None:
         yield (
             "is distributed: its rows are locked together, so that it must be a table of the"
@@ -133,7 +131,7 @@ def _row_problems(facts: TableFacts) -> Iterator[str]:
 
 
 def unmet_sentence(name: str, condition: str, rows: int) -> str:
-    """That rows of the table do not meet a constraint that was added NOT VALID."""
+    """The sentence about rows that break a NOT VALID constraint."""
     return (
         f"{STATE_TABLE} has the constraint {name} ({condition}), which {counted(rows, 'row')} of it"
         " do not meet, so that PostgreSQL refuses every write of these: correct them, or drop it"

@@ -17,14 +17,12 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
     Endpoint.CLOSED: ("trade_date", "position", "ticket", "account_id", *_NATURAL_KEY),
     Endpoint.OPEN: ("trade_date", "position", "ticket", "account_id", *_NATURAL_KEY),
 }
-"""The columns without which nothing can be detected or mended."""
+"""Columns without which nothing can be detected or repaired."""
 _MENDED_ONLY = frozenset({Endpoint.OPEN})
-"""Tables in which only account ids are mended: no row of theirs is added or goes."""
+"""Tables in which account ids alone are repaired."""
 _SHOWN = 5
 DISTRIBUTED_BY = "login"
-"""The column by which the raw tables of a large warehouse are spread over servers
-(db/citus/distribute.sql).
-"""
+"""The distribution column of large warehouses (db/citus/distribute.sql)."""
 
 
 def table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
@@ -72,7 +70,7 @@ def table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Itera
 
 
 def _shard_problems(table: Table, facts: TableFacts) -> Iterator[str]:
-    """What stops us in a table whose rows lie on several servers."""
+    """What stops us in a distributed table."""
     if facts.distributed_by != DISTRIBUTED_BY:
         yield (
             f"is distributed by {facts.distributed_by}, and trade-recon works with tables"

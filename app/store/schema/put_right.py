@@ -11,9 +11,7 @@ from app.store.schema.introspect import STATE_TABLE
 
 
 async def put_right(connection: Connection, schema: str, strays: Iterable[Stray]) -> list[str]:
-    """Put strange objects aside and make ours again, in a transaction of the caller's; what was
-    done, a sentence each.
-    """
+    """Put strange objects aside and make ours again; what was done, a sentence each."""
     sql, done = load_queries("schema/put_right", schema), list[str]()
     # Indexes first: those of a list that goes are gone with it.
     strays = sorted(strays, key=lambda stray: stray.kind != "index")
@@ -50,9 +48,7 @@ def _statement(kept: Record, schema: str) -> str:
 
 
 async def _put_aside(connection: Connection, sql: Mapping[str, str], strange: Record) -> str:
-    """Rename it; what was put aside before in just this form goes, unless something stands on
-    it.
-    """
+    """Rename it, and drop an equal one that was put aside before if nothing stands on it."""
     kind = strange["kind"]
     if await connection.fetch_value(sql["is_aside_already"], strange["made"]) and await _try(
         connection, f"DROP {kind.upper()} {strange['identity']}"
@@ -95,7 +91,7 @@ async def _restore_columns(
 
 
 async def _try(connection: Connection, statement: str) -> bool:
-    """Whether PostgreSQL did it; where it refused, nothing is left of it."""
+    """Execute in a savepoint; whether PostgreSQL did it."""
     try:
         async with connection.savepoint():
             await connection.execute(statement)

@@ -1,8 +1,7 @@
-"""Which accounts trade_recon lets in, and which of its rows may go: its owner's foreign keys and
-triggers may refuse some of them.
+"""Which accounts trade_recon lets in, and which of its rows may go.
 
-What is refused costs only itself: all are tried at once, and in halves where PostgreSQL refuses
-that.
+Its owner's foreign keys and triggers may refuse some. A refusal costs only its row: all are tried
+at once, then bisected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,16 +22,14 @@ _REFUSING = (RowRefused, DatabaseError)
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How many rows were written, and the accounts whose rows were refused, each with the
-    reason.
-    """
+    """Number of rows written, and refused accounts with reasons."""
 
     rows: int = 0
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class Entries:
-    """Adds rows to trade_recon and drops some, in a transaction of the caller's."""
+    """Adds and drops rows of trade_recon, in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
         """Read the statements; a missing one fails here."""
@@ -40,9 +37,7 @@ class Entries:
         self._sql = database.queries("schema/state_entries")
 
     async def add(self, connection: Connection, source: str, *parameters: object) -> Tried:
-        """Make the accounts known that `source`, a query for ids as text, has with the
-        parameters.
-        """
+        """Add the accounts that the query `source` selects."""
         gates = await connection.fetch(self._sql["list_gates"])
         let_in = " AND ".join(gate["condition"] for gate in gates) or "true"
         reasons = "".join(
@@ -80,9 +75,7 @@ class Entries:
         )
 
     async def may_go(self, connection: Connection) -> str:
-        """The condition that rows of no other table refer to the row t of trade_recon, as far as
-        that matters.
-        """
+        """The condition that no row of other tables refers to the row t."""
         conditions = list[str]()
         for row in await list_references(connection, self._schema):
             if row["is_readable"]:
@@ -103,9 +96,7 @@ class Entries:
 
 
 async def piecewise(connection: Connection, statement: str, account_ids: Sequence[str]) -> Tried:
-    """Execute a statement on accounts, and in halves where PostgreSQL refuses it for some of
-    them.
-    """
+    """Execute a statement on accounts, bisecting where PostgreSQL refuses it."""
     rows, refused, waiting, alone = (
         0,
         dict[str, str](),

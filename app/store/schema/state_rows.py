@@ -1,6 +1,4 @@
-"""What trade-recon writes to trade_recon: the columns with the types that they may have, and rows
-as runs leave them.
-"""
+"""What trade-recon writes to trade_recon: columns, their types, and rows as runs leave them."""
 
 from collections.abc import Mapping, Sequence
 

@@ -34,10 +34,9 @@ _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
 
 
 async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -> str:
-    """Rules for RECON_CAPS beside the `known` ones, as a setting holds them; empty where the values
-    of no column are cut off.
+    """Rules to add to RECON_CAPS beside the `known` ones; empty if no column is cut off.
 
-    What stops in one table alone is named with it.
+    A cap of one table alone is named with it.
     """
     rules: dict[str, Decimal] = {}
     largest: dict[str, list[Decimal]] = defaultdict(list)
@@ -74,9 +73,7 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
 
 
 def unused_rules(catalogue: Catalogue, caps: Caps) -> list[str]:
-    """The rules that name no column that can be capped, neither by name nor by type: nothing comes
-    of them.
-    """
+    """Rules that name no column that can be capped."""
     tables = [catalogue[endpoint] for endpoint in Endpoint]
     figures = [
         (table, column)
@@ -167,9 +164,7 @@ async def _cut_off(
 async def _piled_up(
     database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str
 ) -> list[Column]:
-    """Those of the columns that are cut off at another amount than a round one, on the evidence of
-    their values alone.
-    """
+    """Columns cut off at an amount that is not round, judged by their values alone."""
     finite = {column: amount for column, amount in largest.items() if amount.is_finite()}
     if not finite:
         return []
@@ -209,9 +204,7 @@ async def _with_values_below(
 
 
 def _stands(column: Column, comparison: str, amount: Decimal) -> str:
-    """How values without their signs stand to an amount, in the digits in which the setting can
-    name it; NaN is above all.
-    """
+    """How absolute values compare with an amount, in a setting's digits; NaN is above all."""
     return f"abs({quote(column.name)}) {comparison} '{amount:f}'::{column.sql_type}"
 
 
@@ -221,7 +214,5 @@ def _may_be_capped(table: WarehouseTable, column: Column, known: Caps) -> bool:
 
 
 def _ends_of(column: Column) -> frozenset[Decimal]:
-    """The amounts at which values of a column may stop: round ones, and the largest that its type
-    holds.
-    """
+    """Amounts at which values may stop: round ones, and the type's largest."""
     return _ROUND if column.largest is None else _ROUND | {column.largest}

@@ -29,23 +29,19 @@ class Catalogue:
         self._tables = tables
 
     def __getitem__(self, endpoint: Endpoint) -> WarehouseTable:
-        """The table that an endpoint fills; that of open trades has no staging, for they are never
-        fetched.
-        """
+        """The table of an endpoint; that of open trades has no staging."""
         return self._tables[endpoint]
 
     def is_like(self, other: "Catalogue") -> bool:
-        """Whether both found the same columns and keys: what was composed for one fits the
-        other.
-        """
+        """Whether statements composed for the other fit this one."""
         return self._tables == other._tables  # noqa: SLF001 - one of our own
 
     @classmethod
     async def read(cls, database: Database, survey: Survey, caps: Caps = NO_CAPS) -> "Catalogue":
-        """The tables of a survey that was found fit to work in, whose values are cut off at `caps`.
+        """The tables of a fit survey, capped at `caps`.
 
-        Raises ConfigurationError where the staging tables do not fit them any more: a raw table was
-        changed since the last migration.
+        Raises ConfigurationError if the staging tables do not fit: a raw table changed since the
+        last migration.
         """
         tables = {
             endpoint: warehouse_table(
@@ -66,7 +62,7 @@ class Catalogue:
 async def staging_types(
     connection: Database | Connection, schema: str, table: WarehouseTable
 ) -> dict[str, str]:
-    """The columns of a table's staging table with their types, in its order; none without one."""
+    """Columns and types of a table's staging table, in order; empty without one."""
     statement = load_queries("schema/raw/catalogue", schema)["get_staging_columns"]
     rows = await connection.fetch(statement, table.stage)
     return {row["column"]: row["type"] for row in rows}
@@ -127,9 +123,7 @@ def _column(field: Field, facts: ColumnFacts, key: Sequence[str], cap: Decimal |
 
 
 def may_be_capped(column: Column, key: Sequence[str]) -> bool:
-    """Whether caps are for such a column of a table with that key: counts and parts of the key mean
-    something at each amount.
-    """
+    """Whether caps apply to the column: not to counts and parts of keys."""
     return column.kind is Kind.NUMBER and not column.is_count and column.name not in (*key, *_WHOSE)
 
 
@@ -150,9 +144,7 @@ def _not_nulls(
 
 
 def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
-    """Those that can be asked of a row in staging; of the others, and where stored rows break one,
-    only the write tells.
-    """
+    """Constraints that can be evaluated on staged rows; the others surface on write."""
     known = {column.name for column in columns}
     return [
         check
@@ -162,9 +154,7 @@ def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
 
 
 def _origin(endpoint: Endpoint, facts: TableFacts) -> list[tuple[str, str]]:
-    """When and whence a row came, in the columns that the table has for it, as far as their types
-    hold that.
-    """
+    """Expressions for the columns that tell when and whence a row came."""
     origin: list[tuple[str, str]] = []
     when, whence = (
         facts.by_name.get("ingestion_timestamp"),

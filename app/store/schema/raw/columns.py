@@ -10,13 +10,11 @@ from app.store.database.queries import quote
 from app.store.database.sql_text import literal
 
 FIGURES = ("num_trades", "net_profit", "total_lots")
-"""The columns whose difference means drift."""
+"""The columns whose difference is drift."""
 IS_TEXT = "is a text, which the column cannot hold"
-"""What is said of a key part that is no number, where the column holds numbers alone."""
+"""The reason for a text as a numeric key part."""
 _SCHEMA = r"""(?:pg_catalog\.|(?:[^".]+|"(?:[^"]|"")+")\.(?=citext$))?"""
-"""What stands before a type that the search path does not find: the extension citext often lies in
-a schema of its own.
-"""
+"""A schema before the type: citext often lies in one of its own."""
 _TYPE = re.compile(
     _SCHEMA
     + r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time"
@@ -24,12 +22,12 @@ _TYPE = re.compile(
 )
 _INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 _COUNTS = ("num_", "max_num_")
-"""How the names of columns begin that count things."""
+"""Prefixes of columns that count."""
 NO_COUNT = "no count"
-"""What is said of a count that is stored as it was, since what was sent is none."""
+"""The reason why a count stays as it was."""
 _HOUR, _LAST_HOUR = "hour", 23
 _CODES, _NUMBERED = ("login", "position", "ticket"), ("platform", "broker")
-"""Parts of keys: texts that a warehouse may hold as numbers, and numbers."""
+"""Key parts that a warehouse may hold as numbers, and numeric ones."""
 _PLAIN = "^-?[0-9]{1,60}$"
 
 
@@ -44,11 +42,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that the API fills in this warehouse; `sql_type` as the catalogue writes it, below
-    any domain; `labels` of an enum.
+    """A column that the API fills; `sql_type` as the catalogue writes it, below domains.
 
-    `default` is the expression of what an INSERT without the column stores; None: NULL. `cap` is
-    the largest amount that the firm's own ingestion stores in it; None: any.
+    `default` fills it in an INSERT without it (None: NULL). `cap` is the largest amount that the
+    firm's ingestion stores (None: any).
     """
 
     name: str
@@ -60,35 +57,27 @@ class Column:
 
     @property
     def kind(self) -> Kind | None:
-        """How its values are opened; None for a type that no value of the API fits."""
+        """How values are opened; None if no value of the API fits the type."""
         return _kind_of(self.sql_type, is_enum=self.labels is not None)
 
     @property
     def is_count(self) -> bool:
-        """Whether it counts things: then only a whole number from 0 on is a value of it, and any
-        other leaves what is stored.
-        """
+        """Whether it counts: anything but a whole number from 0 on leaves the stored value."""
         return self.kind is Kind.NUMBER and self.name.startswith(_COUNTS)
 
     @property
     def is_always_number(self) -> bool:
-        """Whether a text has no meaning in it at all: in an hour, a count, a figure that is
-        compared.
-        """
+        """Whether a text has no meaning in it: an hour, a count, a compared figure."""
         return self.is_count or self.name == _HOUR or self.name in FIGURES
 
     @property
     def is_code(self) -> bool:
-        """Whether it holds as numbers what the API documents as texts: only a text of digits is
-        one, and no other spelling of a number.
-        """
+        """Whether it holds as numbers what the API documents as text: only digits fit."""
         return self.kind is Kind.NUMBER and self.name in _CODES
 
     @property
     def is_opened_as_number(self) -> bool:
-        """Whether JSON is opened as a number at once; else as text, which is judged before it is
-        cast.
-        """
+        """Whether JSON is opened as a number, or as text that is judged before the cast."""
         return self.kind is Kind.NUMBER and not self.is_code
 
     @property
@@ -103,7 +92,7 @@ class Column:
 
     @property
     def largest(self) -> Decimal | None:
-        """The largest amount that its type holds, where that is a number of digits."""
+        """The largest amount of its type, if that has digits."""
         base, precision, scale = _parts(self.sql_type)
         if base != "numeric" or precision is None or not 0 <= (scale or 0) <= precision:
             return None
@@ -116,7 +105,7 @@ class Column:
 
     @property
     def longest(self) -> int | None:
-        """The most characters that a text column holds; None for no limit."""
+        """The most characters of a text column; None for no limit."""
         return _parts(self.sql_type)[1] if self.kind is Kind.TEXT and self.labels is None else None
 
     @property
@@ -125,11 +114,9 @@ class Column:
         return self.kind is Kind.TEXT and self.labels is None
 
     def converted(self, value: str, readers: str | None = None) -> str:
-        """The SQL expression that turns the opened `value` into the column's type, NULL where a
-        number is out of range.
+        """The expression that casts `value`, NULL where a number is out of range.
 
-        `readers` names the schema of functions that read from text what the plain casts cannot, and
-        give NULL for what is not readable at all.
+        `readers` names the schema of the functions that read what plain casts cannot.
         """
         match self.kind:
             case Kind.NUMBER:
@@ -147,8 +134,9 @@ class Column:
                 return self._timestamp(value, readers)
 
     def _number(self, value: str, readers: str | None) -> str:
-        """NULL outside the range, told by bounds on what is not rounded yet (half away from zero):
-        rounding each value twice costs more.
+        """Values outside the range become NULL.
+
+        Bounds are compared before rounding (half away from zero), since rounding twice costs more.
         """
         if self.is_code:
             return self._rounded(f"(CASE WHEN {value} ~ '{_PLAIN}' THEN {value}::numeric END)")
@@ -174,9 +162,7 @@ class Column:
         return self._rounded(value)
 
     def capped(self, sent: str) -> str:
-        """The SQL expression of what is written for a value that was `sent`, which a cap may cut
-        off.
-        """
+        """The expression of what is written for a `sent` value."""
         return (
             sent
             if self.cap is None
@@ -184,9 +170,7 @@ class Column:
         )
 
     def kept(self, stored: str, sent: str) -> str:
-        """The SQL expression of what a row keeps in the column: the stored value where it is the
-        one that was `sent`, also beyond a cap.
-        """
+        """The expression of the value to keep: the stored one if it equals what was `sent`."""
         return (
             sent
             if self.cap is None

@@ -14,16 +14,13 @@ if TYPE_CHECKING:
 from app.store.schema.migration_lock import lock_migrations
 
 _STATISTICS_TARGET = 10
-"""A sample of 3,000 staged rows tells how many there are of a fetch; the usual one costs as much as
-writing 1,000 rows.
-"""
+"""A sample of 3,000 rows will do; the usual one costs as much as writing 1,000 rows."""
 
 
 async def fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Make the staging tables anew whose raw table has other columns or types by now, or that are
-    laid out as they once were.
+    """Make staging tables again where their raw table or their layout changed.
 
-    A fetch that is under way starts over.
+    A fetch under way starts over.
     """
     tables = (await survey(Connection(connection), schema)).tables
     for endpoint in STAGED:

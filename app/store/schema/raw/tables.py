@@ -1,8 +1,7 @@
-"""The raw tables as they stand in this warehouse: which columns the API fills here, and how each
-value gets in.
+"""The raw tables as they stand: which columns the API fills here.
 
-A warehouse that trade-recon did not make may have fewer columns, other types and other keys;
-everything that is written or compared goes through what is read here.
+A warehouse that trade-recon did not make may have fewer columns, other types and other keys; all
+writes and comparisons go through what is read here.
 """
 
 from collections.abc import Sequence
@@ -14,22 +13,18 @@ from app.store.schema.introspect import CheckFacts, UniqueKey
 from app.store.schema.raw.columns import FIGURES, Column
 
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
-"""The endpoints that are fetched and healed; open trades are snapshots, in which only ids are
-mended.
-"""
+"""Endpoints that are fetched and repaired; of open trades ids alone are."""
 
 
 @dataclass(frozen=True, slots=True)
 class WarehouseTable:
-    """A raw table, its staging table, and the columns that both have and the API fills.
+    """A raw table, its staging table, and the columns that the API fills.
 
-    `nullable` are the parts of our key that may be NULL here; `is_unique` tells whether the table
-    itself keeps two rows of one key apart; `narrow_keys` are its unique keys that two rows of
-    upstream may share; `checks` what a row must meet, as far as the columns that the API fills
-    tell; `has_guards` whether triggers have their say before a row is written; `origin` the
-    expressions for the columns that tell where a row came from; `distributed_by` the column by
-    which Citus spreads the rows over servers (None: it does not), which no statement may assign;
-    `stored` all columns that can be written, whoever fills them.
+    `nullable` are key parts that may be NULL; `is_unique`: the table keeps rows of one key apart;
+    `narrow_keys` are unique keys that two rows of upstream may share; `checks` what rows must meet,
+    as far as the API's columns tell; `has_guards`: triggers act before a row is written; `origin`
+    expressions for where a row came from; `distributed_by` the column by which Citus spreads it
+    (None: not), which no statement may assign; `stored` all columns that can be written.
     """
 
     table: Table
@@ -58,7 +53,7 @@ class WarehouseTable:
 
     @property
     def values(self) -> tuple[Column, ...]:
-        """The columns that are no part of the key and may be assigned."""
+        """Columns outside of the key that may be assigned."""
         return tuple(
             column
             for column in self.columns
@@ -67,27 +62,21 @@ class WarehouseTable:
 
     @property
     def changes_shard(self) -> bool:
-        """Whether a row of the API may belong to another shard than the stored row of its key."""
+        """Whether upstream's row may belong to another shard than the stored one."""
         return self.distributed_by is not None and self.distributed_by not in self.table.key
 
     @property
     def optional(self) -> frozenset[str]:
-        """Parts of the key that upstream may leave out: only the broker, where the table takes NULL
-        for it.
-        """
+        """Key parts that upstream may leave out: the broker, if it may be NULL."""
         return self.nullable & {"broker"}
 
     def same(self, left: str, right: str, columns: Sequence[str] | None = None) -> str:
-        """The condition that a row of the API `right` and a stored one `left` agree in `columns`
-        (None: the key).
-        """
+        """The condition that stored `left` and sent `right` agree in `columns` (None: the key)."""
         return _equal(left, right, self.key if columns is None else columns, self.optional)
 
     @property
     def place(self) -> str:
-        """What else tells a stored row `t` apart, as columns behind its key: nothing where its key
-        is unique.
-        """
+        """Columns that tell stored rows `t` of one key apart, behind the key."""
         if self.is_unique:
             return ""
         # Of a distributed table ctid names a row in each of its shards: there the shard's column
@@ -100,9 +89,7 @@ class WarehouseTable:
 
     @property
     def place_order(self) -> str:
-        """An order in which doubled rows `t` of a row `s` of the API stand, the one first that
-        should stay.
-        """
+        """The order of doubled rows `t` of a sent row `s`, the one to keep first."""
         if self.distributed_by is None:
             return "t.tableoid, t.ctid"
         column = quote(self.distributed_by)
@@ -110,7 +97,7 @@ class WarehouseTable:
 
     @property
     def same_row(self) -> str:
-        """The condition that `t` is the stored row of which `m` has key and place."""
+        """The condition that `t` is the stored row with key and place of `m`."""
         equal = _equal("t", "m", self.key, self.nullable)
         if self.is_unique:
             return equal
@@ -121,9 +108,7 @@ class WarehouseTable:
         return "t.tableoid = m.row_table AND t.ctid = m.row_place"
 
     def locked(self, strength: str) -> str:
-        """The clause that locks the stored rows `t`; none where they lie on several servers, which
-        lock no rows for a join.
-        """
+        """The clause that locks stored rows `t`; none on distributed tables."""
         return f"FOR {strength} OF t" if self.distributed_by is None else ""
 
 
@@ -137,11 +122,9 @@ def _equal(left: str, right: str, columns: Sequence[str], nullable: frozenset[st
 
 
 def staged_columns(table: WarehouseTable) -> dict[str, str]:
-    """The columns that a staging table needs, with their types: those that the API fills, and the
-    account id.
+    """The columns of a staging table with their types, those read alone first.
 
-    First those that are looked at by themselves: PostgreSQL steps over all columns before the last
-    one that it wants of a row.
+    PostgreSQL steps over all columns before the last one wanted.
     """
     wanted = {"account_id": "text", **{column.name: column.sql_type for column in table.columns}}
     first = [
@@ -158,9 +141,7 @@ def analyzed_columns(table: WarehouseTable) -> tuple[str, ...]:
 
 
 def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:
-    """Whether a staging table with columns of these types holds what the table's rows are made
-    of.
-    """
+    """Whether a staging table with these types fits the table."""
     wanted = {column.name: column.sql_type for column in table.columns}
     return types.keys() >= {"account_id", "unsent"} and all(
         types.get(name) == sql_type for name, sql_type in wanted.items()
