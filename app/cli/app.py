@@ -27,6 +27,7 @@ from app.cli.commands.removed.restore import release, restore
 from app.cli.commands.report import report
 from app.cli.commands.runs import confirm, runs
 from app.cli.commands.setup import migrate, serve, uninstall
+from app.cli.early_end import outlive_readers
 from app.cli.mistakes import SuggestingGroup
 from app.version import version
 
@@ -56,6 +57,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The command line; `app.__main__` provides for Ctrl-C before it."""
+    outlive_readers()
     app()
 
 
