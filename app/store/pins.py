@@ -32,7 +32,6 @@ class Pins:
     """Sets pins and takes them off."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         sql = database.queries("pins")
         self._pin = {

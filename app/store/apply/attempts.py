@@ -68,7 +68,6 @@ class PartAttempts:
         run_losses: RunLosses,
         pace: WritePace,
     ) -> None:
-        """Work with these parts of the store."""
         self._database = database
         self._transaction = transaction
         self._rejects = rejects

@@ -16,7 +16,6 @@ class Descents:
     """Notes the dates and takes them off."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("apply/descents")
         self._begin, self._end = sql["begin_descents"], sql["end_descents"]

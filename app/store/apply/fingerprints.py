@@ -1,6 +1,6 @@
 """Fingerprints of slices: taken before a fetch, compared before its write.
 
-A slice whose fingerprint changed in between was written by somebody else, and is left alone.
+A slice whose fingerprint changed in between has another writer, and is left alone.
 """
 
 import datetime as dt
@@ -48,7 +48,6 @@ class FingerprintReader:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._catalogue = catalogue
         sql = database.queries("apply/fingerprints", window)

@@ -26,7 +26,6 @@ class Parts:
         fingerprints: FingerprintReader,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._catalogue = catalogue
         self._fingerprints = fingerprints

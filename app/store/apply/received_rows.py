@@ -1,9 +1,9 @@
 """Rows without trades that a read brought of accounts it was not for: no count tells that they are
 lacking.
 
-Only rows whose place is empty are stored, so that nothing is lost and whatever somebody else wrote
-since the read stays. An account that another claim holds is left to that claim, and the date is
-marked: the next audit reads it again.
+Only rows whose place is empty are stored: nothing is lost, and what another writer stored since the
+read stays. An account that another claim holds is left to that claim, and the date is marked: the
+next audit reads it again.
 """
 
 import datetime as dt
@@ -54,7 +54,6 @@ class OtherRows:
         pace: WritePace,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._catalogue = catalogue
         self._feed = feed
@@ -80,25 +79,18 @@ class OtherRows:
         """
         if staged.endpoint not in _METRICS or not staged.rows:
             return {}
-        table = self._catalogue[staged.endpoint]
-        given = None if among is None else list(among)
-        rows = await self._database.fetch(
-            self._sql.of("get_lacking_others", table),
-            staged.fetch_id,
-            list(asked),
-            given,
-            seconds=COMMAND_SECONDS,
-        )
         inserted: dict[str, int] = {}
         left: list[_Lacking] = []
-        parts = list(_parts([_Lacking(**row) for row in rows], self._pace.chunk()))
+        lacking = await self._lacking(staged, asked, among)
+        parts = list(_parts(lacking, self._pace.chunk()))
         while parts:
             part = parts.pop()
             try:
                 written = await self._insert(staged, proven, writer, part)
             except (RowRefused, WriteConflict, StatementTooSlow, DatabaseError):
-                if len(part) > 1:
-                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
+                middle = len(part) // 2
+                if middle:
+                    parts += [part[:middle], part[middle:]]
                 else:
                     left += part
                 continue
@@ -107,6 +99,18 @@ class OtherRows:
             await self._pace.spend(sum(done.inserted for done in written.results.values()))
         await self._note(left, writer)
         return inserted
+
+    async def _lacking(
+        self, staged: StagedFetch, asked: Sequence[str], among: Sequence[str] | None
+    ) -> list[_Lacking]:
+        rows = await self._database.fetch(
+            self._sql.of("get_lacking_others", self._catalogue[staged.endpoint]),
+            staged.fetch_id,
+            list(asked),
+            None if among is None else list(among),
+            seconds=COMMAND_SECONDS,
+        )
+        return [_Lacking(**row) for row in rows]
 
     async def _insert(
         self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]

@@ -18,7 +18,6 @@ class TradeOwners:
     def __init__(
         self, database: Database, catalogue: Catalogue, parts: Parts, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._catalogue = catalogue
         self._parts = parts

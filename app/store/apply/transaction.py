@@ -41,7 +41,6 @@ class WriteTransaction:
     def __init__(
         self, database: Database, catalogue: Catalogue, steps: Steps, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._steps = steps
         self._fence = Fence(database)

@@ -22,7 +22,6 @@ class Findings:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Compose the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("identity/findings")
 

@@ -23,7 +23,6 @@ class GiveBack:
     """Writes in short transactions under the fence."""
 
     def __init__(self, database: Database, feed: ChangeFeed, metrics: MetricsRepairs) -> None:
-        """Work with these statements."""
         self._database = database
         self._feed = feed
         self._fence = Fence(database)

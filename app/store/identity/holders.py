@@ -50,7 +50,6 @@ class Holders:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Compose the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("identity/holders", window)
         trade = first_trade(catalogue[Endpoint.ALLTIME])

@@ -49,7 +49,6 @@ class MetricsRepairs:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Compose the statements; a missing one fails here."""
         sql = database.queries("identity/metrics_repair")
 
         def composed(table: Table, judged: str, copied: str, *, stands_in: bool) -> str:

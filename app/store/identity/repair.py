@@ -60,7 +60,6 @@ class IdRepair:
         metrics: MetricsRepairs,
         window: Window = ALL_DATES,
     ) -> None:
-        """Compose the statements; a missing one fails here."""
         self._database = database
         self._feed = feed
         self._pace = pace

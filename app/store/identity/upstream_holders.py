@@ -25,7 +25,6 @@ class UpstreamHolders:
     def __init__(
         self, database: Database, catalogue: Catalogue, preparations: Preparations
     ) -> None:
-        """Compose the statements for the raw tables as they stand."""
         self._database = database
         self._preparations = preparations
         sql = database.queries("identity/upstream_holders")

@@ -91,7 +91,6 @@ class ChangedRows:
     """Reads changes, newest first, a bounded page at a time."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("restore/changed_rows")
         self._conditions = CopyConditions(database)

@@ -25,7 +25,6 @@ class ColumnReader:
     """Reads columns from the catalogue."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statement; a missing one fails here."""
         self._get = database.queries("restore/columns")["get_columns"]
 
     async def of(self, connection: Connection, raw: str) -> list[RestoredColumn]:

@@ -13,7 +13,6 @@ class CopyConditions:
     """
 
     def __init__(self, database: Database) -> None:
-        """Read the parts; a missing one fails here."""
         sql = database.queries("restore/conditions")
         self._stamped, self._is_foreign = part(sql["is_stamped_anew"]), part(sql["is_foreign"])
         self._stood_there, self._beside_as = part(sql["stood_there"]), part(sql["beside_as"])

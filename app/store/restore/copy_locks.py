@@ -11,7 +11,6 @@ class CopyLocks:
     """Keeps two restores from using one copy, or two copies of one row, at a time."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._sql = database.queries("restore/copy_locks")
 
     async def lock(

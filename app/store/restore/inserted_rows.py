@@ -26,7 +26,7 @@ KEYS_NAMED = 20
 class InsertedRows:
     """Rows of one slice that one transaction inserted.
 
-    `standing` of them are stored as they were inserted: nobody wrote or deleted them since (None:
+    `standing` of them are stored as they were inserted: no writer changed them since (None:
     that cannot be told, or not any more); `keys` are the first of those. `issues` are those of the
     account that were open then, only those that name the date where any does.
     """
@@ -48,7 +48,6 @@ class Inserted:
     """Reads what was inserted, newest first, a bounded page at a time."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("restore/inserted_rows")
 

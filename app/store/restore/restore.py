@@ -58,7 +58,6 @@ class RemovedRows:
     """Lists the copies, and brings rows back."""
 
     def __init__(self, database: Database, feed: ChangeFeed) -> None:
-        """Read the statements."""
         self._database = database
         self._feed = feed
         self._sql = database.queries("restore/restore")

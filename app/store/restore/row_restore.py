@@ -48,7 +48,6 @@ class RowRestore:
         conditions: CopyConditions,
         locks: CopyLocks,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._schema = database.schema
         self._feed = feed
         self._pins = pins

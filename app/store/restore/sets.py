@@ -63,7 +63,6 @@ class SetRestore:
     """
 
     def __init__(self, database: Database, conditions: CopyConditions, locks: CopyLocks) -> None:
-        """Read the statements; a missing one fails here."""
         self._sql = database.queries("restore/sets")
         self._conditions = conditions
         self._locks = locks

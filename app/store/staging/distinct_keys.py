@@ -12,7 +12,6 @@ class DistinctKeys:
     """Counts keys in staging."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
-        """Compose the statements for each table."""
         self._database = database
         self._catalogue = catalogue
         sql = database.queries("staging/distinct_keys")

@@ -16,7 +16,6 @@ class KnownIds:
     """Finds the spelling of account ids by those that were asked for."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statement; a missing one fails here."""
         self._database = database
         self._keys_of = database.queries("staging/known_ids")["get_account_keys"]
 

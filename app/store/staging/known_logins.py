@@ -18,7 +18,6 @@ class KnownLogins:
     """Finds the spelling of logins by the accounts and natural keys that the warehouse knows."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("staging/known_logins")
         self._known = sql["get_known_logins"]

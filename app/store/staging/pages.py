@@ -47,7 +47,6 @@ class PageOpener:
     """Opens pages into the staging tables."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
-        """Compose the statements for each table."""
         self._database = database
         self._catalogue = catalogue
         sql = database.queries("staging/pages")
@@ -160,7 +159,6 @@ class _SentFields:
     """The fields that rows of a table are sent with, and which of them say nothing."""
 
     def __init__(self, table: WarehouseTable) -> None:
-        """Look at the table's columns once."""
         self.names_account = "account_id" in table.key
         self._columns = UnsentColumns(table)
         self._natural = {

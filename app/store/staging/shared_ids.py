@@ -11,7 +11,6 @@ class SharedIds:
     """Knows shared ids, and takes staged rows under one for rows without an id."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
-        """Compose the statements for each table of metrics."""
         self._database = database
         sql = database.queries("staging/shared_ids")
         self._get = sql["get_shared_ids"]

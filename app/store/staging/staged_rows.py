@@ -26,7 +26,6 @@ class StagedRows:
     """Works on the staging tables."""
 
     def __init__(self, database: Database, catalogue: Catalogue, worker_id: WorkerId) -> None:
-        """Compose the statements for each table."""
         self._database = database
         self._worker_id = worker_id
         self._catalogue = catalogue

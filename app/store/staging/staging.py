@@ -16,7 +16,6 @@ class Staging:
     """Begins fetches, and drops those that dead workers left."""
 
     def __init__(self, database: Database, catalogue: Catalogue, worker_id: WorkerId) -> None:
-        """Compose the statements for each table."""
         self._rows = StagedRows(database, catalogue, worker_id)
 
     async def begin(

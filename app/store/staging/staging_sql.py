@@ -191,8 +191,8 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
 
 
 def refuse_statement(table: WarehouseTable) -> str:
-    """Stage a row that cannot be read: only its account, if it tells one, for whoever is to be
-    named.
+    """Stage a row that cannot be read: only its account, if it tells one, to be named
+    by it.
     """
     account = next(
         (column.api_name for column in table.columns if column.name == "account_id"), None

@@ -11,7 +11,6 @@ class StoredKeys:
     """Reads natural keys from the raw tables."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statement; a missing one fails here."""
         self._database = database
         self._get = database.queries("staging/stored_keys")["get_stored_keys"]
 

@@ -21,7 +21,6 @@ class UnnamedRows:
     """Gives staged metrics rows without an account id to the accounts that they belong to."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
-        """Compose the statements for each table of metrics."""
         self._database = database
         sql = database.queries("staging/unnamed")
         self._stored_keys = StoredKeys(database)

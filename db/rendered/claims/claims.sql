@@ -1,34 +1,45 @@
 -- name: beat
--- The worker process is alive. If its lease ended before ($4), whatever it still held is free, and it is told how much that was: what it
--- fetched before it was away is old, even where nobody else has taken the accounts. It serves one run ($5; null: all), and tells what keeps its
--- work from going on: what ($6, with the error $7), since how many seconds ($8), in how many it tries again ($9) and gives up ($10).
+-- The worker process is alive. If its lease ended before ($4), whatever it still held is free, and
+-- it is told how much that was: what it fetched before it was away is old, even where nobody else
+-- has taken the accounts. It serves one run ($5; null: all), and tells what keeps its work from
+-- going on: what ($6, with the error $7), since how many seconds ($8), in how many it tries again
+-- ($9) and gives up ($10).
 WITH lapsed AS MATERIALIZED (
-    SELECT FROM "prop_trading_model".recon_workers WHERE worker_id = $1 AND heartbeat_at < now() - make_interval(secs => $4)
+    SELECT FROM "prop_trading_model".recon_workers WHERE worker_id = $1
+        AND heartbeat_at < now() - make_interval(secs => $4)
 ), held AS MATERIALIZED (
-    SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1 AND EXISTS (SELECT FROM lapsed)
+    SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1
+        AND EXISTS (SELECT FROM lapsed)
     ORDER BY account_id
     FOR NO KEY UPDATE
 ), freed AS (
-    UPDATE "prop_trading_model".trade_recon AS t SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+    UPDATE "prop_trading_model".trade_recon AS t SET claim_id = NULL, claimed_by = NULL,
+        claimed_at = NULL
     FROM held WHERE t.account_id = held.account_id
     RETURNING 1
 )
-INSERT INTO "prop_trading_model".recon_workers (worker_id, host, pid, only_run, waits_for, waits_detail, waits_since, next_try_at, given_up_at)
+INSERT INTO "prop_trading_model".recon_workers
+    (worker_id, host, pid, only_run, waits_for, waits_detail, waits_since, next_try_at, given_up_at)
 VALUES (
-    $1, $2, $3, $5, $6, $7, now() - make_interval(secs => $8::double precision), now() + make_interval(secs => $9::double precision),
+    $1, $2, $3, $5, $6, $7, now() - make_interval(secs => $8::double precision),
+    now() + make_interval(secs => $9::double precision),
     now() + make_interval(secs => $10::double precision)
 )
 ON CONFLICT (worker_id) DO UPDATE SET
-    heartbeat_at = now(), only_run = excluded.only_run, waits_for = excluded.waits_for, waits_detail = excluded.waits_detail,
-    waits_since = excluded.waits_since, next_try_at = excluded.next_try_at, given_up_at = excluded.given_up_at
+    heartbeat_at = now(), only_run = excluded.only_run, waits_for = excluded.waits_for,
+    waits_detail = excluded.waits_detail,
+    waits_since = excluded.waits_since, next_try_at = excluded.next_try_at,
+    given_up_at = excluded.given_up_at
 RETURNING (SELECT count(*) FROM freed) AS lost
 
 -- name: leave
 -- The worker process ends in order: whatever it still holds is free at once.
 WITH held AS MATERIALIZED (
-    SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1 ORDER BY account_id FOR NO KEY UPDATE
+    SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1 ORDER BY account_id
+        FOR NO KEY UPDATE
 ), freed AS (
-    UPDATE "prop_trading_model".trade_recon AS t SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
+    UPDATE "prop_trading_model".trade_recon AS t SET claim_id = NULL, claimed_by = NULL,
+        claimed_at = NULL
     FROM held WHERE t.account_id = held.account_id
 )
 DELETE FROM "prop_trading_model".recon_workers WHERE worker_id = $1
@@ -38,11 +49,14 @@ DELETE FROM "prop_trading_model".recon_workers WHERE worker_id = $1
 DELETE FROM "prop_trading_model".recon_workers WHERE heartbeat_at < now() - interval '1 day'
 
 -- name: claim_accounts
--- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat within the lease; postponed ones last. Together
--- they have at most 100,000 dates that disagree, which are what fills memory; one account with more goes alone.
+-- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat
+-- within the lease; postponed ones last. Together they have at most 100,000 dates that disagree,
+-- which are what fills memory; one account with more goes alone.
 WITH waiting AS MATERIALIZED (
-    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held, a.requests IS NOT NULL AS begun,
-           -- What its last holder did was perhaps never noted, or ids were given back as the run was prepared.
+    SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held,
+        a.requests IS NOT NULL AS begun,
+           -- What its last holder did was perhaps never noted, or ids were given back as the run
+           -- was prepared.
            t.claimed_by IS NOT NULL OR (
                SELECT r.request ->> 'account_ids' IS NOT NULL
                    OR r.maintenance @? '$.keyvalue() ? (@.key like_regex "^(closed_trades_updated|open_trades_updated|md5_hashes_fixed|metrics_rows_updated)$" && @.value > 0)'
@@ -50,37 +64,46 @@ WITH waiting AS MATERIALIZED (
            ) AS is_written
     FROM "prop_trading_model".recon_attempts AS a
     JOIN "prop_trading_model".trade_recon AS t ON t.account_id = a.account_id
-    WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now())
-      -- Not from a run that was paused or ended since the worker looked for one; of one that was confirmed in part, only what was.
+    WHERE a.run_id = $1 AND a.outcome IS NULL
+        AND (a.postponed_until IS NULL OR a.postponed_until <= now())
+      -- Not from a run that was paused or ended since the worker looked for one; of one that was
+      -- confirmed in part, only what was.
       AND EXISTS (
           SELECT FROM "prop_trading_model".recon_runs AS r
-          WHERE r.run_id = $1 AND r.status IN ('queued', 'running') AND (r.stop_at IS NULL OR r.stop_at > now())
+          WHERE r.run_id = $1 AND r.status IN ('queued', 'running')
+              AND (r.stop_at IS NULL OR r.stop_at > now())
             AND (a.confirmed OR NOT r.only_confirmed)
       )
       AND (
           t.claimed_by IS NULL
-          -- A claim is young enough by itself, or by its worker's heartbeat, which this snapshot may not see yet.
+          -- A claim is young enough by itself, or by its worker's heartbeat, which this snapshot
+          -- may not see yet.
           OR t.claimed_at < now() - make_interval(secs => $5)
              AND NOT EXISTS (
                  SELECT FROM "prop_trading_model".recon_workers AS w
-                 WHERE w.worker_id = t.claimed_by AND w.heartbeat_at > now() - make_interval(secs => $5)
+                 WHERE w.worker_id = t.claimed_by
+                     AND w.heartbeat_at > now() - make_interval(secs => $5)
              )
       )
     ORDER BY a.postponed_until NULLS FIRST, a.position
     LIMIT $4
-    -- Both rows: an account that another worker recorded in the meantime must not be taken from an old snapshot.
+    -- Both rows: an account that another worker recorded in the meantime must not be taken from an
+    -- old snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
 ), due AS MATERIALIZED (
-    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, begun, is_written, CASE WHEN confirmed THEN held END AS confirmed
+    SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, begun, is_written,
+        CASE WHEN confirmed THEN held END AS confirmed
     FROM (
-        SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates, row_number() OVER ordered AS number
+        SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates,
+            row_number() OVER ordered AS number
         FROM waiting
         -- In the order in which they were taken, which need not be sorted again.
         WINDOW ordered AS (ROWS UNBOUNDED PRECEDING)
     ) AS summed
     WHERE dates <= 100000 OR number = 1
 ), claimed AS (
-    -- By key, whatever the planner thinks of 5,000 of them: joined with `due`, it reads the whole table.
+    -- By key, whatever the planner thinks of 5,000 of them: joined with `due`, it reads the whole
+    -- table.
     UPDATE "prop_trading_model".trade_recon
     SET claim_id = $2, claimed_by = $3, claimed_at = now()
     WHERE account_id = ANY (ARRAY(SELECT account_id FROM due))
@@ -88,13 +111,15 @@ WITH waiting AS MATERIALIZED (
 SELECT * FROM due
 
 -- name: record_gone
--- Accounts of a run that wait in it and are not in trade_recon any more: they cannot be claimed, and end as gone; how many those are.
+-- Accounts of a run that wait in it and are not in trade_recon any more: they cannot be claimed,
+-- and end as gone; how many those are.
 WITH gone AS (
     UPDATE "prop_trading_model".recon_attempts AS a
     SET outcome = 'gone', finished_at = now(), issues_left = NULL,
         detail = 'The account was deleted from trade_recon while it waited in the run; what was written for it before stays.'
     WHERE a.run_id = $1 AND a.outcome IS NULL
-      AND NOT EXISTS (SELECT FROM "prop_trading_model".trade_recon AS t WHERE t.account_id = a.account_id)
+      AND NOT EXISTS
+          (SELECT FROM "prop_trading_model".trade_recon AS t WHERE t.account_id = a.account_id)
     RETURNING a.account_id
 )
 UPDATE "prop_trading_model".recon_runs
@@ -104,60 +129,78 @@ RETURNING (SELECT count(*) FROM gone) AS accounts
 
 -- name: get_waiting
 -- The accounts that wait in a run.
-SELECT account_id::text AS account_id FROM "prop_trading_model".recon_attempts WHERE run_id = $1 AND outcome IS NULL ORDER BY position, account_id
+SELECT account_id::text AS account_id FROM "prop_trading_model".recon_attempts WHERE run_id = $1
+    AND outcome IS NULL ORDER BY position, account_id
 
 -- name: get_due
--- The first accounts ($2 at most) of a run ($1) that wait in it, are not postponed, and that no claim holds.
+-- The first accounts ($2 at most) of a run ($1) that wait in it, are not postponed, and that no
+-- claim holds.
 SELECT a.account_id::text AS account_id
 FROM "prop_trading_model".recon_attempts AS a
 JOIN "prop_trading_model".trade_recon AS t ON t.account_id = a.account_id
-WHERE a.run_id = $1 AND a.outcome IS NULL AND (a.postponed_until IS NULL OR a.postponed_until <= now()) AND t.claimed_by IS NULL
+WHERE a.run_id = $1 AND a.outcome IS NULL
+    AND (a.postponed_until IS NULL OR a.postponed_until <= now()) AND t.claimed_by IS NULL
   AND EXISTS (
       SELECT FROM "prop_trading_model".recon_runs AS r
-      WHERE r.run_id = $1 AND r.status IN ('queued', 'running') AND (a.confirmed OR NOT r.only_confirmed)
+      WHERE r.run_id = $1 AND r.status IN ('queued', 'running')
+          AND (a.confirmed OR NOT r.only_confirmed)
   )
 ORDER BY a.position
 LIMIT $2
 
 -- name: probe_accounts
--- Write the rows of accounts ($1) as a claim ($2 of worker $3) and a record do, which is undone then: whether that is let through.
+-- Write the rows of accounts ($1) as a claim ($2 of worker $3) and a record do, which is undone
+-- then: whether that is let through.
 UPDATE "prop_trading_model".trade_recon
-SET claim_id = $2, claimed_by = $3, claimed_at = now(), last_checked = now(), last_reconciled = now(), issues = issues,
-    reconciliation_status = reconciliation_status, failed_attempts = failed_attempts, next_attempt_at = now()
+SET claim_id = $2, claimed_by = $3, claimed_at = now(), last_checked = now(),
+    last_reconciled = now(), issues = issues,
+    reconciliation_status = reconciliation_status, failed_attempts = failed_attempts,
+    next_attempt_at = now()
 WHERE account_id = ANY($1::text[])
 
 -- name: record_unwritable
--- Accounts ($2) whose rows in trade_recon cannot be written fail in the run's record alone, with the reason ($3).
+-- Accounts ($2) whose rows in trade_recon cannot be written fail in the run's record alone, with
+-- the reason ($3).
 WITH failed AS (
     INSERT INTO "prop_trading_model".recon_attempts AS a
-        (run_id, account_id, position, outcome, finished_at, requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled,
+        (run_id, account_id, position, outcome, finished_at, requests, rows_inserted, rows_updated,
+            rows_moved, rows_removed, rows_set_aside, values_nulled,
          issues_found, issues_left, detail)
     SELECT $1, account_id, 0, 'failed', now(), 0, 0, 0, 0, 0, 0, 0, '{}', '{}', detail
     FROM unnest($2::text[], $3::text[]) AS refused (account_id, detail)
-    ON CONFLICT (run_id, account_id) DO UPDATE SET outcome = excluded.outcome, finished_at = excluded.finished_at, detail = excluded.detail
+    ON CONFLICT (run_id, account_id) DO UPDATE SET outcome = excluded.outcome,
+        finished_at = excluded.finished_at, detail = excluded.detail
     WHERE a.outcome IS NULL
     RETURNING 1
 )
-UPDATE "prop_trading_model".recon_runs SET failed = failed + (SELECT count(*) FROM failed) WHERE run_id = $1
+UPDATE "prop_trading_model".recon_runs SET failed = failed + (SELECT count(*) FROM failed)
+    WHERE run_id = $1
 
 -- name: get_first_passes
--- What the run found at accounts that it postponed, or whose batch broke off, and did for them so far.
-SELECT account_id, issues_found, requests, own_seconds, own_requests, rows_inserted, rows_updated, rows_moved, rows_removed, rows_set_aside, values_nulled
+-- What the run found at accounts that it postponed, or whose batch broke off, and did for them so
+-- far.
+SELECT account_id, issues_found, requests, own_seconds, own_requests, rows_inserted, rows_updated,
+    rows_moved, rows_removed, rows_set_aside, values_nulled
 FROM "prop_trading_model".recon_attempts
 WHERE run_id = $1 AND account_id = ANY($2::text[])
 
 -- name: get_written_of_accounts
--- What a run ($1) wrote of accounts ($2) as the feed and its copies tell it, and the issues that are open of them: what a process that was killed did
--- is noted nowhere else, nor which ids were given back before the run's batches.
-SELECT w.account_id, coalesce(sum(w.inserted), 0)::bigint AS inserted, coalesce(sum(w.updated), 0)::bigint AS updated,
+-- What a run ($1) wrote of accounts ($2) as the feed and its copies tell it, and the issues that
+-- are open of them: what a process that was killed did is noted nowhere else, nor which ids were
+-- given back before the run's batches.
+SELECT w.account_id, coalesce(sum(w.inserted), 0)::bigint AS inserted,
+    coalesce(sum(w.updated), 0)::bigint AS updated,
        coalesce(sum(w.moved), 0)::bigint AS moved, coalesce(sum(w.removed), 0)::bigint AS removed,
-       ARRAY(SELECT h.type FROM "prop_trading_model".recon_issue_history AS h WHERE h.account_id = w.account_id AND h.closed_at IS NULL ORDER BY h.type) AS issues_open
+       ARRAY(SELECT h.type FROM "prop_trading_model".recon_issue_history AS h
+           WHERE h.account_id = w.account_id AND h.closed_at IS NULL ORDER BY h.type) AS issues_open
 FROM (
-    SELECT account_id, (SELECT sum(rows) FROM unnest(inserted_rows) AS of_days (rows)) AS inserted, 0 AS updated, 0 AS moved, 0 AS removed
+    SELECT account_id, (SELECT sum(rows) FROM unnest(inserted_rows) AS of_days (rows)) AS inserted,
+        0 AS updated, 0 AS moved, 0 AS removed
     FROM "prop_trading_model".recon_changes
     WHERE run_id = $1 AND inserted_rows IS NOT NULL AND account_id = ANY($2::text[])
     UNION ALL
-    SELECT account_id::text, 0, (reason = 'overwritten')::integer, (reason = 'moved')::integer, (reason IN ('removed', 'placeholder'))::integer
+    SELECT account_id::text, 0, (reason = 'overwritten')::integer, (reason = 'moved')::integer,
+        (reason IN ('removed', 'placeholder'))::integer
     FROM "prop_trading_model".recon_removed_rows
     WHERE run_id = $1 AND account_id = ANY($2::text[])
 ) AS w
@@ -165,25 +208,36 @@ GROUP BY w.account_id
 
 -- name: is_held
 -- Whether any of the accounts ($2) is held by a claim.
-SELECT EXISTS (SELECT FROM "prop_trading_model".trade_recon WHERE account_id = ANY($2::text[]) AND claim_id = $1)
+SELECT EXISTS
+    (SELECT FROM "prop_trading_model".trade_recon WHERE account_id = ANY($2::text[])
+    AND claim_id = $1)
 
 -- name: note_first_passes
--- What batches of a claim ($2) of a run ($1) found at accounts and did for them ($3) before they broke off; what was recorded since stays.
+-- What batches of a claim ($2) of a run ($1) found at accounts and did for them ($3) before they
+-- broke off; what was recorded since stays.
 UPDATE "prop_trading_model".recon_attempts AS a
-SET requests = r.requests, own_seconds = r.seconds, own_requests = r.own_requests, rows_inserted = r.inserted, rows_updated = r.updated, rows_moved = r.moved, rows_removed = r.removed,
-    rows_set_aside = r.set_aside, values_nulled = r.values_nulled, issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
+SET requests = r.requests, own_seconds = r.seconds, own_requests = r.own_requests,
+    rows_inserted = r.inserted, rows_updated = r.updated, rows_moved = r.moved,
+    rows_removed = r.removed,
+    rows_set_aside = r.set_aside, values_nulled = r.values_nulled,
+    issues_found = ARRAY(SELECT jsonb_array_elements_text(r.found))
 FROM jsonb_to_recordset($3) AS r (
-    account_id text, requests integer, seconds double precision, own_requests double precision, inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint, values_nulled bigint,
+    account_id text, requests integer, seconds double precision, own_requests double precision,
+    inserted bigint, updated bigint, moved bigint, removed bigint, set_aside bigint,
+    values_nulled bigint,
     found jsonb
 ), "prop_trading_model".trade_recon AS t
-WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL AND t.account_id = r.account_id AND t.claim_id = $2
+WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL
+    AND t.account_id = r.account_id AND t.claim_id = $2
 
 -- name: release_lost_claims
--- Give back the accounts of a worker ($1) under claims that it does not know ($2: those that it does).
+-- Give back the accounts of a worker ($1) under claims that it does not know ($2: those that it
+-- does).
 UPDATE "prop_trading_model".trade_recon AS t
 SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM (
-    SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1 AND NOT claim_id = ANY($2::uuid[]) ORDER BY account_id FOR NO KEY UPDATE
+    SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1
+        AND NOT claim_id = ANY($2::uuid[]) ORDER BY account_id FOR NO KEY UPDATE
 ) AS held
 WHERE t.account_id = held.account_id
 
@@ -192,6 +246,7 @@ WHERE t.account_id = held.account_id
 UPDATE "prop_trading_model".trade_recon AS t
 SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM (
-    SELECT account_id FROM "prop_trading_model".trade_recon WHERE account_id = ANY($2::text[]) AND claim_id = $1 ORDER BY account_id FOR NO KEY UPDATE
+    SELECT account_id FROM "prop_trading_model".trade_recon WHERE account_id = ANY($2::text[])
+        AND claim_id = $1 ORDER BY account_id FOR NO KEY UPDATE
 ) AS held
 WHERE t.account_id = held.account_id

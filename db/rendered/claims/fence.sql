@@ -1,8 +1,10 @@
 -- name: lock_claims
--- The accounts that are still ours, locked so that nobody takes them over before the commit, and how often they failed in a row so far.
+-- The accounts that are still ours, locked so that nobody takes them over before the commit, and
+-- how often they failed in a row so far.
 SELECT t.account_id, t.failed_attempts FROM "prop_trading_model".trade_recon AS t
 WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2
-  -- A worker that was away for longer than its lease writes and records nothing, even if nobody took the accounts over.
+  -- A worker that was away for longer than its lease writes and records nothing, even if nobody
+  -- took the accounts over.
   AND (
       t.claimed_at > now() - make_interval(secs => $3)
       OR EXISTS (

@@ -3,15 +3,18 @@
 SELECT
     current_setting('server_version_num')::integer AS version,
     current_database()::text AS database,
-    (SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'prop_trading_model') AS schema_owner
+    (SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'prop_trading_model')
+        AS schema_owner
 
 -- name: list_tables
--- The tables $1 that stand in the schema, each with all its partitions; a partition's parent is named by its oid. Takes no lock on them.
+-- The tables $1 that stand in the schema, each with all its partitions; a partition's parent is
+-- named by its oid. Takes no lock on them.
 WITH RECURSIVE tree AS (
     SELECT c.oid, c.oid AS root, NULL::oid AS parent
     FROM pg_class AS c
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'prop_trading_model' AND c.relname = ANY($1::text[]) AND c.relkind IN ('r', 'p')
+    WHERE n.nspname = 'prop_trading_model' AND c.relname = ANY($1::text[])
+        AND c.relkind IN ('r', 'p')
     UNION ALL
     SELECT i.inhrelid, tree.root, i.inhparent
     FROM tree
@@ -19,9 +22,11 @@ WITH RECURSIVE tree AS (
     JOIN pg_inherits AS i ON i.inhparent = tree.oid AND NOT i.inhdetachpending
 )
 SELECT
-    tree.oid, tree.parent, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+    tree.oid, tree.parent, n.nspname::text AS schema, c.relname::text AS name,
+    c.relkind::text AS kind,
     pg_get_userbyid(c.relowner)::text AS owner, c.relrowsecurity AS has_row_security,
-    ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns
+    ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0
+        AND NOT a.attisdropped ORDER BY a.attnum) AS columns
 FROM tree
 JOIN pg_class AS c ON c.oid = tree.oid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -30,7 +35,8 @@ ORDER BY n.nspname, c.relname
 -- name: list_indexes
 -- The indexes of the tables $1. Plain: on columns alone, compared as the columns themselves are.
 SELECT
-    i.indexrelid AS oid, i.indrelid AS "table", n.nspname::text AS schema, c.relname::text AS name, up.inhparent AS parent,
+    i.indexrelid AS oid, i.indrelid AS "table", n.nspname::text AS schema, c.relname::text AS name,
+    up.inhparent AS parent,
     i.indisvalid AND i.indisready AND i.indislive AS is_valid,
     i.indisunique AS is_unique,
     am.amname::text AS method,
@@ -38,10 +44,13 @@ SELECT
         AND NOT EXISTS (
             SELECT FROM unnest(i.indclass::oid[]) AS used (oid)
             JOIN pg_opclass AS o ON o.oid = used.oid
-            WHERE NOT EXISTS (SELECT FROM pg_opclass AS usual WHERE usual.opcfamily = o.opcfamily AND usual.opcdefault)
+            WHERE NOT EXISTS
+                (SELECT FROM pg_opclass AS usual WHERE usual.opcfamily = o.opcfamily
+                AND usual.opcdefault)
         )
         AND NOT EXISTS (
-            SELECT FROM unnest(i.indkey::smallint[], i.indcollation::oid[]) AS k (number, collation_oid)
+            SELECT FROM unnest(i.indkey::smallint[], i.indcollation::oid[])
+                AS k (number, collation_oid)
             JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
             WHERE k.collation_oid <> a.attcollation
         ) AS is_plain,
@@ -69,19 +78,25 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY($1::text[])
 
 -- name: list_objects
--- What the role $1 must own and does not: $2 of an earlier system, and, where `migrate` was run, all of our own. Arguments: a function's types.
+-- What the role $1 must own and does not: $2 of an earlier system, and, where `migrate` was run,
+-- all of our own. Arguments: a function's types.
 WITH place AS (
-    SELECT n.oid, EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = 'recon_migrations') AS migrated
+    SELECT n.oid,
+        EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = 'recon_migrations')
+        AS migrated
     FROM pg_namespace AS n
     WHERE n.nspname = 'prop_trading_model'
 )
-SELECT c.relkind::text AS kind, c.relname::text AS name, NULL AS arguments, pg_get_userbyid(c.relowner)::text AS owner, c.relrowsecurity AS has_row_security
+SELECT c.relkind::text AS kind, c.relname::text AS name, NULL AS arguments,
+    pg_get_userbyid(c.relowner)::text AS owner, c.relrowsecurity AS has_row_security
 FROM pg_class AS c
 JOIN place ON place.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm') AND (c.relname = ANY($2::text[]) OR place.migrated AND c.relname ~ '^(v_)?recon_')
+WHERE c.relkind IN ('r', 'p', 'v', 'm')
+    AND (c.relname = ANY($2::text[]) OR place.migrated AND c.relname ~ '^(v_)?recon_')
   AND pg_get_userbyid(c.relowner) <> $1
 UNION ALL
-SELECT 'function', p.proname::text, oidvectortypes(p.proargtypes), pg_get_userbyid(p.proowner)::text, false
+SELECT 'function', p.proname::text, oidvectortypes(p.proargtypes),
+    pg_get_userbyid(p.proowner)::text, false
 FROM pg_proc AS p
 JOIN place ON place.oid = p.pronamespace
 WHERE p.prokind = 'f' AND (p.proname = ANY($2::text[]) OR place.migrated AND p.proname ~ '^recon_')
@@ -89,17 +104,20 @@ WHERE p.prokind = 'f' AND (p.proname = ANY($2::text[]) OR place.migrated AND p.p
 ORDER BY 1, 2, 3
 
 -- name: list_sequences
--- Sequences from which the tables $1 take defaults: whoever inserts needs them. Those of identity columns need no right.
+-- Sequences from which the tables $1 take defaults: whoever inserts needs them. Those of identity
+-- columns need no right.
 SELECT DISTINCT n.nspname::text AS schema, s.relname::text AS name
 FROM pg_attrdef AS d
-JOIN pg_depend AS dep ON dep.classid = 'pg_attrdef'::regclass AND dep.objid = d.oid AND dep.refclassid = 'pg_class'::regclass
+JOIN pg_depend AS dep ON dep.classid = 'pg_attrdef'::regclass AND dep.objid = d.oid
+    AND dep.refclassid = 'pg_class'::regclass
 JOIN pg_class AS s ON s.oid = dep.refobjid AND s.relkind = 'S'
 JOIN pg_namespace AS n ON n.oid = s.relnamespace
 WHERE d.adrelid = ANY($1::oid[])
 ORDER BY 1, 2
 
 -- name: list_cautions
--- What no grant on the tables $1 covers: triggers that act with the rights of whoever writes, and policies that take rows away again.
+-- What no grant on the tables $1 covers: triggers that act with the rights of whoever writes, and
+-- policies that take rows away again.
 SELECT DISTINCT 'trigger' AS kind, t.tgname::text AS name, root.schema, root.name AS "table"
 FROM unnest($1::oid[], $2::text[], $3::text[]) AS root (oid, schema, name)
 JOIN pg_trigger AS t ON t.tgrelid = root.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'

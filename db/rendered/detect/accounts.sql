@@ -1,40 +1,56 @@
 -- name: days_of_accounts
--- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
--- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them; so are
--- those of before the history that the warehouse keeps.
+-- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each
+-- table: where those are distributed, none from outside the view would reach them, and each look
+-- would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names
+-- them; so are those of before the history that the warehouse keeps.
 (
     SELECT
-        account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
+        account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
+        coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
         coalesce(sum(daily_rows), 0) AS daily_rows, coalesce(max(hourly_rows), 0) AS hourly_rows
     FROM (
-        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
+        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily,
+            NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows,
+            NULL::bigint AS hourly_rows
         FROM "prop_trading_model".raw_metrics_daily
         WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id, date, NULL, coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL, count(*)
+        SELECT account_id, date, NULL,
+            coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL,
+            count(*)
         FROM "prop_trading_model".raw_metrics_hourly
         WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, date
         UNION ALL
         SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
         FROM "prop_trading_model".raw_trades_closed
-        WHERE account_id IS NOT NULL AND account_id = ANY($1::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE account_id IS NOT NULL AND account_id = ANY($1::text[])
+            AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, trade_date
     ) AS sides
     GROUP BY account_id, date
 )
 
 -- name: look_at_accounts
--- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and the dates that disagree, from the raw tables.
--- Those are numbered from 1 for the first day of year 1.
+-- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and
+-- the dates that disagree, from the raw tables. Those are numbered from 1 for the first day of year
+-- 1.
 SELECT
-    wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as, t.explained_times, t.ask_again_at, t.reconciliation_status,
-    coalesce(t.has_alltime, false) AS stored_has_alltime, coalesce(t.num_trades_alltime, 0) AS stored_alltime,
-    coalesce(t.has_daily, false) AS stored_has_daily, coalesce(t.num_trades_daily, 0) AS stored_daily,
-    coalesce(t.has_hourly, false) AS stored_has_hourly, coalesce(t.num_trades_hourly, 0) AS stored_hourly,
-    coalesce(t.has_raw_closed, false) AS stored_has_closed, coalesce(t.num_trades_raw_closed, 0) AS stored_closed,
-    coalesce(t.mismatched_days, 0) AS stored_mismatched_days, coalesce(t.mismatched_money, 0) AS stored_mismatched_money, coalesce(t.trades_recon_checksum, false) AS stored_checksum,
-    a.account_id IS NOT NULL AS has_alltime, coalesce(a.alltime, 0) AS alltime, true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted, NULL::date AS first_trade,
+    wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as,
+    t.explained_times, t.ask_again_at, t.reconciliation_status,
+    coalesce(t.has_alltime, false) AS stored_has_alltime,
+    coalesce(t.num_trades_alltime, 0) AS stored_alltime,
+    coalesce(t.has_daily, false) AS stored_has_daily,
+    coalesce(t.num_trades_daily, 0) AS stored_daily,
+    coalesce(t.has_hourly, false) AS stored_has_hourly,
+    coalesce(t.num_trades_hourly, 0) AS stored_hourly,
+    coalesce(t.has_raw_closed, false) AS stored_has_closed,
+    coalesce(t.num_trades_raw_closed, 0) AS stored_closed,
+    coalesce(t.mismatched_days, 0) AS stored_mismatched_days,
+    coalesce(t.mismatched_money, 0) AS stored_mismatched_money,
+    coalesce(t.trades_recon_checksum, false) AS stored_checksum,
+    a.account_id IS NOT NULL AS has_alltime, coalesce(a.alltime, 0) AS alltime,
+    true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted, NULL::date AS first_trade,
     coalesce(m.has_daily, false) AS has_daily, coalesce(m.daily, 0) AS daily,
     coalesce(m.has_hourly, false) AS has_hourly, coalesce(m.hourly, 0) AS hourly,
     coalesce(m.closed > 0, false) AS has_closed, coalesce(m.closed, 0) AS closed,
@@ -44,42 +60,56 @@ FROM unnest($1::text[]) AS wanted (account_id)
 LEFT JOIN "prop_trading_model".trade_recon AS t ON t.account_id = wanted.account_id
 LEFT JOIN "prop_trading_model".recon_few_hours AS f ON f.account_id = wanted.account_id
 LEFT JOIN (
-    SELECT account_id, sum("prop_trading_model".recon_count(num_trades))::bigint AS alltime
+    SELECT account_id,
+        sum("prop_trading_model".recon_count(num_trades))::bigint AS alltime
     FROM "prop_trading_model".raw_metrics_alltime
     WHERE account_id = ANY($1::text[])
     GROUP BY account_id
 ) AS a ON a.account_id = wanted.account_id
 LEFT JOIN (
     SELECT
-        account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed,
+        account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly,
+        sum(closed)::bigint AS closed,
         bool_or(days.daily_rows > 0) AS has_daily, bool_or(days.hourly_rows > 0) AS has_hourly,
         -- A date of long ago or far ahead is one row's, and says nothing of when the account lives.
         min(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS first_day,
-        max(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS last_day, count(*) AS known_days,
-        -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of each account.
-        array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows, days.hourly_rows])
+        max(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS last_day,
+        count(*) AS known_days,
+        -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of
+        -- each account.
+        array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows,
+            days.hourly_rows])
             FILTER (WHERE daily <> hourly OR daily <> closed) AS days,
-        array_agg(date) FILTER (WHERE days.hourly_rows = 1 AND hourly > 10) AS few_hours
-    FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
--- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them; so are
--- those of before the history that the warehouse keeps.
+        array_agg(date)
+            FILTER (WHERE days.hourly_rows = 1 AND hourly > 10)
+            AS few_hours
+    FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each
+-- table: where those are distributed, none from outside the view would reach them, and each look
+-- would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names
+-- them; so are those of before the history that the warehouse keeps.
 (
     SELECT
-        account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
+        account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
+        coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
         coalesce(sum(daily_rows), 0) AS daily_rows, coalesce(max(hourly_rows), 0) AS hourly_rows
     FROM (
-        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
+        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily,
+            NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows,
+            NULL::bigint AS hourly_rows
         FROM "prop_trading_model".raw_metrics_daily
         WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id, date, NULL, coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL, count(*)
+        SELECT account_id, date, NULL,
+            coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL,
+            count(*)
         FROM "prop_trading_model".raw_metrics_hourly
         WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, date
         UNION ALL
         SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
         FROM "prop_trading_model".raw_trades_closed
-        WHERE account_id IS NOT NULL AND account_id = ANY($1::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE account_id IS NOT NULL AND account_id = ANY($1::text[])
+            AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, trade_date
     ) AS sides
     GROUP BY account_id, date
@@ -88,16 +118,21 @@ LEFT JOIN (
 ) AS m ON m.account_id = wanted.account_id
 
 -- name: issues_if_emptied
--- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of it any more and metrics were when it was last counted:
--- somebody deleted its rows, or upstream does not have it, which only upstream tells.
+-- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of
+-- it any more and metrics were when it was last counted: somebody deleted its rows, or upstream
+-- does not have it, which only upstream tells.
 CASE
-    WHEN (r.has_alltime OR r.has_daily) AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
+    WHEN (r.has_alltime OR r.has_daily)
+        AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
          AND NOT r.issues @> '[{"type": "upstream_drift"}]'
-    THEN CASE jsonb_typeof(r.issues) WHEN 'array' THEN r.issues ELSE '[]' END || jsonb_build_array(jsonb_build_object(
-        'type', 'upstream_drift', 'severity', 2, 'affected', jsonb_build_array('raw_metrics_alltime'), 'resolution_strategy', 'refetch_all_data',
+    THEN CASE jsonb_typeof(r.issues) WHEN 'array' THEN r.issues
+        ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+        'type', 'upstream_drift', 'severity', 2, 'affected',
+        jsonb_build_array('raw_metrics_alltime'), 'resolution_strategy', 'refetch_all_data',
         'description', 'Nothing is stored of the account any more.',
         'metadata', jsonb_build_object('emptied', jsonb_build_object(
-            'raw_metrics_alltime', r.num_trades_alltime, 'raw_metrics_daily', r.num_trades_daily, 'raw_metrics_hourly', r.num_trades_hourly,
+            'raw_metrics_alltime', r.num_trades_alltime, 'raw_metrics_daily', r.num_trades_daily,
+            'raw_metrics_hourly', r.num_trades_hourly,
             'raw_trades_closed', r.num_trades_raw_closed
         ))
     ))
@@ -105,10 +140,12 @@ CASE
 END
 
 -- name: write_stats
--- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is waited for.
+-- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is
+-- waited for.
 WITH fresh AS (
     SELECT * FROM jsonb_to_recordset($1) AS f (
-        account_id text, has_alltime boolean, alltime bigint, has_daily boolean, daily bigint, has_hourly boolean, hourly bigint, has_closed boolean, closed bigint,
+        account_id text, has_alltime boolean, alltime bigint, has_daily boolean, daily bigint,
+        has_hourly boolean, hourly bigint, has_closed boolean, closed bigint,
         mismatched_days bigint, mismatched_money bigint, checksum boolean
     )
 ), held AS MATERIALIZED (
@@ -123,16 +160,19 @@ SET has_alltime = now.has_alltime, num_trades_alltime = now.alltime,
     has_daily = now.has_daily, num_trades_daily = now.daily,
     has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
     has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
-    mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money, trades_recon_checksum = now.checksum, issues = r.issues
+    mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money,
+    trades_recon_checksum = now.checksum, issues = r.issues
 FROM fresh AS now JOIN held USING (account_id)
 WHERE r.account_id = now.account_id
 
 -- name: write_few_hours
--- Dates with many trades in a single hourly row, of accounts ($1) for which others are noted; none: nothing is noted any more.
+-- Dates with many trades in a single hourly row, of accounts ($1) for which others are noted; none:
+-- nothing is noted any more.
 WITH fresh AS (
     SELECT * FROM jsonb_to_recordset($1) AS f (account_id text, dates date[])
 ), gone AS (
-    DELETE FROM "prop_trading_model".recon_few_hours WHERE account_id IN (SELECT account_id FROM fresh WHERE dates = '{}')
+    DELETE FROM "prop_trading_model".recon_few_hours
+        WHERE account_id IN (SELECT account_id FROM fresh WHERE dates = '{}')
 )
 INSERT INTO "prop_trading_model".recon_few_hours AS f (account_id, dates)
 SELECT account_id, dates FROM fresh WHERE dates <> '{}' ORDER BY account_id
@@ -141,32 +181,40 @@ ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 -- name: get_size
 -- How many accounts are known, and how many trades are counted for them.
 SELECT count(*) AS accounts,
-       least(coalesce(sum(greatest(num_trades_alltime, num_trades_daily, num_trades_hourly, num_trades_raw_closed)), 0), 9223372036854775807)::bigint AS trades
+       least(coalesce(sum(greatest(num_trades_alltime, num_trades_daily, num_trades_hourly,
+           num_trades_raw_closed)), 0), 9223372036854775807)::bigint AS trades
 FROM "prop_trading_model".trade_recon
 
 -- name: get_coverage
 -- How many of these accounts have a row on a date.
 SELECT date, count(*) AS accounts
-FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
--- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them; so are
--- those of before the history that the warehouse keeps.
+FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each
+-- table: where those are distributed, none from outside the view would reach them, and each look
+-- would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names
+-- them; so are those of before the history that the warehouse keeps.
 (
     SELECT
-        account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
+        account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
+        coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
         coalesce(sum(daily_rows), 0) AS daily_rows, coalesce(max(hourly_rows), 0) AS hourly_rows
     FROM (
-        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
+        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily,
+            NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows,
+            NULL::bigint AS hourly_rows
         FROM "prop_trading_model".raw_metrics_daily
         WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id, date, NULL, coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL, count(*)
+        SELECT account_id, date, NULL,
+            coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL,
+            count(*)
         FROM "prop_trading_model".raw_metrics_hourly
         WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, date
         UNION ALL
         SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
         FROM "prop_trading_model".raw_trades_closed
-        WHERE account_id IS NOT NULL AND account_id = ANY($1::text[]) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE account_id IS NOT NULL AND account_id = ANY($1::text[])
+            AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, trade_date
     ) AS sides
     GROUP BY account_id, date
@@ -188,21 +236,27 @@ WHERE run_id = $1 AND account_id = ANY($2::text[])
 
 -- name: get_descents
 -- Dates of accounts whose finer rows are still to be read below a drift.
-SELECT account_id, array_agg(date) AS dates FROM "prop_trading_model".recon_descents WHERE account_id = ANY($1::text[]) GROUP BY account_id
+SELECT account_id, array_agg(date) AS dates FROM "prop_trading_model".recon_descents
+    WHERE account_id = ANY($1::text[]) GROUP BY account_id
 
 -- name: get_doubts
--- Dates of accounts that earlier runs lowered on upstream's word and that the audit $1 reads again, and those of rows that have a partition by now.
+-- Dates of accounts that earlier runs lowered on upstream's word and that the audit $1 reads again,
+-- and those of rows that have a partition by now.
 SELECT account_id, array_agg(date) AS dates
 FROM (
-    SELECT account_id, date FROM "prop_trading_model".recon_doubted_dates WHERE read_run = $1 AND account_id = ANY($2::text[])
+    SELECT account_id, date FROM "prop_trading_model".recon_doubted_dates WHERE read_run = $1
+        AND account_id = ANY($2::text[])
     UNION
-    SELECT account_id, date FROM (-- Accounts and dates of rows that were set aside for want of a partition that is there by now; the dates are looked at once for all.
+    SELECT account_id, date FROM (-- Accounts and dates of rows that were set aside for want of a partition that is there by now; the
+-- dates are looked at once for all.
 WITH unplaced AS MATERIALIZED (
     SELECT table_name, account_id, date FROM "prop_trading_model".recon_set_aside_rows
-    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL AND account_id = ANY($2::text[])
+    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL
+        AND account_id = ANY($2::text[])
 ), gaps AS MATERIALIZED (
     SELECT d.table_name, g.day
-    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name) AS d
+    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name)
+        AS d
     CROSS JOIN LATERAL "prop_trading_model".recon_partition_gaps(d.table_name, d.days) AS g
 )
 SELECT u.account_id, u.date FROM unplaced AS u
@@ -212,65 +266,85 @@ GROUP BY account_id
 
 -- name: get_placeable_accounts
 -- Accounts of rows that were set aside for want of a partition that is there by now.
-SELECT DISTINCT account_id FROM (-- Accounts and dates of rows that were set aside for want of a partition that is there by now; the dates are looked at once for all.
+SELECT DISTINCT account_id FROM (-- Accounts and dates of rows that were set aside for want of a partition that is there by now; the
+-- dates are looked at once for all.
 WITH unplaced AS MATERIALIZED (
     SELECT table_name, account_id, date FROM "prop_trading_model".recon_set_aside_rows
-    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL AND true
+    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL
+        AND true
 ), gaps AS MATERIALIZED (
     SELECT d.table_name, g.day
-    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name) AS d
+    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name)
+        AS d
     CROSS JOIN LATERAL "prop_trading_model".recon_partition_gaps(d.table_name, d.days) AS g
 )
 SELECT u.account_id, u.date FROM unplaced AS u
 WHERE NOT EXISTS (SELECT FROM gaps AS g WHERE g.table_name = u.table_name AND g.day = u.date)) AS placeable ORDER BY account_id
 
 -- name: placeable_rows
--- Accounts and dates of rows that were set aside for want of a partition that is there by now; the dates are looked at once for all.
+-- Accounts and dates of rows that were set aside for want of a partition that is there by now; the
+-- dates are looked at once for all.
 WITH unplaced AS MATERIALIZED (
     SELECT table_name, account_id, date FROM "prop_trading_model".recon_set_aside_rows
-    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL AND account_id = ANY($2::text[])
+    WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL
+        AND account_id = ANY($2::text[])
 ), gaps AS MATERIALIZED (
     SELECT d.table_name, g.day
-    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name) AS d
+    FROM (SELECT table_name, array_agg(DISTINCT date) AS days FROM unplaced GROUP BY table_name)
+        AS d
     CROSS JOIN LATERAL "prop_trading_model".recon_partition_gaps(d.table_name, d.days) AS g
 )
 SELECT u.account_id, u.date FROM unplaced AS u
 WHERE NOT EXISTS (SELECT FROM gaps AS g WHERE g.table_name = u.table_name AND g.day = u.date)
 
 -- name: get_odd_rows
--- Rows whose date no calendar holds (infinity, before year 1, after year 9999, none): no count has them, and no request can ask for them. Each
--- table's number for an account, and its first rows as date and key. Of partitioned tables only those parts are read that can hold such dates.
-SELECT account_id, table_name, count(*) AS rows, (array_agg(row_key ORDER BY row_key))[1:10] AS samples
+-- Rows whose date no calendar holds (infinity, before year 1, after year 9999, none): no count has
+-- them, and no request can ask for them. Each table's number for an account, and its first rows as
+-- date and key. Of partitioned tables only those parts are read that can hold such dates.
+SELECT account_id, table_name, count(*) AS rows,
+    (array_agg(row_key ORDER BY row_key))[1:10] AS samples
 FROM (
-    SELECT account_id::text, 'raw_metrics_daily' AS table_name, concat_ws(' ', coalesce(date::text, 'no date')) AS row_key
+    SELECT account_id::text, 'raw_metrics_daily' AS table_name,
+        concat_ws(' ', coalesce(date::text, 'no date')) AS row_key
     FROM "prop_trading_model".raw_metrics_daily
     WHERE (date < '0001-01-01' OR date > '9999-12-31' OR date IS NULL) AND account_id = ANY($1::text[])
     UNION ALL
-    SELECT account_id::text, 'raw_metrics_hourly', concat_ws(' ', coalesce(date::text, 'no date'), 'hour', hour)
+    SELECT account_id::text, 'raw_metrics_hourly',
+        concat_ws(' ', coalesce(date::text, 'no date'), 'hour', hour)
     FROM "prop_trading_model".raw_metrics_hourly
     WHERE (date < '0001-01-01' OR date > '9999-12-31' OR date IS NULL) AND account_id = ANY($1::text[])
     UNION ALL
-    SELECT account_id::text, 'raw_trades_closed', concat_ws(' ', coalesce(trade_date::text, 'no date'), 'position', position, 'ticket', ticket)
+    SELECT account_id::text, 'raw_trades_closed',
+        concat_ws(' ', coalesce(trade_date::text, 'no date'), 'position', position, 'ticket',
+        ticket)
     FROM "prop_trading_model".raw_trades_closed
-    WHERE (trade_date < '0001-01-01' OR trade_date > '9999-12-31' OR trade_date IS NULL) AND account_id = ANY($1::text[])
+    WHERE (trade_date < '0001-01-01' OR trade_date > '9999-12-31' OR trade_date IS NULL)
+        AND account_id = ANY($1::text[])
     UNION ALL
-    SELECT account_id::text, 'raw_trades_open', concat_ws(' ', coalesce(trade_date::text, 'no date'), 'position', position, 'ticket', ticket)
+    SELECT account_id::text, 'raw_trades_open',
+        concat_ws(' ', coalesce(trade_date::text, 'no date'), 'position', position, 'ticket',
+        ticket)
     FROM "prop_trading_model".raw_trades_open
-    WHERE (trade_date < '0001-01-01' OR trade_date > '9999-12-31' OR trade_date IS NULL) AND account_id = ANY($1::text[])
+    WHERE (trade_date < '0001-01-01' OR trade_date > '9999-12-31' OR trade_date IS NULL)
+        AND account_id = ANY($1::text[])
 ) AS odd
 WHERE account_id IS NOT NULL
 GROUP BY account_id, table_name
 
 -- name: get_pins
--- The tables and dates in which rows of accounts ($1) are pinned, and those on which upstream has such a row instead (rows: 0).
+-- The tables and dates in which rows of accounts ($1) are pinned, and those on which upstream has
+-- such a row instead (rows: 0).
 SELECT account_id, table_name, date, sum(rows)::bigint AS rows
 FROM (
-    SELECT account_id::text AS account_id, table_name, date, 1 AS rows FROM "prop_trading_model".recon_pins WHERE account_id = ANY($1::text[])
+    SELECT account_id::text AS account_id, table_name, date, 1 AS rows
+        FROM "prop_trading_model".recon_pins WHERE account_id = ANY($1::text[])
     UNION ALL
     SELECT p.account_id::text, p.table_name, doubled.date, 1
-    FROM "prop_trading_model".recon_pins AS p CROSS JOIN LATERAL (SELECT DISTINCT unnest(p.doubled_dates) AS date) AS doubled
+    FROM "prop_trading_model".recon_pins AS p CROSS
+        JOIN LATERAL (SELECT DISTINCT unnest(p.doubled_dates) AS date) AS doubled
     WHERE p.account_id = ANY($1::text[]) AND doubled.date IS DISTINCT FROM p.date
     UNION ALL
-    SELECT account_id::text, table_name, upstream_date, 0 FROM "prop_trading_model".recon_pins WHERE account_id = ANY($1::text[]) AND upstream_date IS NOT NULL
+    SELECT account_id::text, table_name, upstream_date, 0 FROM "prop_trading_model".recon_pins
+        WHERE account_id = ANY($1::text[]) AND upstream_date IS NOT NULL
 ) AS places
 GROUP BY account_id, table_name, date

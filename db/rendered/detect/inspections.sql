@@ -1,11 +1,14 @@
 -- name: enqueue_inspected
--- The accounts of an inspection: of those named ($2, null: all) each that disagrees or has an open issue, at most $3, the longest unchecked first, and
--- those that could not be read ($4); how many others there are, and how many are left out.
+-- The accounts of an inspection: of those named ($2, null: all) each that disagrees or has an open
+-- issue, at most $3, the longest unchecked first, and those that could not be read ($4); how many
+-- others there are, and how many are left out.
 WITH wanted AS (
-    SELECT t.account_id, t.last_checked, m.account_id IS NOT NULL OR t.account_id = ANY ($4::text[]) AS is_open
+    SELECT t.account_id, t.last_checked, m.account_id IS NOT NULL
+        OR t.account_id = ANY ($4::text[]) AS is_open
     FROM "prop_trading_model".trade_recon AS t
     LEFT JOIN (
-        SELECT account_id FROM "prop_trading_model".v_recon_mismatched WHERE $2::text[] IS NULL OR account_id = ANY ($2::text[])
+        SELECT account_id FROM "prop_trading_model".v_recon_mismatched WHERE $2::text[] IS NULL
+            OR account_id = ANY ($2::text[])
     ) AS m ON m.account_id = t.account_id
     WHERE $2::text[] IS NULL OR t.account_id = ANY ($2::text[])
 ), queued AS (
@@ -19,62 +22,81 @@ WITH wanted AS (
 )
 SELECT
     count(*) FILTER (WHERE NOT is_open) AS equal,
-    greatest(count(*) FILTER (WHERE is_open) - coalesce($3::bigint, 9223372036854775807), 0) AS skipped
+    greatest(count(*) FILTER (WHERE is_open) - coalesce($3::bigint, 9223372036854775807), 0)
+        AS skipped
 FROM wanted
 
 -- name: note_few_hours
--- What an inspection ($1) of accounts ($2, null: all) tells of dates with many trades in a single hourly row, as it is prepared: for information.
+-- What an inspection ($1) of accounts ($2, null: all) tells of dates with many trades in a single
+-- hourly row, as it is prepared: for information.
 INSERT INTO "prop_trading_model".recon_inspection_figures (run_id, figures)
 SELECT $1, jsonb_build_object(
     'issues', jsonb_build_object('suspiciously_few_hours', jsonb_build_object(
-        'accounts', count(*), 'severity', 5, 'sample', to_jsonb((array_agg(account_id::text ORDER BY account_id))[1:5])
+        'accounts', count(*), 'severity', 5, 'sample',
+        to_jsonb((array_agg(account_id::text ORDER BY account_id))[1:5])
     )),
-    'tables', jsonb_build_object('suspiciously_few_hours', jsonb_build_object('raw_metrics_hourly', count(*)))
+    'tables', jsonb_build_object('suspiciously_few_hours',
+        jsonb_build_object('raw_metrics_hourly', count(*)))
 )
 FROM "prop_trading_model".recon_few_hours
 WHERE $2::text[] IS NULL OR account_id = ANY ($2::text[])
 HAVING count(*) > 0
 
 -- name: get_everywhere
--- How many accounts have a daily row on a date, from $1 on; none where no account counts more in alltime than in any other table: nothing else asks for it.
+-- How many accounts have a daily row on a date, from $1 on; none where no account counts more in
+-- alltime than in any other table: nothing else asks for it.
 SELECT date, count(*) AS accounts
 FROM "prop_trading_model".raw_metrics_daily
 WHERE date BETWEEN greatest('1970-01-01', $1::date) AND '2199-12-31'
     AND EXISTS (
-        SELECT FROM "prop_trading_model".trade_recon WHERE num_trades_alltime > coalesce(greatest(num_trades_daily, num_trades_hourly, num_trades_raw_closed), 0)
+        SELECT FROM "prop_trading_model".trade_recon
+            WHERE num_trades_alltime
+            > coalesce(greatest(num_trades_daily, num_trades_hourly, num_trades_raw_closed), 0)
     )
 GROUP BY date
 
 -- name: get_brokers
 -- The brokers under which accounts ($1) have or had their logins.
-SELECT account_id, array_agg(DISTINCT broker) AS brokers FROM "prop_trading_model".recon_identity WHERE account_id = ANY ($1::text[]) GROUP BY account_id
+SELECT account_id, array_agg(DISTINCT broker) AS brokers FROM "prop_trading_model".recon_identity
+    WHERE account_id = ANY ($1::text[]) GROUP BY account_id
 
 -- name: release_inspected
--- The issues of accounts that were inspected ($1; null: those that are open stand) and that are held by claim $2, of the codes judged ($3), and their release:
--- nothing else of them changes, but that what was explained and has news by now is so no more.
+-- The issues of accounts that were inspected ($1; null: those that are open stand) and that are
+-- held by claim $2, of the codes judged ($3), and their release: nothing else of them changes, but
+-- that what was explained and has news by now is so no more.
 UPDATE "prop_trading_model".trade_recon AS t
 SET issues = CASE WHEN r.issues IS NULL THEN t.issues ELSE coalesce((
         SELECT jsonb_agg(issue ORDER BY issue ->> 'severity', issue ->> 'type')
         FROM (
-            SELECT issue FROM jsonb_array_elements(CASE jsonb_typeof(t.issues) WHEN 'array' THEN t.issues ELSE '[]' END) AS kept (issue)
-            WHERE NOT coalesce(issue ->> 'type' = ANY ($3::text[]) OR r.issues @> jsonb_build_array(jsonb_build_object('type', issue ->> 'type')), false)
+            SELECT issue FROM jsonb_array_elements(CASE jsonb_typeof(t.issues)
+                WHEN 'array' THEN t.issues ELSE '[]' END) AS kept (issue)
+            WHERE NOT coalesce(issue ->> 'type' = ANY ($3::text[])
+                OR r.issues @> jsonb_build_array(jsonb_build_object('type', issue ->> 'type')),
+                false)
             UNION ALL
             SELECT jsonb_array_elements(r.issues)
         ) AS merged
     ), '[]') END,
-    reconciliation_status = CASE WHEN r.is_news AND t.reconciliation_status = 'explained' THEN 'needs_reconciliation' ELSE t.reconciliation_status END,
+    reconciliation_status = CASE WHEN r.is_news
+        AND t.reconciliation_status = 'explained' THEN 'needs_reconciliation'
+        ELSE t.reconciliation_status END,
     claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM jsonb_to_recordset($1) AS r (account_id text, issues jsonb, is_news boolean)
 WHERE t.account_id = r.account_id AND t.claim_id = $2
 
 -- name: record_inspected
--- What an inspection ($1) came to at accounts ($3), whose batch took $2 seconds, and their outcomes in the counts of the run.
+-- What an inspection ($1) came to at accounts ($3), whose batch took $2 seconds, and their outcomes
+-- in the counts of the run.
 WITH recorded AS (
     UPDATE "prop_trading_model".recon_attempts AS a
-    SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2, own_seconds = 0, requests = 0, rows_inserted = 0, rows_updated = 0,
-        rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, detail = r.detail, seen = r.seen,
-        issues_found = ARRAY(SELECT jsonb_array_elements_text(r.codes)), issues_left = ARRAY(SELECT jsonb_array_elements_text(r.codes))
-    FROM jsonb_to_recordset($3) AS r (account_id text, outcome text, codes jsonb, detail text, seen text)
+    SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2,
+        own_seconds = 0, requests = 0, rows_inserted = 0, rows_updated = 0,
+        rows_moved = 0, rows_removed = 0, rows_set_aside = 0, values_nulled = 0, detail = r.detail,
+        seen = r.seen,
+        issues_found = ARRAY(SELECT jsonb_array_elements_text(r.codes)),
+        issues_left = ARRAY(SELECT jsonb_array_elements_text(r.codes))
+    FROM jsonb_to_recordset($3)
+        AS r (account_id text, outcome text, codes jsonb, detail text, seen text)
     -- By key: whoever has an account by its claim is the only one to record it.
     WHERE a.run_id = $1 AND a.account_id = r.account_id
     RETURNING a.outcome
@@ -85,7 +107,8 @@ SET unchanged = unchanged + (SELECT count(*) FROM recorded WHERE outcome = 'unch
     failed = failed + (SELECT count(*) FROM recorded WHERE outcome = 'failed'),
     found = found + (SELECT count(*) FROM recorded WHERE outcome = 'found'),
     -- A batch that was under way when its run was ended is the last that the run does.
-    finished_at = CASE WHEN finished_at IS NOT NULL AND EXISTS (SELECT FROM recorded) THEN now() ELSE finished_at END
+    finished_at = CASE WHEN finished_at IS NOT NULL AND EXISTS (SELECT FROM recorded) THEN now()
+        ELSE finished_at END
 WHERE run_id = $1
 
 -- name: note_inspection_figures
@@ -94,11 +117,12 @@ INSERT INTO "prop_trading_model".recon_inspection_figures (run_id, figures) VALU
 
 -- name: get_inspection_figures
 -- What the batches of an inspection counted.
-SELECT figures FROM "prop_trading_model".recon_inspection_figures WHERE run_id = $1 ORDER BY figures_id
+SELECT figures FROM "prop_trading_model".recon_inspection_figures WHERE run_id = $1
+    ORDER BY figures_id
 
 -- name: list_inspected
--- Accounts at which an inspection ($1) came to one of the outcomes ($2), in the order of their ids behind $3, at most $4: the issues, and since when each is
--- open (null: it is not any more).
+-- Accounts at which an inspection ($1) came to one of the outcomes ($2), in the order of their ids
+-- behind $3, at most $4: the issues, and since when each is open (null: it is not any more).
 SELECT a.account_id, a.outcome, a.detail, f.code AS issue, h.opened_at
 FROM (
     SELECT account_id, outcome, detail, issues_found
@@ -108,14 +132,18 @@ FROM (
     LIMIT $4
 ) AS a
 LEFT JOIN LATERAL unnest(a.issues_found) AS f (code) ON true
--- At most one is open; the limit keeps the planner to the keys of the page, where it would read all that are open.
+-- At most one is open; the limit keeps the planner to the keys of the page, where it would read all
+-- that are open.
 LEFT JOIN LATERAL (
-    SELECT opened_at FROM "prop_trading_model".recon_issue_history WHERE account_id = a.account_id AND type = f.code AND closed_at IS NULL LIMIT 1
+    SELECT opened_at FROM "prop_trading_model".recon_issue_history WHERE account_id = a.account_id
+        AND type = f.code AND closed_at IS NULL LIMIT 1
 ) AS h ON true
 ORDER BY a.account_id, f.code
 
 -- name: get_undetailed_accounts
--- Accounts whose tables disagree and of which no issue is recorded; what a worker has in hand is left to its run.
+-- Accounts whose tables disagree and of which no issue is recorded; what a worker has in hand is
+-- left to its run.
 SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon
-WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]' AND claimed_by IS NULL
+WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]'
+    AND claimed_by IS NULL
 ORDER BY account_id

@@ -1,23 +1,28 @@
 -- name: part_shared
--- What the scan noted under an id before it turned out to be shared is known by the placeholder of its natural key.
+-- What the scan noted under an id before it turned out to be shared is known by the placeholder of
+-- its natural key.
 WITH parted AS (
     DELETE FROM "prop_trading_model".recon_scan
     WHERE run_id = $1 AND account_id IN (SELECT account_id FROM "prop_trading_model".recon_shared_ids)
     RETURNING *
 )
 INSERT INTO "prop_trading_model".recon_scan
-    (run_id, account_id, sent_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades, sends_profit, sends_lots)
-SELECT run_id, md5(login || '|' || platform || '|' || broker), account_id, login, platform, broker, num_trades, net_profit, total_lots, sends_trades,
+    (run_id, account_id, sent_id, login, platform, broker, num_trades, net_profit, total_lots,
+        sends_trades, sends_profit, sends_lots)
+SELECT run_id, md5(login || '|' || platform || '|' || broker), account_id, login, platform, broker,
+    num_trades, net_profit, total_lots, sends_trades,
        sends_profit, sends_lots
 FROM parted
 WHERE login IS NOT NULL AND platform IS NOT NULL
 ON CONFLICT DO NOTHING
 
 -- name: forget_shared
--- Ids that a whole scan saw for one natural key alone, or not at all: from now on they tell their account again.
+-- Ids that a whole scan saw for one natural key alone, or not at all: from now on they tell their
+-- account again.
 DELETE FROM "prop_trading_model".recon_shared_ids
 WHERE run_id IS DISTINCT FROM $1 AND account_id NOT IN (
-    SELECT sent_id FROM "prop_trading_model".recon_scan WHERE run_id = $1 AND sent_id IS NOT NULL GROUP BY sent_id HAVING count(*) > 1
+    SELECT sent_id FROM "prop_trading_model".recon_scan WHERE run_id = $1 AND sent_id IS NOT NULL
+        GROUP BY sent_id HAVING count(*) > 1
 )
 
 -- name: get_shared
@@ -25,24 +30,30 @@ WHERE run_id IS DISTINCT FROM $1 AND account_id NOT IN (
 SELECT account_id FROM "prop_trading_model".recon_shared_ids ORDER BY 1
 
 -- name: get_strays
--- Where the scan saw rows without an account id: accounts that it did not see, and of whose natural keys neither alltime nor daily rows tell here.
+-- Where the scan saw rows without an account id: accounts that it did not see, and of whose natural
+-- keys neither alltime nor daily rows tell here.
 SELECT t.account_id
 FROM "prop_trading_model".trade_recon AS t
 LEFT JOIN "prop_trading_model".recon_scan AS s ON s.run_id = $1 AND s.account_id = t.account_id
-WHERE NOT t.has_alltime AND NOT t.has_daily AND (t.has_hourly OR t.has_raw_closed) AND s.run_id IS NULL
+WHERE NOT t.has_alltime AND NOT t.has_daily AND (t.has_hourly OR t.has_raw_closed)
+    AND s.run_id IS NULL
   AND EXISTS (
-      SELECT FROM "prop_trading_model".recon_scan WHERE run_id = $1 AND account_id = md5(login || '|' || platform || '|' || broker)
+      SELECT FROM "prop_trading_model".recon_scan WHERE run_id = $1
+          AND account_id = md5(login || '|' || platform || '|' || broker)
   )
 
 -- name: get_renamed
--- Accounts that the scan did not show, although it showed a natural key of theirs under an id that is not known with it.
+-- Accounts that the scan did not show, although it showed a natural key of theirs under an id that
+-- is not known with it.
 SELECT s.account_id AS sent_id, i.account_id
 FROM "prop_trading_model".recon_identity AS i
 LEFT JOIN "prop_trading_model".recon_scan AS own ON own.run_id = $1 AND own.account_id = i.account_id
-JOIN "prop_trading_model".recon_scan AS s ON s.run_id = $1 AND (s.login, s.platform, s.broker) = (i.login, i.platform, i.broker)
+JOIN "prop_trading_model".recon_scan AS s ON s.run_id = $1
+    AND (s.login, s.platform, s.broker) = (i.login, i.platform, i.broker)
 LEFT JOIN "prop_trading_model".recon_identity AS k
   ON (k.login, k.platform, k.broker, k.account_id) = (s.login, s.platform, s.broker, s.account_id)
-WHERE own.run_id IS NULL AND k.account_id IS NULL AND s.account_id <> md5(s.login || '|' || s.platform || '|' || s.broker)
+WHERE own.run_id IS NULL AND k.account_id IS NULL
+    AND s.account_id <> md5(s.login || '|' || s.platform || '|' || s.broker)
 
 -- name: respell_scanned
 -- What the scan noted under other spellings ($2) of account ids is noted under the known ones ($3).
@@ -63,29 +74,35 @@ UPDATE "prop_trading_model".recon_scan_days AS d SET account_id = k.account_id
 FROM unnest($2::text[], $3::text[]) AS k (sent_id, account_id)
 WHERE d.run_id = $1 AND d.account_id = k.sent_id
   AND NOT EXISTS (
-      SELECT FROM "prop_trading_model".recon_scan_days AS own WHERE own.run_id = $1 AND own.account_id = k.account_id AND own.date = d.date
+      SELECT FROM "prop_trading_model".recon_scan_days AS own WHERE own.run_id = $1
+          AND own.account_id = k.account_id AND own.date = d.date
   )
 
 -- name: name_scanned
--- Give alltime rows that upstream sends without an account id to the one account that holds their natural key today; where none is known to, to the only
--- one that ever held it and holds none, or has rows with it ($2 to $5: the keys of rows that are stored). An account whose own row was seen has no second
--- one. Rows that may be of several accounts are left out.
+-- Give alltime rows that upstream sends without an account id to the one account that holds their
+-- natural key today; where none is known to, to the only one that ever held it and holds none, or
+-- has rows with it ($2 to $5: the keys of rows that are stored). An account whose own row was seen
+-- has no second one. Rows that may be of several accounts are left out.
 WITH unnamed AS MATERIALIZED (
     SELECT account_id AS placeholder, login, platform, broker FROM "prop_trading_model".recon_scan
     WHERE run_id = $1 AND account_id = md5(login || '|' || platform || '|' || broker)
 ), known AS (
-    SELECT u.placeholder, i.account_id, coalesce(i.valid_to = 'infinity', false) OR i.open_from IS NOT NULL AS holds
+    SELECT u.placeholder, i.account_id, coalesce(i.valid_to = 'infinity', false)
+        OR i.open_from IS NOT NULL AS holds
     FROM unnamed AS u
     JOIN "prop_trading_model".recon_identity AS i USING (login, platform, broker)
-    LEFT JOIN "prop_trading_model".recon_scan AS own ON own.run_id = $1 AND own.account_id = i.account_id AND own.account_id <> u.placeholder
+    LEFT JOIN "prop_trading_model".recon_scan AS own ON own.run_id = $1
+        AND own.account_id = i.account_id AND own.account_id <> u.placeholder
     WHERE own.run_id IS NULL
     UNION
     SELECT u.placeholder, k.account_id, false
     FROM unnamed AS u
-    JOIN unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS k (account_id, login, platform, broker) USING (login, platform, broker)
+    JOIN unnest($2::text[], $3::text[], $4::text[], $5::text[])
+        AS k (account_id, login, platform, broker) USING (login, platform, broker)
 ), judged AS (
     SELECT placeholder, bool_or(account_id = placeholder) AS is_account,
-           CASE WHEN count(*) FILTER (WHERE holds) = 1 THEN min(account_id) FILTER (WHERE holds) WHEN count(*) = 1 THEN min(account_id) END AS owner
+           CASE WHEN count(*) FILTER (WHERE holds) = 1 THEN min(account_id) FILTER (WHERE holds)
+               WHEN count(*) = 1 THEN min(account_id) END AS owner
     FROM known AS k
     WHERE holds OR account_id = placeholder OR NOT EXISTS (
         SELECT FROM "prop_trading_model".recon_identity AS i
@@ -98,30 +115,39 @@ WITH unnamed AS MATERIALIZED (
 ), named AS (
     UPDATE "prop_trading_model".recon_scan AS s SET account_id = o.owner
     FROM owned AS o
-    WHERE s.run_id = $1 AND s.account_id = o.placeholder AND o.owner <> o.placeholder AND o.doubled = 1
+    WHERE s.run_id = $1 AND s.account_id = o.placeholder AND o.owner <> o.placeholder
+        AND o.doubled = 1
 )
 DELETE FROM "prop_trading_model".recon_scan AS s
 USING owned AS o
-WHERE s.run_id = $1 AND s.account_id = o.placeholder AND NOT o.is_account AND (o.owner IS NULL OR o.doubled > 1)
+WHERE s.run_id = $1 AND s.account_id = o.placeholder AND NOT o.is_account
+    AND (o.owner IS NULL OR o.doubled > 1)
 
 -- name: name_scanned_days
--- Give daily figures that upstream sends without an account id to the one account that held their natural key on their date, if that is one that differs.
+-- Give daily figures that upstream sends without an account id to the one account that held their
+-- natural key on their date, if that is one that differs.
 WITH keys AS MATERIALIZED (
-    SELECT DISTINCT i.login, i.platform, i.broker, md5(i.login || '|' || i.platform || '|' || i.broker) AS placeholder
+    SELECT DISTINCT i.login, i.platform, i.broker,
+        md5(i.login || '|' || i.platform || '|' || i.broker) AS placeholder
     FROM "prop_trading_model".recon_identity AS i
     JOIN "prop_trading_model".recon_drift AS r ON r.run_id = $1 AND r.account_id = i.account_id
 ), known AS (
     SELECT d.account_id AS placeholder, d.date, i.account_id
     FROM keys AS k
     JOIN "prop_trading_model".recon_scan_days AS d ON d.run_id = $1 AND d.account_id = k.placeholder
-    JOIN "prop_trading_model".recon_identity AS i ON (i.login, i.platform, i.broker) = (k.login, k.platform, k.broker)
+    JOIN "prop_trading_model".recon_identity AS i
+        ON (i.login, i.platform, i.broker) = (k.login, k.platform, k.broker)
     LEFT JOIN "prop_trading_model".recon_scan_days AS own
-      ON own.run_id = $1 AND own.account_id = i.account_id AND own.date = d.date AND own.account_id <> k.placeholder
-    WHERE own.run_id IS NULL AND (d.date BETWEEN i.valid_from AND i.valid_to OR d.date >= i.open_from)
+      ON own.run_id = $1 AND own.account_id = i.account_id AND own.date = d.date
+          AND own.account_id <> k.placeholder
+    WHERE own.run_id IS NULL
+        AND (d.date BETWEEN i.valid_from AND i.valid_to OR d.date >= i.open_from)
 ), owned AS (
     SELECT *, count(*) OVER (PARTITION BY date, owner) AS doubled
-    FROM (SELECT placeholder, date, min(account_id) AS owner FROM known GROUP BY placeholder, date HAVING count(*) = 1) AS sole
+    FROM (SELECT placeholder, date, min(account_id) AS owner FROM known GROUP BY placeholder, date
+        HAVING count(*) = 1) AS sole
 )
 UPDATE "prop_trading_model".recon_scan_days AS d SET account_id = o.owner
 FROM owned AS o
-WHERE d.run_id = $1 AND d.account_id = o.placeholder AND d.date = o.date AND o.owner <> o.placeholder AND o.doubled = 1
+WHERE d.run_id = $1 AND d.account_id = o.placeholder AND d.date = o.date
+    AND o.owner <> o.placeholder AND o.doubled = 1

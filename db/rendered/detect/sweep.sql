@@ -1,70 +1,95 @@
 -- name: create_swept
--- Every raw table read once, summed up by account id and natural key as they stand in its rows. By CREATE TABLE AS, since PostgreSQL reads with several
--- processes for that and not for an INSERT. mark is the sum over the rows of trades times a number of 43 bits that stands for the
--- date: where two tables count the same on every date their marks are equal, and where they do not, equal by a chance of one in 2^43. Rows of a
--- date that no calendar holds are left out: get_odd_rows names them; so are those of before the history that the warehouse keeps, but of open trades.
--- The mark of amounts is such a sum, too, with factors between one and two, so that amounts that differ by rounding alone have marks that do; closed
--- trades have none, since it costs as much as all else that is done with a row.
+-- Every raw table read once, summed up by account id and natural key as they stand in its rows. By
+-- CREATE TABLE AS, since PostgreSQL reads with several processes for that and not for an INSERT.
+-- mark is the sum over the rows of trades times a number of 43 bits that stands for the date: where
+-- two tables count the same on every date their marks are equal, and where they do not, equal by a
+-- chance of one in 2^43. Rows of a date that no calendar holds are left out: get_odd_rows names
+-- them; so are those of before the history that the warehouse keeps, but of open trades. The mark
+-- of amounts is such a sum, too, with factors between one and two, so that amounts that differ by
+-- rounding alone have marks that do; closed trades have none, since it costs as much as all else
+-- that is done with a row.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
-SELECT 'raw_metrics_alltime' AS table_name, NULL::bigint AS most, account_id::text AS account_id, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
-       1::bigint AS rows, "prop_trading_model".recon_count(num_trades)::bigint AS trades, 0::numeric AS mark, first_trade_date::date AS first_day, NULL::date AS last_day,
-       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text, broker::text) AS stands_in,
+SELECT 'raw_metrics_alltime' AS table_name, NULL::bigint AS most, account_id::text AS account_id,
+    login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
+       1::bigint AS rows, "prop_trading_model".recon_count(num_trades)::bigint AS trades,
+       0::numeric AS mark, first_trade_date::date AS first_day, NULL::date AS last_day,
+       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text,
+           broker::text) AS stands_in,
        CASE WHEN "net_profit" BETWEEN -1e15 AND 1e15 THEN ("net_profit")::double precision WHEN "net_profit" IS NULL THEN 0 ELSE 1e15 END AS profit, CASE WHEN "total_lots" BETWEEN -1e15 AND 1e15 THEN ("total_lots")::double precision WHEN "total_lots" IS NULL THEN 0 ELSE 1e15 END AS lots, 0::double precision AS money_mark
 FROM "prop_trading_model".raw_metrics_alltime
 UNION ALL
-SELECT 'raw_metrics_daily', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
-       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text, broker::text), profit, lots, money_mark
+SELECT 'raw_metrics_daily', NULL, account_id::text, login::text, platform::text,
+    coalesce(broker::text, ''), rows, trades::bigint, mark, first_day, last_day,
+       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text,
+           broker::text), profit, lots, money_mark
 FROM (
-    SELECT account_id, login, platform, broker, count(*) AS rows, coalesce(sum("prop_trading_model".recon_count(num_trades)), 0) AS trades,
-           sum(("prop_trading_model".recon_count(num_trades)::bigint % 1048576) * (hashint8extended((date::date - date '2000-01-01')::bigint, 0) & 8796093022207)) AS mark, min(date) AS first_day, max(date) AS last_day, CASE WHEN sum("net_profit") BETWEEN -1e15 AND 1e15 THEN (sum("net_profit"))::double precision WHEN sum("net_profit") IS NULL THEN 0 ELSE 1e15 END AS profit, CASE WHEN sum("total_lots") BETWEEN -1e15 AND 1e15 THEN (sum("total_lots"))::double precision WHEN sum("total_lots") IS NULL THEN 0 ELSE 1e15 END AS lots, CASE WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 BETWEEN -1e15 AND 1e15 THEN (sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024)::double precision WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 IS NULL THEN 0 ELSE 1e15 END AS money_mark
+    SELECT account_id, login, platform, broker, count(*) AS rows,
+        coalesce(sum("prop_trading_model".recon_count(num_trades)), 0) AS trades,
+           sum(("prop_trading_model".recon_count(num_trades)::bigint % 1048576) * (hashint8extended((date::date - date '2000-01-01')::bigint, 0) & 8796093022207))
+               AS mark, min(date) AS first_day, max(date) AS last_day, CASE WHEN sum("net_profit") BETWEEN -1e15 AND 1e15 THEN (sum("net_profit"))::double precision WHEN sum("net_profit") IS NULL THEN 0 ELSE 1e15 END AS profit, CASE WHEN sum("total_lots") BETWEEN -1e15 AND 1e15 THEN (sum("total_lots"))::double precision WHEN sum("total_lots") IS NULL THEN 0 ELSE 1e15 END AS lots, CASE WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 BETWEEN -1e15 AND 1e15 THEN (sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024)::double precision WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 IS NULL THEN 0 ELSE 1e15 END AS money_mark
     FROM "prop_trading_model".raw_metrics_daily
     WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS daily
 UNION ALL
--- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those of placeholders are read by judge_swept_hourly.
-SELECT 'raw_metrics_hourly', most::bigint, account_id::text, login::text, NULL, NULL, rows, trades::bigint, mark, NULL, NULL, false, profit, lots, money_mark
+-- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those
+-- of placeholders are read by judge_swept_hourly.
+SELECT 'raw_metrics_hourly', most::bigint, account_id::text, login::text, NULL, NULL, rows,
+    trades::bigint, mark, NULL, NULL, false, profit, lots, money_mark
 FROM (
-    SELECT account_id, login, count(*) AS rows, coalesce(sum("prop_trading_model".recon_count(num_trades)), 0) AS trades,
+    SELECT account_id, login, count(*) AS rows,
+        coalesce(sum("prop_trading_model".recon_count(num_trades)), 0) AS trades,
            max("prop_trading_model".recon_count(num_trades)) AS most,
-           sum(("prop_trading_model".recon_count(num_trades)::bigint % 1048576) * (hashint8extended((date::date - date '2000-01-01')::bigint, 0) & 8796093022207)) AS mark, CASE WHEN sum("net_profit") BETWEEN -1e15 AND 1e15 THEN (sum("net_profit"))::double precision WHEN sum("net_profit") IS NULL THEN 0 ELSE 1e15 END AS profit, CASE WHEN sum("total_lots") BETWEEN -1e15 AND 1e15 THEN (sum("total_lots"))::double precision WHEN sum("total_lots") IS NULL THEN 0 ELSE 1e15 END AS lots, CASE WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 BETWEEN -1e15 AND 1e15 THEN (sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024)::double precision WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 IS NULL THEN 0 ELSE 1e15 END AS money_mark
+           sum(("prop_trading_model".recon_count(num_trades)::bigint % 1048576) * (hashint8extended((date::date - date '2000-01-01')::bigint, 0) & 8796093022207))
+               AS mark, CASE WHEN sum("net_profit") BETWEEN -1e15 AND 1e15 THEN (sum("net_profit"))::double precision WHEN sum("net_profit") IS NULL THEN 0 ELSE 1e15 END AS profit, CASE WHEN sum("total_lots") BETWEEN -1e15 AND 1e15 THEN (sum("total_lots"))::double precision WHEN sum("total_lots") IS NULL THEN 0 ELSE 1e15 END AS lots, CASE WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 BETWEEN -1e15 AND 1e15 THEN (sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024)::double precision WHEN sum((coalesce("net_profit", 0) + coalesce("total_lots", 0)) * (1024 + (hashint8extended((date::date - date '2000-01-01')::bigint, 7) & 1023))) / 1024 IS NULL THEN 0 ELSE 1e15 END AS money_mark
     FROM "prop_trading_model".raw_metrics_hourly
     WHERE date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login
 ) AS hourly
 UNION ALL
-SELECT 'raw_trades_closed', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, rows, mark, first_day, last_day,
-       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text, broker::text), profit, lots, money_mark
+SELECT 'raw_trades_closed', NULL, account_id::text, login::text, platform::text,
+    coalesce(broker::text, ''), rows, rows, mark, first_day, last_day,
+       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text,
+           broker::text), profit, lots, money_mark
 FROM (
-    SELECT account_id, login, platform, broker, count(*) AS rows, sum((hashint8extended((trade_date::date - date '2000-01-01')::bigint, 0) & 8796093022207)) AS mark,
+    SELECT account_id, login, platform, broker, count(*) AS rows,
+        sum((hashint8extended((trade_date::date - date '2000-01-01')::bigint, 0) & 8796093022207)) AS mark,
            min(trade_date) AS first_day, max(trade_date) AS last_day, CASE WHEN sum("profit") BETWEEN -1e15 AND 1e15 THEN (sum("profit"))::double precision WHEN sum("profit") IS NULL THEN 0 ELSE 1e15 END AS profit, CASE WHEN sum("lots") BETWEEN -1e15 AND 1e15 THEN (sum("lots"))::double precision WHEN sum("lots") IS NULL THEN 0 ELSE 1e15 END AS lots, 0::double precision AS money_mark
     FROM "prop_trading_model".raw_trades_closed
     WHERE account_id IS NOT NULL AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS closed
 UNION ALL
-SELECT 'raw_trades_open', NULL, account_id::text, login::text, platform::text, coalesce(broker::text, ''), rows, 0, 0, first_day, last_day,
-       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text, broker::text), 0, 0, 0
+SELECT 'raw_trades_open', NULL, account_id::text, login::text, platform::text,
+    coalesce(broker::text, ''), rows, 0, 0, first_day, last_day,
+       "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text,
+           broker::text), 0, 0, 0
 FROM (
-    SELECT account_id, login, platform, broker, count(*) AS rows, min(trade_date) AS first_day, max(trade_date) AS last_day
+    SELECT account_id, login, platform, broker, count(*) AS rows, min(trade_date) AS first_day,
+        max(trade_date) AS last_day
     FROM "prop_trading_model".raw_trades_open
     WHERE account_id IS NOT NULL AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, login, platform, broker
 ) AS open
 
 -- name: judge_swept_hourly
--- Hourly rows under a placeholder, told by their own natural keys, which are read of those ids alone that may be one: the login, or as long as an MD5
--- and not known from the other metrics tables as an id of its own.
+-- Hourly rows under a placeholder, told by their own natural keys, which are read of those ids
+-- alone that may be one: the login, or as long as an MD5 and not known from the other metrics
+-- tables as an id of its own.
 WITH suspects AS MATERIALIZED (
     SELECT account_id, login FROM recon_swept
-    WHERE table_name = 'raw_metrics_hourly' AND (account_id = login OR char_length(account_id) IN (0, 32))
+    WHERE table_name = 'raw_metrics_hourly'
+        AND (account_id = login OR char_length(account_id) IN (0, 32))
     EXCEPT
-    SELECT account_id, login FROM recon_swept WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily') AND NOT stands_in
+    SELECT account_id, login FROM recon_swept
+        WHERE table_name IN ('raw_metrics_alltime', 'raw_metrics_daily') AND NOT stands_in
 ), judged AS MATERIALIZED (
-    SELECT account_id::text AS account_id, login::text AS login, min(platform::text) AS platform, min(coalesce(broker::text, '')) AS broker
+    SELECT account_id::text AS account_id, login::text AS login, min(platform::text) AS platform,
+        min(coalesce(broker::text, '')) AS broker
     FROM "prop_trading_model".raw_metrics_hourly
     WHERE account_id = ANY(ARRAY(SELECT account_id FROM suspects))
-      AND "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text, broker::text)
+      AND "prop_trading_model".recon_is_placeholder(account_id::text, login::text, platform::text,
+          broker::text)
     GROUP BY account_id, login
 )
 UPDATE recon_swept AS s
@@ -82,69 +107,105 @@ CREATE TEMP TABLE recon_swept_list ON COMMIT DROP AS
 SELECT account_id
 FROM recon_swept AS s
 WHERE NOT stands_in AND char_length(account_id) <= 255 AND (
-    table_name NOT IN ('raw_trades_closed', 'raw_trades_open') OR NOT EXISTS (SELECT FROM "prop_trading_model".recon_identity AS i WHERE i.login = s.account_id)
+    table_name NOT IN ('raw_trades_closed', 'raw_trades_open')
+        OR NOT EXISTS
+        (SELECT FROM "prop_trading_model".recon_identity AS i WHERE i.login = s.account_id)
 )
 UNION
 SELECT account_id FROM "prop_trading_model".recon_identity WHERE char_length(account_id) <= 255
 
 -- name: is_list_stale
--- Whether the list that others read lacks an account, or has one too many; a sweep that leaves rows out cannot tell the latter.
-SELECT EXISTS (SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id::text FROM "prop_trading_model".mv_all_account_ids)
-    OR true AND EXISTS (SELECT account_id::text FROM "prop_trading_model".mv_all_account_ids EXCEPT SELECT account_id FROM recon_swept_list)
+-- Whether the list that others read lacks an account, or has one too many; a sweep that leaves rows
+-- out cannot tell the latter.
+SELECT EXISTS
+    (SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id::text
+    FROM "prop_trading_model".mv_all_account_ids)
+    OR true
+        AND EXISTS (SELECT account_id::text
+        FROM "prop_trading_model".mv_all_account_ids EXCEPT SELECT account_id
+        FROM recon_swept_list)
 
 -- name: new_accounts
--- Accounts that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table PostgreSQL expects nothing, and would read again for each
--- account all that the statement has inserted so far.
+-- Accounts that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table
+-- PostgreSQL expects nothing, and would read again for each account all that the statement has
+-- inserted so far.
 SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id FROM "prop_trading_model".trade_recon
 
 -- name: list_stand_ins
--- Entries of trade_recon that are no accounts and may go: an earlier system listed the ids that stand for unknown ones. An id that is nowhere in
--- the raw tables is one only if it stands for a natural key that is known.
+-- Entries of trade_recon that are no accounts and may go: an earlier system listed the ids that
+-- stand for unknown ones. An id that is nowhere in the raw tables is one only if it stands for a
+-- natural key that is known.
 WITH unlisted AS MATERIALIZED (
-    SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon WHERE claimed_by IS NULL
+    SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon
+        WHERE claimed_by IS NULL
     EXCEPT
     SELECT account_id FROM recon_swept_list
 )
 SELECT t.account_id
-FROM unlisted AS u JOIN "prop_trading_model".trade_recon AS t ON t.account_id = u.account_id AND t.claimed_by IS NULL
+FROM unlisted AS u JOIN "prop_trading_model".trade_recon AS t ON t.account_id = u.account_id
+    AND t.claimed_by IS NULL
 WHERE ({{may_go}})
   -- What waits in a run is left to it.
   AND NOT EXISTS (
       SELECT
       FROM "prop_trading_model".recon_attempts AS a
       JOIN "prop_trading_model".recon_runs AS r USING (run_id)
-      WHERE a.account_id = u.account_id AND a.outcome IS NULL AND r.status IN ('queued', 'running', 'paused', 'needs_confirmation')
+      WHERE a.account_id = u.account_id AND a.outcome IS NULL
+          AND r.status IN ('queued', 'running', 'paused', 'needs_confirmation')
   )
   AND (
       u.account_id = ''
       OR EXISTS (SELECT FROM recon_swept AS s WHERE s.account_id = u.account_id AND s.stands_in)
       OR EXISTS (SELECT FROM "prop_trading_model".recon_identity AS i WHERE i.login = u.account_id)
       OR char_length(u.account_id) = 32
-          AND lower(u.account_id) IN (SELECT md5(login || '|' || platform || '|' || broker) FROM "prop_trading_model".recon_identity)
+          AND lower(u.account_id)
+              IN (SELECT md5(login || '|' || platform || '|' || broker)
+              FROM "prop_trading_model".recon_identity)
   )
 
 -- name: create_swept_accounts
--- The totals of each account, and whether its tables may disagree on a date; until bound_swept_accounts those of alltime are of all dates.
+-- The totals of each account, and whether its tables may disagree on a date; until
+-- bound_swept_accounts those of alltime are of all dates.
 CREATE TEMP TABLE recon_swept_accounts ON COMMIT DROP AS
-SELECT *, (daily, daily_mark) <> (hourly, hourly_mark) OR (daily, daily_mark) <> (closed, closed_mark) AS differs, true AS is_known
+SELECT *, (daily, daily_mark) <> (hourly, hourly_mark)
+    OR (daily, daily_mark) <> (closed, closed_mark) AS differs, true AS is_known
 FROM (
     SELECT
         account_id,
-        bool_or(table_name = 'raw_metrics_alltime') AS has_alltime, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)::bigint AS alltime,
-        bool_or(table_name = 'raw_metrics_daily') AS has_daily, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)::bigint AS daily,
+        bool_or(table_name = 'raw_metrics_alltime') AS has_alltime,
+        coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)::bigint
+        AS alltime,
+        bool_or(table_name = 'raw_metrics_daily') AS has_daily,
+        coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)::bigint AS daily,
         coalesce(sum(mark) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_mark,
-        bool_or(table_name = 'raw_metrics_hourly') AS has_hourly, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint AS hourly,
+        bool_or(table_name = 'raw_metrics_hourly') AS has_hourly,
+        coalesce(sum(trades) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint AS hourly,
         coalesce(sum(mark) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_mark,
-        bool_or(table_name = 'raw_trades_closed') AS has_closed, coalesce(sum(trades) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint AS closed,
+        bool_or(table_name = 'raw_trades_closed') AS has_closed,
+        coalesce(sum(trades) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint AS closed,
         coalesce(sum(mark) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_mark,
-        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)::bigint AS alltime_rows,
-        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0) AS alltime_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0) AS alltime_lots,
-        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)::bigint AS daily_rows,
-        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_lots, coalesce(sum(money_mark) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_money_mark,
-        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint AS hourly_rows,
-        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_lots, coalesce(sum(money_mark) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_money_mark,
-        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint AS closed_rows,
-        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_profit, coalesce(sum(lots) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_lots
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)::bigint
+            AS alltime_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)
+            AS alltime_profit,
+            coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_alltime'), 0)
+            AS alltime_lots,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)::bigint
+            AS daily_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_profit,
+        coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_daily'), 0) AS daily_lots,
+        coalesce(sum(money_mark) FILTER (WHERE table_name = 'raw_metrics_daily'), 0)
+        AS daily_money_mark,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)::bigint
+            AS hourly_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_profit,
+        coalesce(sum(lots) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0) AS hourly_lots,
+        coalesce(sum(money_mark) FILTER (WHERE table_name = 'raw_metrics_hourly'), 0)
+        AS hourly_money_mark,
+        coalesce(sum(rows) FILTER (WHERE table_name = 'raw_trades_closed'), 0)::bigint
+            AS closed_rows,
+        coalesce(sum(profit) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_profit,
+        coalesce(sum(lots) FILTER (WHERE table_name = 'raw_trades_closed'), 0) AS closed_lots
     FROM recon_swept
     WHERE table_name <> 'raw_trades_open'
     GROUP BY account_id
@@ -155,7 +216,8 @@ FROM (
 ANALYZE recon_swept_accounts (account_id)
 
 -- name: lacks_history
--- Whether it is not known of an account with an alltime row what upstream counts of it before the history that begins on $1.
+-- Whether it is not known of an account with an alltime row what upstream counts of it before the
+-- history that begins on $1.
 SELECT EXISTS (
     SELECT FROM recon_swept_accounts AS s
     LEFT JOIN "prop_trading_model".recon_history AS h ON h.account_id = s.account_id
@@ -163,21 +225,27 @@ SELECT EXISTS (
 )
 
 -- name: take_history_from_stored
--- What accounts count before the history that begins on $1, from their stored daily rows: of accounts whose alltime is just that, what was known to come
--- before those rows, and what their daily rows count since. Of all others upstream tells.
+-- What accounts count before the history that begins on $1, from their stored daily rows: of
+-- accounts whose alltime is just that, what was known to come before those rows, and what their
+-- daily rows count since. Of all others upstream tells.
 WITH unknown AS MATERIALIZED (
-    SELECT s.account_id, s.alltime - s.daily AS outside, h.history_from, h.trades, h.net_profit, h.total_lots
+    SELECT s.account_id, s.alltime - s.daily AS outside, h.history_from, h.trades, h.net_profit,
+        h.total_lots
     FROM recon_swept_accounts AS s
     LEFT JOIN "prop_trading_model".recon_history AS h ON h.account_id = s.account_id
     WHERE s.has_alltime AND (h.account_id IS NULL OR h.history_from < $1::date)
 ), before AS MATERIALIZED (
-    SELECT d.account_id::text AS account_id, sum("prop_trading_model".recon_count(d.num_trades))::bigint AS trades, sum(d.net_profit::numeric) AS net_profit, sum(d.total_lots::numeric) AS total_lots
+    SELECT d.account_id::text AS account_id,
+        sum("prop_trading_model".recon_count(d.num_trades))::bigint AS trades,
+        sum(d.net_profit::numeric) AS net_profit, sum(d.total_lots::numeric) AS total_lots
     FROM "prop_trading_model".raw_metrics_daily AS d
     LEFT JOIN "prop_trading_model".recon_history AS h ON h.account_id = d.account_id
-    WHERE d.date BETWEEN '0001-01-01' AND $1::date - 1 AND d.date >= coalesce(h.history_from, '0001-01-01')
+    WHERE d.date BETWEEN '0001-01-01' AND $1::date - 1 AND d.date
+        >= coalesce(h.history_from, '0001-01-01')
     GROUP BY d.account_id
 )
-INSERT INTO "prop_trading_model".recon_history (account_id, history_from, trades, net_profit, total_lots)
+INSERT INTO "prop_trading_model".recon_history
+    (account_id, history_from, trades, net_profit, total_lots)
 SELECT u.account_id, $1::date, u.outside,
        CASE WHEN u.history_from IS NULL THEN 0 ELSE u.net_profit END + coalesce(b.net_profit, 0),
        CASE WHEN u.history_from IS NULL THEN 0 ELSE u.total_lots END + coalesce(b.total_lots, 0)
@@ -186,58 +254,75 @@ LEFT JOIN before AS b ON b.account_id = u.account_id
 WHERE u.outside = coalesce(u.trades, 0) + coalesce(b.trades, 0)
 ORDER BY u.account_id
 ON CONFLICT (account_id) DO UPDATE
-SET history_from = excluded.history_from, trades = excluded.trades, net_profit = excluded.net_profit, total_lots = excluded.total_lots, read_at = now()
+SET history_from = excluded.history_from, trades = excluded.trades,
+    net_profit = excluded.net_profit, total_lots = excluded.total_lots, read_at = now()
 
 -- name: bound_swept_accounts
--- Alltime without what upstream counts before the history that begins on $1; where that is not known yet, the tables cannot be told to agree.
+-- Alltime without what upstream counts before the history that begins on $1; where that is not
+-- known yet, the tables cannot be told to agree.
 UPDATE recon_swept_accounts AS s
 SET alltime = s.alltime - coalesce(k.trades, 0), is_known = k.account_id IS NOT NULL,
     -- What is not known leaves no amount that could be compared.
     alltime_profit = s.alltime_profit - k.profit, alltime_lots = s.alltime_lots - k.lots
 FROM (
-    SELECT s.account_id AS wanted, h.account_id, h.trades, CASE WHEN h.trades = 0 OR h.net_profit IS NOT NULL THEN CASE WHEN coalesce(h.net_profit, 0) BETWEEN -1e15 AND 1e15 THEN (coalesce(h.net_profit, 0))::double precision WHEN coalesce(h.net_profit, 0) IS NULL THEN 0 ELSE 1e15 END END AS profit, CASE WHEN h.trades = 0 OR h.total_lots IS NOT NULL THEN CASE WHEN coalesce(h.total_lots, 0) BETWEEN -1e15 AND 1e15 THEN (coalesce(h.total_lots, 0))::double precision WHEN coalesce(h.total_lots, 0) IS NULL THEN 0 ELSE 1e15 END END AS lots
+    SELECT s.account_id AS wanted, h.account_id, h.trades, CASE WHEN h.trades = 0 OR h.net_profit IS NOT NULL THEN CASE WHEN coalesce(h.net_profit, 0) BETWEEN -1e15 AND 1e15 THEN (coalesce(h.net_profit, 0))::double precision WHEN coalesce(h.net_profit, 0) IS NULL THEN 0 ELSE 1e15 END END AS profit,
+        CASE WHEN h.trades = 0 OR h.total_lots IS NOT NULL THEN CASE WHEN coalesce(h.total_lots, 0) BETWEEN -1e15 AND 1e15 THEN (coalesce(h.total_lots, 0))::double precision WHEN coalesce(h.total_lots, 0) IS NULL THEN 0 ELSE 1e15 END END AS lots
     FROM recon_swept_accounts AS s
-    LEFT JOIN "prop_trading_model".recon_history AS h ON h.account_id = s.account_id AND h.history_from = $1::date
+    LEFT JOIN "prop_trading_model".recon_history AS h ON h.account_id = s.account_id
+        AND h.history_from = $1::date
     WHERE s.has_alltime
 ) AS k
-WHERE k.wanted = s.account_id AND (k.account_id IS NULL OR k.trades <> 0 OR k.profit <> 0 OR k.lots <> 0)
+WHERE k.wanted = s.account_id
+    AND (k.account_id IS NULL OR k.trades <> 0 OR k.profit <> 0 OR k.lots <> 0)
 
 -- name: count_rows_before
--- Rows that are stored of before the history that begins on $1: no count has them, and nothing is done to them.
-SELECT 'raw_metrics_daily' AS table_name, count(*) AS rows FROM "prop_trading_model".raw_metrics_daily WHERE date BETWEEN '0001-01-01' AND $1::date - 1
+-- Rows that are stored of before the history that begins on $1: no count has them, and nothing is
+-- done to them.
+SELECT 'raw_metrics_daily' AS table_name, count(*) AS rows FROM "prop_trading_model".raw_metrics_daily
+    WHERE date BETWEEN '0001-01-01' AND $1::date - 1
 UNION ALL
-SELECT 'raw_metrics_hourly', count(*) FROM "prop_trading_model".raw_metrics_hourly WHERE date BETWEEN '0001-01-01' AND $1::date - 1
+SELECT 'raw_metrics_hourly', count(*) FROM "prop_trading_model".raw_metrics_hourly
+    WHERE date BETWEEN '0001-01-01' AND $1::date - 1
 UNION ALL
-SELECT 'raw_trades_closed', count(*) FROM "prop_trading_model".raw_trades_closed WHERE trade_date BETWEEN '0001-01-01' AND $1::date - 1
+SELECT 'raw_trades_closed', count(*) FROM "prop_trading_model".raw_trades_closed
+    WHERE trade_date BETWEEN '0001-01-01' AND $1::date - 1
 
 -- name: count_differing
 -- How many accounts there are, and how many of them may have a date on which their tables disagree.
 SELECT count(*) AS accounts, count(*) FILTER (WHERE differs) AS differing FROM recon_swept_accounts
 
 -- name: create_swept_days
--- The number of dates on which the tables of accounts really disagree; of those that may, or of all.
+-- The number of dates on which the tables of accounts really disagree; of those that may, or of
+-- all.
 CREATE TEMP TABLE recon_swept_days ON COMMIT DROP AS
 SELECT account_id::text AS account_id, count(*) AS mismatched_days
-FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each table: where those are distributed, none from outside
--- the view would reach them, and each look would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names them; so are
--- those of before the history that the warehouse keeps.
+FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each
+-- table: where those are distributed, none from outside the view would reach them, and each look
+-- would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names
+-- them; so are those of before the history that the warehouse keeps.
 (
     SELECT
-        account_id, date, coalesce(sum(daily), 0)::bigint AS daily, coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
+        account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
+        coalesce(max(hourly), 0) AS hourly, coalesce(max(closed), 0) AS closed,
         coalesce(sum(daily_rows), 0) AS daily_rows, coalesce(max(hourly_rows), 0) AS hourly_rows
     FROM (
-        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily, NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows, NULL::bigint AS hourly_rows
+        SELECT account_id, date, "prop_trading_model".recon_count(num_trades) AS daily,
+            NULL::bigint AS hourly, NULL::bigint AS closed, 1 AS daily_rows,
+            NULL::bigint AS hourly_rows
         FROM "prop_trading_model".raw_metrics_daily
         WHERE account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs)) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         UNION ALL
-        SELECT account_id, date, NULL, coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL, count(*)
+        SELECT account_id, date, NULL,
+            coalesce(sum("prop_trading_model".recon_count(num_trades)), 0)::bigint, NULL, NULL,
+            count(*)
         FROM "prop_trading_model".raw_metrics_hourly
         WHERE account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs)) AND date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, date
         UNION ALL
         SELECT account_id, trade_date, NULL, NULL, count(*), NULL, NULL
         FROM "prop_trading_model".raw_trades_closed
-        WHERE account_id IS NOT NULL AND account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs)) AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+        WHERE account_id IS NOT NULL AND account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))
+            AND trade_date BETWEEN '0001-01-01' AND '9999-12-31'
         GROUP BY account_id, trade_date
     ) AS sides
     GROUP BY account_id, date
@@ -248,42 +333,59 @@ GROUP BY account_id
 -- name: differing_accounts
 -- Accounts whose totals are not as they are stored.
 SELECT
-    r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
-    coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
-    coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
+    r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime,
+    coalesce(s.has_daily, false) AS has_daily,
+    coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly,
+    coalesce(s.hourly, 0) AS hourly,
+    coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed,
+    coalesce(d.mismatched_days, 0) AS mismatched_days,
     coalesce(m.mismatched_money, 0) AS mismatched_money,
-    coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
+    coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly
+        AND s.hourly = s.closed, true) AS checksum
 FROM "prop_trading_model".trade_recon AS r
 LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
 LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
 LEFT JOIN recon_swept_money AS m ON m.account_id = r.account_id
-WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
+WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly,
+    r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
        r.mismatched_days, r.mismatched_money, r.trades_recon_checksum)
       IS DISTINCT FROM
-      (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
-       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0), coalesce(m.mismatched_money, 0),
-       coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+      (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false),
+          coalesce(s.daily, 0), coalesce(s.has_hourly, false),
+       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0),
+       coalesce(d.mismatched_days, 0), coalesce(m.mismatched_money, 0),
+       coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly
+           AND s.hourly = s.closed, true))
 
 -- name: refresh_stats
--- The totals and the checksum of all accounts, written only where they changed: how many did, and those of them that someone holds, which are not written.
+-- The totals and the checksum of all accounts, written only where they changed: how many did, and
+-- those of them that someone holds, which are not written.
 WITH differing AS MATERIALIZED (
     -- Accounts whose totals are not as they are stored.
 SELECT
-    r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime, coalesce(s.has_daily, false) AS has_daily,
-    coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly, coalesce(s.hourly, 0) AS hourly,
-    coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed, coalesce(d.mismatched_days, 0) AS mismatched_days,
+    r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime,
+    coalesce(s.has_daily, false) AS has_daily,
+    coalesce(s.daily, 0) AS daily, coalesce(s.has_hourly, false) AS has_hourly,
+    coalesce(s.hourly, 0) AS hourly,
+    coalesce(s.has_closed, false) AS has_closed, coalesce(s.closed, 0) AS closed,
+    coalesce(d.mismatched_days, 0) AS mismatched_days,
     coalesce(m.mismatched_money, 0) AS mismatched_money,
-    coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true) AS checksum
+    coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly
+        AND s.hourly = s.closed, true) AS checksum
 FROM "prop_trading_model".trade_recon AS r
 LEFT JOIN recon_swept_accounts AS s ON s.account_id = r.account_id
 LEFT JOIN recon_swept_days AS d ON d.account_id = r.account_id
 LEFT JOIN recon_swept_money AS m ON m.account_id = r.account_id
-WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly, r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
+WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.has_hourly,
+    r.num_trades_hourly, r.has_raw_closed, r.num_trades_raw_closed,
        r.mismatched_days, r.mismatched_money, r.trades_recon_checksum)
       IS DISTINCT FROM
-      (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false), coalesce(s.daily, 0), coalesce(s.has_hourly, false),
-       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0), coalesce(d.mismatched_days, 0), coalesce(m.mismatched_money, 0),
-       coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly AND s.hourly = s.closed, true))
+      (coalesce(s.has_alltime, false), coalesce(s.alltime, 0), coalesce(s.has_daily, false),
+          coalesce(s.daily, 0), coalesce(s.has_hourly, false),
+       coalesce(s.hourly, 0), coalesce(s.has_closed, false), coalesce(s.closed, 0),
+       coalesce(d.mismatched_days, 0), coalesce(m.mismatched_money, 0),
+       coalesce(s.is_known AND s.alltime >= 0 AND s.alltime = s.daily AND s.daily = s.hourly
+           AND s.hourly = s.closed, true))
 ), free AS MATERIALIZED (
     SELECT r.account_id
     FROM "prop_trading_model".trade_recon AS r
@@ -297,16 +399,22 @@ WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.h
         has_daily = now.has_daily, num_trades_daily = now.daily,
         has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
         has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
-        mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money, trades_recon_checksum = now.checksum, issues = -- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of it any more and metrics were when it was last counted:
--- somebody deleted its rows, or upstream does not have it, which only upstream tells.
+        mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money,
+        trades_recon_checksum = now.checksum, issues = -- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of
+-- it any more and metrics were when it was last counted: somebody deleted its rows, or upstream
+-- does not have it, which only upstream tells.
 CASE
-    WHEN (r.has_alltime OR r.has_daily) AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
+    WHEN (r.has_alltime OR r.has_daily)
+        AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
          AND NOT r.issues @> '[{"type": "upstream_drift"}]'
-    THEN CASE jsonb_typeof(r.issues) WHEN 'array' THEN r.issues ELSE '[]' END || jsonb_build_array(jsonb_build_object(
-        'type', 'upstream_drift', 'severity', 2, 'affected', jsonb_build_array('raw_metrics_alltime'), 'resolution_strategy', 'refetch_all_data',
+    THEN CASE jsonb_typeof(r.issues) WHEN 'array' THEN r.issues
+        ELSE '[]' END || jsonb_build_array(jsonb_build_object(
+        'type', 'upstream_drift', 'severity', 2, 'affected',
+        jsonb_build_array('raw_metrics_alltime'), 'resolution_strategy', 'refetch_all_data',
         'description', 'Nothing is stored of the account any more.',
         'metadata', jsonb_build_object('emptied', jsonb_build_object(
-            'raw_metrics_alltime', r.num_trades_alltime, 'raw_metrics_daily', r.num_trades_daily, 'raw_metrics_hourly', r.num_trades_hourly,
+            'raw_metrics_alltime', r.num_trades_alltime, 'raw_metrics_daily', r.num_trades_daily,
+            'raw_metrics_hourly', r.num_trades_hourly,
             'raw_trades_closed', r.num_trades_raw_closed
         ))
     ))
@@ -316,17 +424,21 @@ END
     JOIN free USING (account_id)
     WHERE r.account_id = now.account_id
 )
-SELECT (SELECT count(*) FROM free) AS changed, ARRAY(SELECT account_id::text FROM differing EXCEPT SELECT account_id::text FROM free ORDER BY 1) AS locked
+SELECT (SELECT count(*) FROM free) AS changed,
+    ARRAY(SELECT account_id::text FROM differing EXCEPT SELECT account_id::text FROM free
+    ORDER BY 1) AS locked
 
 -- name: create_swept_few_hours
--- Dates with more than 10 trades in a single hourly row: only of those accounts are the dates read that have an hour with so many.
+-- Dates with more than 10 trades in a single hourly row: only of those accounts
+-- are the dates read that have an hour with so many.
 CREATE TEMP TABLE recon_swept_few_hours ON COMMIT DROP AS
 SELECT account_id::text AS account_id, array_agg(date ORDER BY date) AS dates
 FROM (
     SELECT account_id, date
     FROM "prop_trading_model".raw_metrics_hourly
     WHERE account_id = ANY(ARRAY(
-        SELECT account_id FROM recon_swept WHERE table_name = 'raw_metrics_hourly' AND most > 10 AND NOT stands_in
+        SELECT account_id FROM recon_swept WHERE table_name = 'raw_metrics_hourly'
+            AND most > 10 AND NOT stands_in
     )) AND date BETWEEN '0001-01-01' AND '9999-12-31'
     GROUP BY account_id, date
     HAVING count(*) = 1 AND sum("prop_trading_model".recon_count(num_trades)) > 10
@@ -336,9 +448,11 @@ GROUP BY account_id
 -- name: note_few_hours
 -- What was found of it, for accounts that are known; of all others nothing is noted any more.
 WITH found AS MATERIALIZED (
-    SELECT f.account_id, f.dates FROM recon_swept_few_hours AS f JOIN "prop_trading_model".trade_recon AS t ON t.account_id = f.account_id
+    SELECT f.account_id, f.dates FROM recon_swept_few_hours AS f
+        JOIN "prop_trading_model".trade_recon AS t ON t.account_id = f.account_id
 ), gone AS (
-    DELETE FROM "prop_trading_model".recon_few_hours AS f WHERE NOT EXISTS (SELECT FROM found WHERE found.account_id = f.account_id)
+    DELETE FROM "prop_trading_model".recon_few_hours AS f
+        WHERE NOT EXISTS (SELECT FROM found WHERE found.account_id = f.account_id)
 )
 INSERT INTO "prop_trading_model".recon_few_hours AS f (account_id, dates)
 SELECT account_id, dates FROM found ORDER BY account_id
@@ -346,35 +460,51 @@ ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 WHERE f.dates IS DISTINCT FROM excluded.dates
 
 -- name: stale_accounts
--- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is some. What a worker has in hand, and what waits for
--- somebody's word, is left to runs; an account that was never looked at and of which nothing is stored is left as it is.
-SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0 AND t.issues = '[]' AS is_whole
+-- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is
+-- some. What a worker has in hand, and what waits for somebody's word, is left to runs; an account
+-- that was never looked at and of which nothing is stored is left as it is.
+SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0
+    AND t.issues = '[]' AS is_whole
 FROM "prop_trading_model".trade_recon AS t
 WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
   AND CASE
-      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.mismatched_money > 0 OR t.issues <> '[]'
+      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.mismatched_money > 0
+          OR t.issues <> '[]'
           THEN t.reconciliation_status IN ('reconciled', 'pending')
-      ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping', 'pending')
-          AND (t.reconciliation_status <> 'pending' OR t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed)
-          AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_descents AS d WHERE d.account_id = t.account_id)
-          AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
+      ELSE t.reconciliation_status
+          IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping', 'pending')
+          AND (t.reconciliation_status <> 'pending' OR t.has_alltime OR t.has_daily OR t.has_hourly
+              OR t.has_raw_closed)
+          AND NOT EXISTS
+              (SELECT FROM "prop_trading_model".recon_descents AS d WHERE d.account_id = t.account_id)
+          AND NOT EXISTS
+              (SELECT FROM "prop_trading_model".recon_issue_history AS h
+              WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
   END
 
 -- name: follow_state
 -- The status of those accounts brought up to date; how many.
 WITH stale AS MATERIALIZED (
-    -- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is some. What a worker has in hand, and what waits for
--- somebody's word, is left to runs; an account that was never looked at and of which nothing is stored is left as it is.
-SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0 AND t.issues = '[]' AS is_whole
+    -- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is
+-- some. What a worker has in hand, and what waits for somebody's word, is left to runs; an account
+-- that was never looked at and of which nothing is stored is left as it is.
+SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0
+    AND t.issues = '[]' AS is_whole
 FROM "prop_trading_model".trade_recon AS t
 WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS NULL
   AND CASE
-      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.mismatched_money > 0 OR t.issues <> '[]'
+      WHEN NOT t.trades_recon_checksum OR t.mismatched_days > 0 OR t.mismatched_money > 0
+          OR t.issues <> '[]'
           THEN t.reconciliation_status IN ('reconciled', 'pending')
-      ELSE t.reconciliation_status IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping', 'pending')
-          AND (t.reconciliation_status <> 'pending' OR t.has_alltime OR t.has_daily OR t.has_hourly OR t.has_raw_closed)
-          AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_descents AS d WHERE d.account_id = t.account_id)
-          AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_issue_history AS h WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
+      ELSE t.reconciliation_status
+          IN ('failed', 'exhausted', 'needs_reconciliation', 'explained', 'flapping', 'pending')
+          AND (t.reconciliation_status <> 'pending' OR t.has_alltime OR t.has_daily OR t.has_hourly
+              OR t.has_raw_closed)
+          AND NOT EXISTS
+              (SELECT FROM "prop_trading_model".recon_descents AS d WHERE d.account_id = t.account_id)
+          AND NOT EXISTS
+              (SELECT FROM "prop_trading_model".recon_issue_history AS h
+              WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
   END
     -- In one order, so that no two of us wait for each other.
     ORDER BY t.account_id
@@ -384,7 +514,8 @@ UPDATE "prop_trading_model".trade_recon AS t
 SET reconciliation_status = CASE WHEN s.is_whole THEN 'reconciled' ELSE 'needs_reconciliation' END,
     failed_attempts = CASE WHEN s.is_whole THEN 0 ELSE t.failed_attempts END,
     next_attempt_at = CASE WHEN s.is_whole THEN NULL ELSE t.next_attempt_at END,
-    explained_as = CASE WHEN s.is_whole THEN NULL ELSE t.explained_as END, explained_times = CASE WHEN s.is_whole THEN 0 ELSE t.explained_times END,
+    explained_as = CASE WHEN s.is_whole THEN NULL ELSE t.explained_as END, explained_times = CASE
+        WHEN s.is_whole THEN 0 ELSE t.explained_times END,
     ask_again_at = CASE WHEN s.is_whole THEN NULL ELSE t.ask_again_at END,
     last_reconciled = CASE WHEN s.is_whole THEN now() ELSE t.last_reconciled END
 FROM stale AS s

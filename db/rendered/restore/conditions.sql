@@ -23,15 +23,19 @@
 (c.reason IN ('moved', 'removed') AND c.run_id IS NOT NULL AND t.xmin <> c.xmin AND age(t.xmin) > age(c.xmin))
 
 -- name: beside_as
--- Where row t stands in the place of a row that stood beside the one of copy c, the reason of that one's copy k: overwritten where it stood, or gone and back.
+-- Where row t stands in the place of a row that stood beside the one of copy c, the reason of that one's copy k: overwritten where it stood, or gone and back. What was overwritten with the values of c was the row of c itself: a move changes nothing but the date.
 CASE WHEN c.reason = 'moved' AND NOT (t."trade_date" = r."trade_date") THEN (
     SELECT min(k.reason) FROM {{same}}
       AND k.date = t."trade_date" AND jsonb_build_array(k.row_data -> 'platform', k.row_data -> 'broker', k.row_data -> 'login', k.row_data -> 'position', k.row_data -> 'ticket', k.row_data -> 'trade_date') = jsonb_build_array(t."platform", t."broker", t."login", t."position", t."ticket", t."trade_date")
       AND (
-          k.run_id = c.run_id AND k.removed_at = c.removed_at AND (k.reason = 'overwritten' OR k.restored_at IS NOT NULL)
+          k.run_id = c.run_id AND k.removed_at = c.removed_at AND CASE k.reason WHEN 'overwritten' THEN {{has_other_values}} ELSE k.restored_at IS NOT NULL END
           OR k.right_date IS NOT NULL AND k.restored_at IS NOT NULL AND t.xmin <> c.xmin
       )
 ) END
+
+-- name: has_other_values
+-- Whether copy k has another value than copy c in a column that upstream sends ({{values}}).
+EXISTS (SELECT FROM jsonb_each(c.row_data) AS held WHERE held.key = ANY({{values}}) AND held.value IS DISTINCT FROM k.row_data -> held.key)
 
 -- name: copies_of_account
 -- The copies k of the accounts and the table of row t and copy c, as the beginning of a statement.

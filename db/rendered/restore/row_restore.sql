@@ -39,7 +39,7 @@ SELECT t.tableoid AS row_table, t.ctid AS row_place, NULL::text AS row_shard, NU
                 WHERE k.table_name = c.table_name AND k.account_id IN (c.account_id, t.account_id::text, r.account_id::text)
       AND k.date = t."trade_date" AND jsonb_build_array(k.row_data -> 'platform', k.row_data -> 'broker', k.row_data -> 'login', k.row_data -> 'position', k.row_data -> 'ticket', k.row_data -> 'trade_date') = jsonb_build_array(t."platform", t."broker", t."login", t."position", t."ticket", t."trade_date")
       AND (
-          k.run_id = c.run_id AND k.removed_at = c.removed_at AND (k.reason = 'overwritten' OR k.restored_at IS NOT NULL)
+          k.run_id = c.run_id AND k.removed_at = c.removed_at AND CASE k.reason WHEN 'overwritten' THEN EXISTS (SELECT FROM jsonb_each(c.row_data) AS held WHERE held.key = ANY(ARRAY['close_price', 'close_time', 'comment', 'commission', 'contract_size', 'duration', 'fee', 'lots', 'manager', 'open_price', 'open_time', 'profit', 'qty_in_base_ccy', 'side', 'std_symbol', 'stop_loss', 'swap', 'take_profit', 'volume_usd']) AND held.value IS DISTINCT FROM k.row_data -> held.key) ELSE k.restored_at IS NOT NULL END
           OR k.right_date IS NOT NULL AND k.restored_at IS NOT NULL AND t.xmin <> c.xmin
       )
 ) END AS beside_as

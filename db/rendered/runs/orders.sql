@@ -4,4 +4,5 @@ INSERT INTO "prop_trading_model".recon_orders (what, run_id, reason) VALUES ($1,
 
 -- name: get_orders_of_run
 -- The orders about a run, in the order in which they were given, at most $2.
-SELECT what AS "order", reason, given_at FROM "prop_trading_model".recon_orders WHERE run_id = $1 ORDER BY order_id LIMIT $2
+SELECT what AS "order", reason, given_at FROM "prop_trading_model".recon_orders WHERE run_id = $1
+    ORDER BY order_id LIMIT $2

@@ -1,9 +1,12 @@
 -- name: take_preparation
--- Become the one that prepares the run; another may take over when the first one's heartbeat is gone.
+-- Become the one that prepares the run; another may take over when the first one's heartbeat is
+-- gone.
 UPDATE "prop_trading_model".recon_runs AS r
-SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now()), covers_until = now(),
+SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now()),
+    covers_until = now(),
     covers_horizon = pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AND (stop_at IS NULL OR stop_at > now())
+WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL
+    AND (stop_at IS NULL OR stop_at > now())
   AND (
       prepared_by IS NULL OR prepared_by = $2
       OR NOT EXISTS (
@@ -14,12 +17,14 @@ WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL AN
 RETURNING run_id
 
 -- name: enqueue_mismatched
--- The accounts of a full ($2 false) or retry run: mismatched ones, those that were explained behind all others, the longest unchecked first; a full run leaves those that back off or flap,
--- and exhausted ones for a day after their last failure.
--- {{among}} limits them.
+-- The accounts of a full ($2 false) or retry run: mismatched ones, those that were explained behind
+-- all others, the longest unchecked first; a full run leaves those that back off or flap, and
+-- exhausted ones for a day after their last failure. {{among}} limits them.
 WITH mismatched AS (
-    SELECT account_id, last_checked, reconciliation_status = 'explained' AS is_explained, NOT $2::boolean AND CASE
-            WHEN reconciliation_status = 'exhausted' THEN coalesce(last_failed_attempt > now() - interval '1 day', true)
+    SELECT account_id, last_checked, reconciliation_status = 'explained' AS is_explained,
+        NOT $2::boolean AND CASE
+            WHEN reconciliation_status = 'exhausted'
+                THEN coalesce(last_failed_attempt > now() - interval '1 day', true)
             ELSE coalesce(next_attempt_at > now(), false)
         END AS waits
     FROM "prop_trading_model".trade_recon
@@ -27,7 +32,8 @@ WITH mismatched AS (
     WHERE {{among}}
 ), queued AS (
     INSERT INTO "prop_trading_model".recon_attempts (run_id, account_id, position)
-    SELECT $1, account_id, row_number() OVER (ORDER BY is_explained, last_checked NULLS FIRST, account_id)
+    SELECT $1, account_id,
+        row_number() OVER (ORDER BY is_explained, last_checked NULLS FIRST, account_id)
     FROM mismatched
     WHERE NOT waits
     ORDER BY is_explained, last_checked NULLS FIRST, account_id
@@ -35,34 +41,44 @@ WITH mismatched AS (
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM mismatched WHERE NOT waits) > (SELECT count(*) FROM queued) AS is_limited,
-       greatest((SELECT count(*) FROM mismatched WHERE NOT waits) - $3::bigint, 0) AS beyond, (SELECT count(*) FROM mismatched WHERE waits) AS skipped
+SELECT (SELECT count(*) FROM mismatched WHERE NOT waits)
+    > (SELECT count(*) FROM queued) AS is_limited,
+       greatest((SELECT count(*) FROM mismatched WHERE NOT waits) - $3::bigint, 0) AS beyond,
+       (SELECT count(*) FROM mismatched WHERE waits) AS skipped
 
 -- name: enqueue_accounts
 -- Named accounts, in the order given.
 INSERT INTO "prop_trading_model".recon_attempts (run_id, account_id, position)
-SELECT $1, account_id, ordinal FROM unnest($2::text[]) WITH ORDINALITY AS named (account_id, ordinal)
+SELECT $1, account_id, ordinal
+    FROM unnest($2::text[]) WITH ORDINALITY AS named (account_id, ordinal)
 ON CONFLICT DO NOTHING
 
 -- name: enqueue_audited
--- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the mismatched ones and those that the
--- audit found different or reads again, but those that back off (exhausted ones are taken), at most $3; how many were equal, and how many are
--- left out. With $5 every row is compared, so that no count tells that an account is equal: all are taken.
+-- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the
+-- mismatched ones and those that the audit found different or reads again, but those that back off
+-- (exhausted ones are taken), at most $3; how many were equal, and how many are left out. With $5
+-- every row is compared, so that no count tells that an account is equal: all are taken.
 WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
-               OR EXISTS (SELECT FROM "prop_trading_model".recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id)
-               OR EXISTS (SELECT FROM "prop_trading_model".recon_doubted_dates AS d WHERE d.read_run = $1 AND d.account_id = t.account_id)
+               OR EXISTS (SELECT FROM "prop_trading_model".recon_drift AS d WHERE d.run_id = $1
+                   AND d.account_id = t.account_id)
+               OR EXISTS (SELECT FROM "prop_trading_model".recon_doubted_dates AS d
+                   WHERE d.read_run = $1 AND d.account_id = t.account_id)
                OR $5::boolean AS different,
            $2::text[] IS NULL AND CASE reconciliation_status
                WHEN 'exhausted' THEN false
-               -- What flaps is held back from runs over all, and taken by one audit a day, also by one that comes a little early.
-               WHEN 'flapping' THEN coalesce(last_checked > now() - interval '12 hours' AND next_attempt_at > now(), false)
+               -- What flaps is held back from runs over all, and taken by one audit a day, also by
+               -- one that comes a little early.
+               WHEN 'flapping'
+                   THEN coalesce(last_checked > now() - interval '12 hours'
+                   AND next_attempt_at > now(), false)
                ELSE coalesce(next_attempt_at > now(), false)
            END AS waits
     FROM "prop_trading_model".trade_recon AS t
     LEFT JOIN "prop_trading_model".v_recon_mismatched AS m ON m.account_id = t.account_id
-    WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($4::text[])
+    WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[]))
+        AND NOT t.account_id = ANY($4::text[])
 ), queued AS (
     INSERT INTO "prop_trading_model".recon_attempts (run_id, account_id, position)
     SELECT $1, account_id, row_number() OVER (ORDER BY last_checked NULLS FIRST, account_id)
@@ -72,32 +88,39 @@ WITH compared AS (
     LIMIT $3
     ON CONFLICT DO NOTHING
 ), equal AS MATERIALIZED (
-    SELECT t.account_id FROM "prop_trading_model".trade_recon AS t JOIN compared AS c USING (account_id)
+    SELECT t.account_id FROM "prop_trading_model".trade_recon AS t
+        JOIN compared AS c USING (account_id)
     WHERE NOT c.different
-    -- In one order, so that no two of us wait for each other. One that someone holds is equal as well, and keeps its state.
+    -- In one order, so that no two of us wait for each other. One that someone holds is equal as
+    -- well, and keeps its state.
     ORDER BY t.account_id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 ), checked AS (
     UPDATE "prop_trading_model".trade_recon AS t
-    SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled', failed_attempts = 0, next_attempt_at = NULL,
+    SET last_checked = now(), last_reconciled = now(), reconciliation_status = 'reconciled',
+        failed_attempts = 0, next_attempt_at = NULL,
         whole_copy = (SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('"prop_trading_model".recon_removed_rows', 'removed_id')::regclass), 0))
     FROM equal AS e
     WHERE e.account_id = t.account_id
 )
 SELECT
     count(*) FILTER (WHERE NOT different) AS equal,
-    count(*) FILTER (WHERE different) - least(count(*) FILTER (WHERE different AND NOT waits), coalesce($3::bigint, 9223372036854775807)) AS skipped
+    count(*) FILTER (WHERE different)
+        - least(count(*) FILTER (WHERE different AND NOT waits),
+        coalesce($3::bigint, 9223372036854775807)) AS skipped
 FROM compared
 
 -- name: take_doubts
--- The audit $1 reads again the dates of accounts ($2, null: all) on which runs lowered figures within the last week, at most $3 of them: those that
--- waited for the longest time. What is older than that is believed.
+-- The audit $1 reads again the dates of accounts ($2, null: all) on which runs lowered figures
+-- within the last week, at most $3 of them: those that waited for the longest time. What is older
+-- than that is believed.
 WITH believed AS (
     DELETE FROM "prop_trading_model".recon_doubted_dates WHERE noted_at < now() - interval '7 days'
 ), taken AS MATERIALIZED (
     SELECT account_id, date
     FROM "prop_trading_model".recon_doubted_dates
-    WHERE noted_at >= now() - interval '7 days' AND ($2::text[] IS NULL OR account_id = ANY($2::text[]))
+    WHERE noted_at >= now() - interval '7 days'
+        AND ($2::text[] IS NULL OR account_id = ANY($2::text[]))
     ORDER BY read_at NULLS FIRST, account_id, date
     LIMIT $3
 )
@@ -112,15 +135,19 @@ SELECT count(*) FROM "prop_trading_model".trade_recon
 
 -- name: get_oldest_accounts
 -- The accounts that were not checked for the longest time.
-SELECT account_id FROM "prop_trading_model".trade_recon ORDER BY last_checked NULLS FIRST, account_id LIMIT $1
+SELECT account_id FROM "prop_trading_model".trade_recon ORDER BY last_checked NULLS FIRST, account_id
+    LIMIT $1
 
 -- name: hold_preparation
--- Keep the run in this worker's hands until the end of the transaction; no row if another worker prepares it by now, or nobody shall.
-SELECT run_id FROM "prop_trading_model".recon_runs WHERE run_id = $1 AND prepared_by = $2 AND prepared_at IS NULL AND status = 'running' FOR NO KEY UPDATE
+-- Keep the run in this worker's hands until the end of the transaction; no row if another worker
+-- prepares it by now, or nobody shall.
+SELECT run_id FROM "prop_trading_model".recon_runs WHERE run_id = $1 AND prepared_by = $2
+    AND prepared_at IS NULL AND status = 'running' FOR NO KEY UPDATE
 
 -- name: note_given_ids
--- Accounts (of $2, null: all; not $3) that the run ($1) need not take, since it gave ids back to rows of theirs as it was prepared, and they agree by now:
--- each is healed, with these rows. How many those are.
+-- Accounts (of $2, null: all; not $3) that the run ($1) need not take, since it gave ids back to
+-- rows of theirs as it was prepared, and they agree by now: each is healed, with these rows. How
+-- many those are.
 WITH given AS (
     SELECT account_id::text AS account_id, count(*) AS rows,
            array_agg(DISTINCT CASE
@@ -134,26 +161,34 @@ WITH given AS (
     GROUP BY account_id
 ), noted AS (
     INSERT INTO "prop_trading_model".recon_attempts
-        (run_id, account_id, position, outcome, finished_at, own_seconds, own_requests, requests, rows_inserted, rows_updated, rows_moved, rows_removed,
+        (run_id, account_id, position, outcome, finished_at, own_seconds, own_requests, requests,
+            rows_inserted, rows_updated, rows_moved, rows_removed,
          rows_set_aside, values_nulled, issues_found, issues_left)
     SELECT $1, t.account_id, 0, 'healed', now(), 0, 0, 0, 0, g.rows, 0, 0, 0, 0, g.found, '{}'
     FROM given AS g
     JOIN "prop_trading_model".trade_recon AS t ON t.account_id = g.account_id
-    WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[])) AND NOT t.account_id = ANY($3::text[])
-      AND NOT EXISTS (SELECT FROM "prop_trading_model".v_recon_mismatched AS m WHERE m.account_id = t.account_id)
+    WHERE ($2::text[] IS NULL OR t.account_id = ANY($2::text[]))
+        AND NOT t.account_id = ANY($3::text[])
+      AND NOT EXISTS
+          (SELECT FROM "prop_trading_model".v_recon_mismatched AS m WHERE m.account_id = t.account_id)
       -- What an audit found different is not healed by that, though it may wait for a later run.
-      AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_drift AS d WHERE d.run_id = $1 AND d.account_id = t.account_id)
-      AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_doubted_dates AS d WHERE d.read_run = $1 AND d.account_id = t.account_id)
+      AND NOT EXISTS
+          (SELECT FROM "prop_trading_model".recon_drift AS d WHERE d.run_id = $1
+          AND d.account_id = t.account_id)
+      AND NOT EXISTS
+          (SELECT FROM "prop_trading_model".recon_doubted_dates AS d WHERE d.read_run = $1
+          AND d.account_id = t.account_id)
     ON CONFLICT (run_id, account_id) DO NOTHING
     RETURNING 1
 )
 SELECT count(*) FROM noted
 
 -- name: finish_preparation
--- The run's accounts are known, and $6 of them healed; batches may begin. Done again after a crash it counts the same. $5: it covers whatever was
--- written before.
+-- The run's accounts are known, and $6 of them healed; batches may begin. Done again after a crash
+-- it counts the same. $5: it covers whatever was written before.
 UPDATE "prop_trading_model".recon_runs
-SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance = $4, covers_until = CASE WHEN $5::boolean THEN covers_until END,
+SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance = $4,
+    covers_until = CASE WHEN $5::boolean THEN covers_until END,
     known_accounts = (SELECT count(*) FROM "prop_trading_model".trade_recon),
     total = $3 + (SELECT count(*) FROM "prop_trading_model".recon_attempts WHERE run_id = $1)
 WHERE run_id = $1

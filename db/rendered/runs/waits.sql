@@ -1,40 +1,51 @@
 -- name: get_processes
--- The processes that have worked on runs within a day, with the time of the database: who lives, and what hinders them. Those that serve only
--- another run than $1 do not count.
-SELECT worker_id, host, pid, heartbeat_at, waits_for, waits_detail, waits_since, next_try_at, given_up_at, now() AS now
+-- The processes that have worked on runs within a day, with the time of the database: who lives,
+-- and what hinders them. Those that serve only another run than $1 do not count.
+SELECT worker_id, host, pid, heartbeat_at, waits_for, waits_detail, waits_since, next_try_at,
+    given_up_at, now() AS now
 FROM "prop_trading_model".recon_workers
 WHERE only_run IS NULL OR only_run = $1
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now()
 
 -- name: get_held_accounts
--- How many accounts that wait in a run ($1) each of the processes ($2) holds, and when it took the last of them.
+-- How many accounts that wait in a run ($1) each of the processes ($2) holds, and when it took the
+-- last of them.
 SELECT t.claimed_by, count(*) AS accounts, max(t.claimed_at) AS claimed_at
 FROM "prop_trading_model".trade_recon AS t
-JOIN "prop_trading_model".recon_attempts AS a ON a.account_id = t.account_id AND a.run_id = $1 AND a.outcome IS NULL
+JOIN "prop_trading_model".recon_attempts AS a ON a.account_id = t.account_id AND a.run_id = $1
+    AND a.outcome IS NULL
 WHERE t.claimed_by = ANY($2::uuid[])
 GROUP BY t.claimed_by
 
 -- name: get_idle_accounts
--- Of the first accounts ($2 at most) that wait in a run ($1) how many could be taken now, how many are postponed, and until when.
-SELECT count(*) FILTER (WHERE first.postponed_until IS NULL OR first.postponed_until <= now()) AS due,
-       count(*) FILTER (WHERE first.postponed_until > now() AND first.postponed_until < 'infinity') AS postponed,
+-- Of the first accounts ($2 at most) that wait in a run ($1) how many could be taken now, how many
+-- are postponed, and until when.
+SELECT count(*)
+    FILTER (WHERE first.postponed_until IS NULL OR first.postponed_until <= now()) AS due,
+       count(*) FILTER (WHERE first.postponed_until > now() AND first.postponed_until < 'infinity')
+           AS postponed,
        min(first.postponed_until) FILTER (WHERE first.postponed_until > now()) AS postponed_until,
        count(*) FILTER (WHERE t.claimed_by IS NOT NULL) AS claimed
 FROM (
-    SELECT account_id, postponed_until FROM "prop_trading_model".recon_attempts WHERE run_id = $1 AND outcome IS NULL ORDER BY position LIMIT $2
+    SELECT account_id, postponed_until FROM "prop_trading_model".recon_attempts WHERE run_id = $1
+        AND outcome IS NULL ORDER BY position LIMIT $2
 ) AS first
 JOIN "prop_trading_model".trade_recon AS t ON t.account_id = first.account_id
 
 -- name: get_blockers
--- Sessions of others that hold locks for writing on trade_recon for longer than a moment, the oldest first. Since when those of other roles hold
--- them is shown to few.
-SELECT a.pid, a.usename::text AS role, coalesce(a.application_name, '') AS program, a.xact_start AS since
+-- Sessions of others that hold locks for writing on trade_recon for longer than a moment, the
+-- oldest first. Since when those of other roles hold them is shown to few.
+SELECT a.pid, a.usename::text AS role, coalesce(a.application_name, '') AS program,
+    a.xact_start AS since
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.relation = '"prop_trading_model".trade_recon'::regclass AND l.granted AND l.mode <> 'AccessShareLock'
-  AND a.application_name IS DISTINCT FROM 'trade-recon' AND coalesce(a.xact_start < clock_timestamp() - interval '1 second', true)
+WHERE l.locktype = 'relation'
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.relation = '"prop_trading_model".trade_recon'::regclass AND l.granted
+      AND l.mode <> 'AccessShareLock'
+  AND a.application_name IS DISTINCT FROM 'trade-recon'
+      AND coalesce(a.xact_start < clock_timestamp() - interval '1 second', true)
 ORDER BY a.xact_start NULLS LAST
 LIMIT 1
 

@@ -4,7 +4,8 @@ WITH days AS (DELETE FROM "prop_trading_model".recon_scan_days WHERE run_id = $1
 DELETE FROM "prop_trading_model".recon_scan WHERE run_id = $1
 
 -- name: note_held_since
--- The earliest run since which accounts that run $1 leaves held are held, of those that were before it.
+-- The earliest run since which accounts that run $1 leaves held are held, of those that were before
+-- it.
 UPDATE "prop_trading_model".recon_runs
 SET held_since = (
     SELECT first.run_id

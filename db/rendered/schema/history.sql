@@ -3,12 +3,17 @@
 SELECT "prop_trading_model".recon_held_from($1::text[])
 
 -- name: list_detached
--- Tables that stand beside partitioned ones ($1) as a detached partition does: with their columns, and a year and month behind their names.
-SELECT p.relname::text AS parent, c.relname::text AS name, make_date(month[1]::integer, month[2]::integer, 1) AS month
+-- Tables that stand beside partitioned ones ($1) as a detached partition does: with their columns,
+-- and a year and month behind their names.
+SELECT p.relname::text AS parent, c.relname::text AS name,
+    make_date(month[1]::integer, month[2]::integer, 1) AS month
 FROM pg_class AS p
-JOIN pg_class AS c ON c.relnamespace = p.relnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND starts_with(c.relname, p.relname || '_')
-CROSS JOIN LATERAL regexp_match(substr(c.relname, length(p.relname) + 1), '^_[a-z]?(\d{4})_?(0[1-9]|1[0-2])(?!\d)') AS month
-WHERE p.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.relname = ANY($1::text[]) AND p.relkind = 'p'
+JOIN pg_class AS c ON c.relnamespace = p.relnamespace AND c.relkind IN ('r', 'p')
+    AND NOT c.relispartition AND starts_with(c.relname, p.relname || '_')
+CROSS JOIN LATERAL regexp_match(substr(c.relname, length(p.relname) + 1),
+    '^_[a-z]?(\d{4})_?(0[1-9]|1[0-2])(?!\d)') AS month
+WHERE p.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
+    AND p.relname = ANY($1::text[]) AND p.relkind = 'p'
   AND month IS NOT NULL AND month[1] <> '0000'
   AND NOT EXISTS (
       SELECT attname FROM pg_attribute WHERE attrelid = p.oid AND attnum > 0 AND NOT attisdropped
@@ -19,7 +24,9 @@ ORDER BY 1, 3, 2
 
 -- name: is_adopted
 -- Whether any of the raw tables ($1) stood before trade-recon.
-SELECT EXISTS (SELECT FROM "prop_trading_model".recon_migrations WHERE adopted AND right(name, -5) = ANY($1::text[]))
+SELECT EXISTS
+    (SELECT FROM "prop_trading_model".recon_migrations WHERE adopted
+    AND right(name, -5) = ANY($1::text[]))
 
 -- name: get_window
 -- The first date that runs compare; null: all.
@@ -44,16 +51,23 @@ DELETE FROM "prop_trading_model".recon_doubted_dates WHERE date < $1::date
 DELETE FROM "prop_trading_model".recon_descents WHERE date < $1::date
 
 -- name: note_before
--- What upstream counts of accounts ($2: trades $3, profit $4, lots $5) before the history that begins on $1; with $6 it comes on top of what was known of earlier dates.
-INSERT INTO "prop_trading_model".recon_history AS h (account_id, history_from, trades, net_profit, total_lots)
+-- What upstream counts of accounts ($2: trades $3, profit $4, lots $5) before the history that
+-- begins on $1; with $6 it comes on top of what was known of earlier dates.
+INSERT INTO "prop_trading_model".recon_history
+    AS h (account_id, history_from, trades, net_profit, total_lots)
 SELECT account_id, $1::date, trades, net_profit, total_lots
-FROM unnest($2::text[], $3::bigint[], $4::numeric[], $5::numeric[], $6::boolean[]) AS told (account_id, trades, net_profit, total_lots, is_added)
-WHERE NOT is_added OR EXISTS (SELECT FROM "prop_trading_model".recon_history AS k WHERE k.account_id = told.account_id AND k.history_from < $1::date)
+FROM unnest($2::text[], $3::bigint[], $4::numeric[], $5::numeric[], $6::boolean[])
+    AS told (account_id, trades, net_profit, total_lots, is_added)
+WHERE NOT is_added
+    OR EXISTS (SELECT FROM "prop_trading_model".recon_history AS k
+    WHERE k.account_id = told.account_id AND k.history_from < $1::date)
 ORDER BY account_id
 ON CONFLICT (account_id) DO UPDATE
 SET history_from = excluded.history_from, read_at = now(),
     (trades, net_profit, total_lots) = (
-        SELECT CASE WHEN is_added THEN h.trades ELSE 0 END + excluded.trades, CASE WHEN is_added THEN h.net_profit ELSE 0 END + excluded.net_profit,
+        SELECT CASE WHEN is_added THEN h.trades ELSE 0 END + excluded.trades, CASE
+            WHEN is_added THEN h.net_profit ELSE 0 END + excluded.net_profit,
                CASE WHEN is_added THEN h.total_lots ELSE 0 END + excluded.total_lots
-        FROM unnest($2::text[], $6::boolean[]) AS told (account_id, is_added) WHERE told.account_id = excluded.account_id
+        FROM unnest($2::text[], $6::boolean[]) AS told (account_id, is_added)
+            WHERE told.account_id = excluded.account_id
     )

@@ -1,35 +1,45 @@
 -- name: list_references
--- Foreign keys of other tables to trade_recon: the table, whether we see its rows, whether these would go or change with the row that they refer to, and
--- the condition that its row r refers to the row t.
+-- Foreign keys of other tables to trade_recon: the table, whether we see its rows, whether these
+-- would go or change with the row that they refer to, and the condition that its row r refers to
+-- the row t.
 SELECT
     k.conrelid::regclass::text AS table,
-    has_table_privilege(k.conrelid, 'SELECT') AND NOT row_security_active(k.conrelid) AS is_readable,
+    has_table_privilege(k.conrelid, 'SELECT')
+        AND NOT row_security_active(k.conrelid) AS is_readable,
     k.confdeltype IN ('c', 'n', 'd') AS acts,
     (
-        SELECT string_agg(format('t.%I OPERATOR(%I.%s) r.%I', there.attname, o.oprnamespace::regnamespace, o.oprname, here.attname), ' AND ' ORDER BY pair.place)
-        FROM unnest(k.confkey, k.conkey, k.conpfeqop) WITH ORDINALITY AS pair (there, here, operator, place)
+        SELECT string_agg(format('t.%I OPERATOR(%I.%s) r.%I', there.attname,
+            o.oprnamespace::regnamespace, o.oprname, here.attname), ' AND ' ORDER BY pair.place)
+        FROM unnest(k.confkey, k.conkey, k.conpfeqop) WITH ORDINALITY
+            AS pair (there, here, operator, place)
         JOIN pg_attribute AS there ON there.attrelid = k.confrelid AND there.attnum = pair.there
         JOIN pg_attribute AS here ON here.attrelid = k.conrelid AND here.attnum = pair.here
         JOIN pg_operator AS o ON o.oid = pair.operator
     ) AS condition
 FROM pg_constraint AS k
 JOIN pg_class AS c ON c.oid = k.confrelid
-WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon'
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
+    AND c.relname = 'trade_recon'
   AND k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> k.confrelid
 ORDER BY 1, 2
 
 -- name: list_gates
--- Foreign keys of trade_recon that an account id has to pass, of those whose tables we see: the condition on an id a.account_id, and the reason where it fails.
+-- Foreign keys of trade_recon that an account id has to pass, of those whose tables we see: the
+-- condition on an id a.account_id, and the reason where it fails.
 SELECT
-    format('EXISTS (SELECT FROM %s AS g WHERE g.%I OPERATOR(%I.%s) a.account_id)', k.confrelid::regclass, there.attname, o.oprnamespace::regnamespace, o.oprname) AS condition,
-    format('the account is not in %s, which the foreign key %s of trade_recon refers to', k.confrelid::regclass, k.conname) AS reason
+    format('EXISTS (SELECT FROM %s AS g WHERE g.%I OPERATOR(%I.%s) a.account_id)',
+        k.confrelid::regclass, there.attname, o.oprnamespace::regnamespace, o.oprname) AS condition,
+    format('the account is not in %s, which the foreign key %s of trade_recon refers to',
+        k.confrelid::regclass, k.conname) AS reason
 FROM pg_constraint AS k
 JOIN pg_class AS c ON c.oid = k.conrelid
 JOIN pg_attribute AS here ON here.attrelid = k.conrelid AND here.attnum = k.conkey[1]
 JOIN pg_attribute AS there ON there.attrelid = k.confrelid AND there.attnum = k.confkey[1]
 JOIN pg_operator AS o ON o.oid = k.conpfeqop[1]
-WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = 'trade_recon'
-  AND k.contype = 'f' AND cardinality(k.conkey) = 1 AND here.attname = 'account_id' AND k.confrelid <> k.conrelid
+WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
+    AND c.relname = 'trade_recon'
+  AND k.contype = 'f' AND cardinality(k.conkey) = 1 AND here.attname = 'account_id'
+      AND k.confrelid <> k.conrelid
   AND has_table_privilege(k.confrelid, 'SELECT') AND NOT row_security_active(k.confrelid)
 ORDER BY k.conname
 

@@ -20,7 +20,6 @@ class HoldFigureReader:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         sql = database.queries("apply/limits/figures", window)
         self._sql = Statements(sql, catalogue, window)
 

@@ -26,7 +26,6 @@ class HeldError(Exception):
     """
 
     def __init__(self, holds: Mapping[str, Hold], news: Mapping[str, Loss]) -> None:
-        """Keep why each account is held."""
         super().__init__(f"{counted(len(holds), 'account')} {choose(len(holds), 'is', 'are')} held")
         self.holds = holds
         self.news = news
@@ -38,7 +37,6 @@ class UnreservedError(Exception):
     """
 
     def __init__(self, losses: Mapping[str, Loss]) -> None:
-        """Keep what is to be reserved."""
         super().__init__(f"losses of {counted(len(losses), 'account')} are not reserved")
         self.losses = losses
 
@@ -53,7 +51,6 @@ class LossLimits:
         run_losses: RunLosses,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._run_losses = run_losses
         self._figures = HoldFigureReader(database, catalogue, window)
         self._lowered = LoweredAccounts(database, catalogue, window)

@@ -25,7 +25,6 @@ class LoweredAccounts:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         sql = database.queries("apply/limits/lowered", window)
         self._sql = Statements(sql, catalogue, window)
 

@@ -18,7 +18,6 @@ class RunLosses:
     """Counts losses in recon_run_losses."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._sql = database.queries("apply/limits/run_losses")
 

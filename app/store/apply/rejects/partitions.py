@@ -33,7 +33,6 @@ class Partitions:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._first_trade = first_trade(catalogue[Endpoint.ALLTIME])
         sql = database.queries("apply/rejects/partitions", window)

@@ -25,7 +25,6 @@ class Rejects:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._sql = Statements(
             database.queries("apply/rejects/rejects", window),

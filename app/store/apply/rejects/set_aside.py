@@ -20,7 +20,6 @@ class SetAsideRows:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("apply/rejects/set_aside", window)
         self._sql = Statements(sql, catalogue, window)

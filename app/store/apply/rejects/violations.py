@@ -29,7 +29,6 @@ class Violations:
     """
 
     def __init__(self, database: Database) -> None:
-        """Read the statement; a missing one fails here."""
         self._get_index = database.queries("apply/rejects/violations")["get_violated_index"]
 
     async def read(

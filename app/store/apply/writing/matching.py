@@ -51,7 +51,6 @@ class RowMatcher:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         sql = database.queries("apply/writing/matching", window)
         self._sql = Statements(sql, catalogue, window)
 

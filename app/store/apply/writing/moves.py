@@ -23,7 +23,6 @@ class TradeMoves:
         violations: Violations,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._rejects = rejects
         self._violations = violations
         self._sql = Statements(database.queries("apply/writing/moves", window), catalogue, window)

@@ -20,7 +20,6 @@ class NarrowKeys:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         sql = database.queries("apply/writing/narrow_keys", window)
         self._sql = Statements(sql, catalogue, window, further=names_of(NarrowKeySql))
 

@@ -22,7 +22,6 @@ class WrittenSinceError(Exception):
     """
 
     def __init__(self, account_ids: frozenset[str]) -> None:
-        """Keep whose trades they are."""
         super().__init__(
             f"trades of {counted(len(account_ids), 'account')} were written since the fetch began"
         )
@@ -35,7 +34,6 @@ class UnfinishedSearchError(Exception):
     """
 
     def __init__(self, found: Sequence[tuple[int, str]]) -> None:
-        """Keep what was found: the write is undone, and can be done without these rows."""
         super().__init__(found[0][1] if found else "none was found yet")
         self.found = tuple(found)
 

@@ -52,7 +52,6 @@ class RowWriter:
         descents: Descents,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._catalogue = catalogue
         self._rejects = rejects
         self._descents = descents

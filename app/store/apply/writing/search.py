@@ -22,7 +22,6 @@ class RowSearch:
         violations: Violations,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._rejects = rejects
         self._violations = violations
         self._sql = Statements(database.queries("apply/writing/search", window), catalogue, window)

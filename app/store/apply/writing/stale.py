@@ -18,7 +18,6 @@ class StaleRows:
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._sql = Statements(database.queries("apply/writing/stale", window), catalogue, window)
 
     async def delete(self, write: PartWrite, protected: Days, written: Written) -> None:

@@ -25,7 +25,6 @@ class UnsettledDates:
         rejects: Rejects,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._rejects = rejects
         sql = database.queries("apply/writing/unsettled", window)
         self._sql = Statements(sql, catalogue, window)

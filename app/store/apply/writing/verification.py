@@ -26,7 +26,6 @@ class Verification:
         rows: RowWriter,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here."""
         self._rejects = rejects
         self._rows = rows
         sql = database.queries("apply/writing/verification", window)

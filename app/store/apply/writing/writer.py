@@ -45,7 +45,6 @@ class SliceWriter:
         descents: Descents,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements of all steps; a missing one fails here."""
         violations = Violations(database)
         self._matcher = RowMatcher(database, catalogue, window)
         self._unsettled = UnsettledDates(database, catalogue, rejects, window)

@@ -1,6 +1,7 @@
 -- name: create_staging
--- A staging table that fits its raw table as that stands now: UNLOGGED, since a fetch can always be repeated, and an ordinary
--- table, since a transaction pooler may hand each statement another session.
+-- A staging table that fits its raw table as that stands now: UNLOGGED, since a fetch can always be
+-- repeated, and an ordinary table, since a transaction pooler may hand each statement another
+-- session.
 DROP TABLE IF EXISTS "prop_trading_model".recon_stage_daily;
 CREATE UNLOGGED TABLE "prop_trading_model".recon_stage_daily (
     fetch_id uuid NOT NULL, ordinal bigint NOT NULL, unsent bytea, refused text, nulled text[],
@@ -15,4 +16,5 @@ CREATE INDEX ON "prop_trading_model".recon_stage_daily (fetch_id, ordinal);
 CREATE INDEX ON "prop_trading_model".recon_stage_daily (fetch_id, "account_id", "date");
 CREATE INDEX ON "prop_trading_model".recon_stage_daily (fetch_id) WHERE refused IS NOT NULL OR nulled IS NOT NULL;
 ALTER TABLE "prop_trading_model".recon_stage_daily {{alterations}};
-COMMENT ON TABLE "prop_trading_model".recon_stage_daily IS 'pages on their way in; unsent: the bits of columns that were not sent, null if none is missing; nulled: columns whose value cannot be held; refused: why the row cannot be held'
+COMMENT ON TABLE "prop_trading_model".recon_stage_daily
+    IS 'pages on their way in; unsent: the bits of columns that were not sent, null if none is missing; nulled: columns whose value cannot be held; refused: why the row cannot be held'
