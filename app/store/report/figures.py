@@ -89,59 +89,48 @@ class Figures:
         states = await connection.fetch_row(self._sql["count_accounts_by_state"], horizon.today)
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
-        issues = await connection.fetch(
+        rows = await connection.fetch(
             self._sql["count_issues"],
             horizon.today,
             horizon.moving_from,
             _HOLDING,
             sorted(OF_DATES),
         )
-        holding, issues = (
-            [row for row in issues if row["account_id"] is not None],
-            [row for row in issues if row["account_id"] is None],
-        )
+        issues = [row for row in rows if row["account_id"] is None]
+        holding = [row for row in rows if row["account_id"] is not None]
         few_hours = await connection.fetch_row(self._sql["count_few_hours"])
-        shown = [{name: row[name] for name in _ISSUES} for row in issues]
-        if few_hours and few_hours["account_count"]:
-            shown.append(
-                {
-                    "issue_type": str(IssueCode.SUSPICIOUSLY_FEW_HOURS),
-                    "severity": int(Severity.INFO),
-                    **few_hours,
-                }
-            )
         beside = await connection.fetch(self._sql["get_doubts"], horizon.today)
-        opened = await connection.fetch_row(self._sql["get_open_trades"])
-        history_from: dt.date | None = await self._histories.window(connection)
+        open_trades = await connection.fetch_row(self._sql["get_open_trades"])
+        history_from = await self._histories.window(connection)
+        activity = await connection.fetch(self._sql["get_activity"], open_from)
+        accepted = await connection.fetch_row(self._sql["count_accepted"], horizon.today)
+        money = await connection.fetch(self._sql["get_money_relations"])
         return ReportFigures(
-            {name: states[name] for name in _OVERALL},
-            shown,
-            [
-                *over,
-                *(
-                    dict(row)
-                    for row in await connection.fetch(self._sql["get_activity"], open_from)
-                ),
-            ],
-            doubts_of(states["undated"], issues, beside, history_from or dt.date.min),
-            states["statuses"],
-            (
-                None
-                if opened is None
-                else {
-                    "run_id": opened["run_id"],
-                    "compared_at": opened["compared_at"],
-                    **opened["open_trades"],
-                }
-            ),
-            history_from,
-            (
-                dict(row)
-                if (row := await connection.fetch_row(self._sql["count_accepted"], horizon.today))
-                else None
-            ),
-            accounts_holding(states, holding, _HOLDING),
-            states["undated"],
-            states["with_trades"],
-            [dict(row) for row in await connection.fetch(self._sql["get_money_relations"])],
+            overall={name: states[name] for name in _OVERALL},
+            issues=_issues(issues, few_hours),
+            activity=[*over, *map(dict, activity)],
+            doubts=doubts_of(states["undated"], issues, beside, history_from or dt.date.min),
+            statuses=states["statuses"],
+            open_trades=_open_trades(open_trades),
+            history_from=history_from,
+            accepted=dict(accepted) if accepted else None,
+            holding=accounts_holding(states, holding, _HOLDING),
+            undetailed=states["undated"],
+            with_trades=states["with_trades"],
+            money=[*map(dict, money)],
         )
+
+
+def _issues(rows: Sequence[Record], few_hours: Record | None) -> list[Mapping[str, Any]]:
+    """Open issues, and behind them dates with suspiciously few hours."""
+    issues: list[Mapping[str, Any]] = [{name: row[name] for name in _ISSUES} for row in rows]
+    if few_hours and few_hours["account_count"]:
+        code, severity = IssueCode.SUSPICIOUSLY_FEW_HOURS, Severity.INFO
+        issues.append({"issue_type": str(code), "severity": int(severity), **few_hours})
+    return issues
+
+
+def _open_trades(row: Record | None) -> Mapping[str, Any] | None:
+    if row is None:
+        return None
+    return {"run_id": row["run_id"], "compared_at": row["compared_at"], **row["open_trades"]}
