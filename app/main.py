@@ -24,8 +24,7 @@ _log = get_logger(__name__)
 def create_app(
     settings: Settings | None = None, clock: Callable[[], dt.datetime] | None = None
 ) -> FastAPI:
-    """The app with its workers, which start and end with it; without `settings` it reads them
-    itself and sends logs to stderr.
+    """The app with its workers; without `settings` it reads them, and logs to stderr.
 
     `clock` tells the date instead of the machine's own clock.
 

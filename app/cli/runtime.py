@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, signals, and errors as sentences."""
+"""Exit codes, signals, and errors as sentences, for every command."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ _WRONG_USE = (ConfigurationError, InvalidRequest, MissingRight, NotFound, NotOpe
 
 
 class ExitCode(IntEnum):
-    """What the shell gets to know."""
+    """Exit codes."""
 
     SUCCESS = 0
     ISSUES_LEFT = 1
@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of(state: "RunState", fail_on: FailOn = ACTION) -> ExitCode:
-    """What the shell gets to know of a run, from its state as it is shown."""
+    """The exit code of a run in this state."""
     match state.status:
         case RunStatus.SUCCEEDED | RunStatus.COMPLETED_WITH_ISSUES:
             return ExitCode.SUCCESS if failure_of(state, fail_on) is None else ExitCode.ISSUES_LEFT
@@ -51,9 +51,7 @@ def exit_code_of(state: "RunState", fail_on: FailOn = ACTION) -> ExitCode:
 
 
 def failure_of(state: "RunState", fail_on: FailOn) -> str | None:
-    """Why a run that came to its end is a failure of the command, as part of a sentence; None if it
-    is none.
-    """
+    """Why an ended run fails the command, as part of a sentence; None if it does not."""
     # A run that an earlier version ended left no figures: its status tells whether anything is to
     # be done.
     known = Leftovers.from_json(state.left)
@@ -62,7 +60,7 @@ def failure_of(state: "RunState", fail_on: FailOn) -> str | None:
 
 
 def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:
-    """Do it in an event loop that SIGINT and SIGTERM end in order, and exit."""
+    """Run work in an event loop that SIGINT and SIGTERM end in order, and exit."""
 
     async def until_signal() -> ExitCode:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -77,7 +75,7 @@ def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> 
 
 
 def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
-    """Do it and exit; errors of ours become a sentence on stderr."""
+    """Run work and exit; errors of ours become a sentence on stderr."""
     from app.telemetry import configure_logging, redact
 
     configure_logging(level="WARNING" if quiet else "INFO")

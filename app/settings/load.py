@@ -7,8 +7,9 @@ from pydantic_settings import SettingsError
 
 from app.errors import ConfigurationError
 from app.settings.model import Settings
+from app.settings.spelling import ENV_FILE
 from app.settings.values import OWN_WORDS
-from app.settings.variables import ENV_FILE, misspelled_variables, unknown_variables
+from app.settings.variables import misspelled_variables, unknown_variables
 from app.telemetry import get_logger, register_secret
 
 _log = get_logger(__name__)

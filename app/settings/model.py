@@ -20,6 +20,7 @@ from app.domain.holds.limits import HoldLimits
 from app.dsn import Dsn
 from app.engine.config import EngineConfig
 from app.errors import ConfigurationError
+from app.settings.spelling import hint
 from app.settings.values import (
     A_FILE,
     OrFromFile,
@@ -271,12 +272,10 @@ class Settings(BaseSettings):
                 "RISK_API_BASE_URL": self.risk_api_base_url,
                 "RISK_API_KEY": self.risk_api_key,
             }
-            from app.settings.variables import hint  # noqa: PLC0415 - it knows these settings
-
             missing = " and ".join(name for name, value in values.items() if value is None)
             raise ConfigurationError(
                 f"{missing} must be set, in the environment or in .env: otherwise the upstream API"
-                f" cannot be asked.{hint(values)} Nothing was changed."
+                f" cannot be asked.{hint(values, type(self))} Nothing was changed."
             )
         return UpstreamAccess(self.risk_api_base_url, self.risk_api_key)
 

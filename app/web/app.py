@@ -1,6 +1,4 @@
-"""The HTTP app without its composition: whoever serves it puts a `ReconService` into
-`app.state.service`.
-"""
+"""The HTTP app; the composition puts a `ReconService` into `app.state.service`."""
 
 import asyncio
 import re
@@ -40,9 +38,7 @@ Every answer that is not a success is a problem as RFC 9457 has it."""
 
 
 class ReconApp(FastAPI):
-    """FastAPI whose description says what the app really answers with: problems, not the
-    framework's own errors.
-    """
+    """FastAPI with problems in its description, in place of the framework's own errors."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; errors stand under the media type of problems."""
@@ -60,9 +56,7 @@ class ReconApp(FastAPI):
 
 
 def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
-    """The app with its routes; `lifespan` provides `app.state.service`, or the caller does before
-    the first request.
-    """
+    """The app with its routes; `lifespan` or the caller provides `app.state.service`."""
     app = ReconApp(
         title="trade-recon",
         version=INTERFACE_VERSION,

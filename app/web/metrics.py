@@ -1,6 +1,4 @@
-"""What Prometheus scrapes: the API client's own figures, read at the moment of the scrape, so that
-nothing is counted twice.
-"""
+"""The metrics for Prometheus: the API client's own figures, read at each scrape."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -52,21 +50,19 @@ _COUNTERS: tuple[tuple[str, str, Callable[[EndpointUse], float]], ...] = (
 
 
 class MetricsResponse(Response):
-    """The text format that every version of Prometheus reads."""
+    """Prometheus' text format."""
 
     media_type = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _UpstreamCollector(Collector):
-    """Turns the figures of one process into metrics; an endpoint or a kind of failure that did not
-    come up yet counts 0.
-    """
+    """Turns the use of the API by one process into metrics."""
 
     def __init__(self, use: ApiUse) -> None:
         self._use = use
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics, as they stand now."""
+        """All metrics."""
         yield self._breaker()
         yield from self._counters()
         yield self._failures()

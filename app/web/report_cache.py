@@ -1,4 +1,4 @@
-"""The report as bytes: rendered when it changed, and handed out as often as it is asked for."""
+"""The report as a cached response with an ETag, rendered when it changed."""
 
 import asyncio
 import hashlib
@@ -15,22 +15,16 @@ from app.web.schemas.report import Report
 from app.web.views import shown
 
 _FRESH_SECONDS = 1.0
-"""PostgreSQL is asked for the summary at most this often: what other processes recorded shows as
-much later.
-"""
+"""The snapshot is read at most this often; records of other processes show that much later."""
 _OLDEST_SECONDS = 5.0
-"""As long what is here is handed out while PostgreSQL is asked; then whoever asks waits for
-PostgreSQL, or hears that it is gone.
-"""
+"""A stale report is served for up to this long while it is read again; after that callers wait."""
 _MOST_TAGS = 100
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What PostgreSQL said, and when it was asked: at which time, and after how much had come to
-    its end here.
-    """
+    """A snapshot, with the time of the read and the operations that were complete by then."""
 
     report: ReportSnapshot
     at: float
@@ -39,7 +33,7 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """A body and its tag, and what they were made of: a reading, and the state of the API."""
+    """A body and its tag, with the read and the API's state that they were rendered from."""
 
     body: bytes
     tag: str
@@ -51,7 +45,6 @@ class CachedReport:
     """The report of one service, for all requests to this process."""
 
     def __init__(self) -> None:
-        """Nothing is rendered yet."""
         self._reading: asyncio.Task[_Read] | None = None
         self._read: _Read | None = None
         self._rendered: _Rendered | None = None
@@ -93,7 +86,7 @@ class CachedReport:
 
 
 def _tell_failure(reading: "asyncio.Task[_Read]") -> None:
-    """Say so even if nobody waits for it; who does hears of it, too."""
+    """Log a failed read, also where no caller waits for it."""
     if not reading.cancelled() and (error := reading.exception()) is not None:
         _log.warning(
             "The report could not be read anew.", action="report.unread", reason=str(error)

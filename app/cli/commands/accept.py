@@ -1,6 +1,4 @@
-"""`trade-recon accept` and `unaccept`: issues that somebody knows of and that are to hold nothing
-back for a time.
-"""
+"""`trade-recon accept` and `unaccept`: known issues that hold nothing back for a time."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any

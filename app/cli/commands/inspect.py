@@ -1,6 +1,4 @@
-"""`trade-recon inspect`: what the warehouse says of itself, before anything is changed; upstream is
-not asked.
-"""
+"""`trade-recon inspect`: detection alone; nothing is repaired and upstream is not asked."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +52,7 @@ def inspect(
 async def inspected(
     request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None
 ) -> ExitCode:
-    """Inspect, tell what was found with at most `limit` accounts (None: all), and judge it."""
+    """Inspect, and show the result with at most `limit` accounts (None: all)."""
     from app.cli.follow import finish_left_runs, serve_run
     from app.cli.output.tables import results_console
     from app.cli.printed import print_json

@@ -50,7 +50,7 @@ _BURST = 20
 _FORGOTTEN = 2
 _FOREVER = 10**9
 _DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings of a server whose data nobody misses after a crash."""
+"""Settings of a server whose data may be lost in a crash."""
 
 _OPEN_ISSUES = """
 SELECT account_id,

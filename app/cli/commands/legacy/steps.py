@@ -1,7 +1,6 @@
-"""`trade-recon legacy`: the command of the first system, for scripts that were written for it.
+"""The steps of `trade-recon legacy`: one labelled JSON each, in the first system's shapes.
 
-The same flags, and one labelled JSON for each step on stdout with the names and shapes that those
-scripts read; what is new stands beside them under names of its own.
+New figures stand beside them under names of their own.
 """
 
 import json
