@@ -16,7 +16,7 @@ from app.engine.config import EngineConfig
 from app.engine.preparation.history import begin_history
 from app.engine.preparation.inspection import record_disagreements
 from app.engine.preparation.maintenance import MaintenanceResult, fix_ids, maintain
-from app.engine.report.models.accounts import AccountOutcome
+from app.engine.report.models.accounts import AccountOutcome, RunUnderWay
 from app.engine.report.refresh import SnapshotRefresher
 from app.engine.report.views import Readings
 from app.engine.repositories import Repositories
@@ -154,17 +154,16 @@ class ReconService:
         wait_seconds: float = math.inf,
         depth: Depth | None = None,
         reason: str | None = None,
-    ) -> AccountOutcome | uuid.UUID:
-        """Compare one account with upstream and heal it now, before all other work and whatever its
-        state.
+    ) -> AccountOutcome | RunUnderWay:
+        """Reconcile one account now, before all other work and whatever its state.
 
-        Every row of it is compared unless `depth` says otherwise. What came of it, or the id of its
-        run if that is not over after `wait_seconds`. Raises NotFound for an unknown account.
+        Every row is compared unless `depth` says otherwise. Gives the outcome, or the run if it is
+        not over after `wait_seconds`. Raises NotFound for an unknown account.
         """
         run_id = await self.start_run(
             RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason
         )
         status = await self.wait_for_run(run_id, wait_seconds)
         if not status.is_end:
-            return run_id
+            return RunUnderWay(run_id)
         return await self.readings.outcome(run_id, account_id)

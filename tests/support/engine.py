@@ -1,7 +1,6 @@
 """An engine on a test's own database and sandbox, the way the composition root builds it."""
 
 import datetime as dt
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind, RunStatus
 from app.engine.config import EngineConfig
+from app.engine.report.models.accounts import RunUnderWay
 from app.engine.repositories import Repositories
 from app.engine.service import ReconService
 from app.sandbox.server.serving import SandboxServer
@@ -120,7 +120,7 @@ async def reconcile(
 ) -> Mapping[str, object]:
     """Reconcile one account, however long it takes; what came of it."""
     result = await service.reconcile_account(account_id, depth=depth)
-    assert not isinstance(result, uuid.UUID)
+    assert not isinstance(result, RunUnderWay)
     return dict(plain(result))
 
 

@@ -1,12 +1,12 @@
 """The routes of accounts."""
 
-import uuid
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.domain.runs.orders import bounded_reason
+from app.engine.report.models.accounts import RunUnderWay
 from app.web.request_limits import refuse_unknown_parameters
 from app.web.routes.common import LOCATION, LONGEST_WAIT, Service, accepted, problems
 from app.web.schemas.accounts import Account, AccountOutcome
@@ -65,10 +65,11 @@ async def reconcile_account(
     other work, whatever its state.
     """
     given = order or AccountOrder()
-    found = await service.reconcile_account(
-        account_id, wait, given.depth, bounded_reason(given.reason)
-    )
-    if not isinstance(found, uuid.UUID):
-        return shown(AccountOutcome, found)
-    body = RunAccepted(run_id=found).model_dump_json()
-    return Response(body, HTTPStatus.ACCEPTED, accepted(found), media_type="application/json")
+    reason = bounded_reason(given.reason)
+    match await service.reconcile_account(account_id, wait, given.depth, reason):
+        case RunUnderWay(run_id):
+            body = RunAccepted(run_id=run_id).model_dump_json()
+            headers = accepted(run_id)
+            return Response(body, HTTPStatus.ACCEPTED, headers, media_type="application/json")
+        case outcome:
+            return shown(AccountOutcome, outcome)

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from app.domain.ids import RunId
 from app.engine.report.models.runs import ComparedRows, OpenTradesCompared
 
 
@@ -180,6 +181,12 @@ class AccountList(Struct, frozen=True, kw_only=True):
 
     accounts: Sequence[ListedAccount]
     next_after: str | None
+
+
+class RunUnderWay(Struct, frozen=True):
+    """A run that goes on longer than its caller waited."""
+
+    run_id: RunId
 
 
 class AccountOutcome(AccountEffort, frozen=True, kw_only=True):

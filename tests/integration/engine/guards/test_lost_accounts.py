@@ -13,6 +13,7 @@ import structlog
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
+from app.engine.report.models.accounts import RunUnderWay
 from app.engine.service import ReconService
 from app.errors import Conflict, UpstreamSuspect
 from app.sandbox.damage.kinds import DamageKind
@@ -200,7 +201,7 @@ async def test_a_run_that_cannot_be_read_is_left_to_who_can_and_everything_else_
                 state = await _over(service, await service.start_run(RunRequest()))
                 named = await service.reconcile_account(sandbox.world.account_ids[0])
         assert (state["status"], state["accounts"]["healed"]) == ("succeeded", 2)
-        assert not isinstance(named, uuid.UUID)
+        assert not isinstance(named, RunUnderWay)
         said = [entry for entry in logs if entry["action"] == "run.unreadable"]
         left = await connection.fetch("SELECT run_id FROM recon_runs WHERE status = 'queued'")
         assert sorted(entry["run_id"] for entry in said) == sorted(

@@ -17,6 +17,7 @@ from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
+from app.engine.report.models.accounts import RunUnderWay
 from app.engine.service import ReconService
 from app.engine.stopping import StopSignal, StopSignals
 from app.errors import ClaimLost, Conflict, InvalidRequest, NotFound
@@ -321,7 +322,7 @@ async def test_a_named_account_goes_first_while_every_worker_is_at_a_long_batch(
             assert plain(await service.readings.run_state(run_id))["status"] == "running"
             # One that takes longer than somebody waits is answered with its run.
             sandbox.set_faults(_STUCK)
-            assert isinstance(await service.reconcile_account(one, 0.1), uuid.UUID)
+            assert isinstance(await service.reconcile_account(one, 0.1), RunUnderWay)
             await service.cancel(run_id)
 
 
