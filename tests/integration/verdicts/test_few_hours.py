@@ -103,7 +103,8 @@ async def test_it_is_shown_for_exactly_the_dates_that_have_it_and_leaves_the_acc
                 for issue in shown
             )
             assert found["stats"]["trades_recon_checksum"]
-            assert found["issues"] == []
+            stored = await service.store.account_reader.account(account)
+            assert stored.state["issues"] == []
         report = plain_report(await service.readings.report())
         [entry] = [issue for issue in report["issues_by_type"] if issue["issue_type"] == CODE]
         assert (entry["severity"], entry["account_count"], entry["sample_accounts"]) == (
