@@ -26,13 +26,15 @@ async def load_again(
     database: Database, days: int, *, offset: int, deleted: bool = False, accounts: int = 12
 ) -> int:
     """Store the settled trades of some dates a second time, under a date so many days later; with
-    `deleted` the right rows are lost.
+    `deleted` the right rows are lost. Of keys that one account has: under another date a trade of
+    a key that is used again would be the other account's.
     """
     async with database.connect() as connection:
         chosen = await connection.fetch(
             "SELECT DISTINCT account_id, trade_date FROM raw_trades_closed WHERE trade_date +"
-            " $1::integer <= $2 AND account_id IN (SELECT DISTINCT account_id FROM"
-            " raw_trades_closed ORDER BY 1 LIMIT $4) ORDER BY 1, 2 DESC LIMIT $3",
+            " $1::integer <= $2 AND account_id IN (SELECT min(account_id) FROM"
+            " raw_metrics_alltime GROUP BY login, platform, broker HAVING count(*) = 1"
+            " ORDER BY 1 LIMIT $4) ORDER BY 1, 2 DESC LIMIT $3",
             offset,
             SETTLED,
             days,
