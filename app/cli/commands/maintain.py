@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from app.cli.options import Reason
 from app.cli.runtime import ExitCode, perform
 from app.clock import now
+from app.domain.accounts.money import dropped_sentence
 from app.domain.runs.orders import bounded_reason
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ async def _maintained(
             markup=False,
             soft_wrap=True,
         )
+    if result.money_dropped:
+        told = dropped_sentence(result.money_dropped).lstrip()
+        console.print(told, markup=False, soft_wrap=True)
     if result.message is not None:
         console.print(result.message, markup=False, soft_wrap=True)
         return ExitCode.ISSUES_LEFT

@@ -6,15 +6,18 @@ fees or deposits stand in one alone. Which relations hold is learned from the wa
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 
+from app.domain.wording.counts import choose, counted
 from app.errors import ConfigurationError
 
 LEAST_SHARE = 0.95
-"""The share of accounts for which a relation must hold to be used."""
+"""The share of accounts for which a relation must hold to be learned."""
+LEAST_KEPT = 0.5
+"""The share that keeps a learned one in force: damage at many accounts is no reason to stop."""
 
 
 class Side(StrEnum):
@@ -102,14 +105,80 @@ class MoneyMode:
         """Whether no amount is compared."""
         return self.relations is not None and not self.relations
 
-    def is_used(self, relation: str, accounts: int, holding: int) -> bool:
-        """Whether a relation that holds for `holding` of `accounts` is used."""
+    def is_used(
+        self, relation: str, accounts: int, holding: int, *, is_learned: bool = False
+    ) -> bool:
+        """Whether a relation that holds for `holding` of `accounts` is used; `is_learned` if it was
+        until now.
+        """
         if self.relations is not None:
             return relation in self.relations
+        if is_learned:
+            return holding >= LEAST_KEPT * accounts
         return accounts > 0 and holding >= LEAST_SHARE * accounts
 
 
 AUTO, OFF = MoneyMode(), MoneyMode(frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is kept of a relation: whether it is used, and why."""
+
+    is_used: bool = False
+    reason: str = ""
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is in force since accounts kept it; one that was named was not learned."""
+        return self.is_used and self.reason != NAMED
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether it was learned once, and most accounts broke it since."""
+        return not self.is_used and self.reason.startswith(_DROPPED)
+
+    @classmethod
+    def judge(
+        cls, mode: MoneyMode, relation: str, accounts: int, holding: int, before: "Known"
+    ) -> "Known":
+        """What is kept of a relation that holds for `holding` of `accounts`."""
+        is_used = mode.is_used(relation, accounts, holding, is_learned=before.is_learned)
+        if mode.relations is not None:
+            return cls(is_used, NAMED if is_used else _NOT_NAMED)
+        told = f"holds for {holding} of {accounts} accounts"
+        if is_used:
+            is_broken = holding < LEAST_SHARE * accounts
+            return cls(is_used, f"{told}; it was learned before" if is_broken else told)
+        if before.is_learned or before.is_dropped:
+            return cls(
+                is_used,
+                f"{_DROPPED}, and now {told}, which is less than {LEAST_KEPT:.0%}: if rows are"
+                " wrong, name it in RECON_MONEY and run again",
+            )
+        if not accounts:
+            return cls(is_used, _UNKNOWN)
+        return cls(is_used, f"{told}, which is less than {LEAST_SHARE:.0%}")
+
+
+NAMED, _NOT_NAMED = "named by RECON_MONEY", "not named by RECON_MONEY"
+_DROPPED = "it was learned before"
+_UNKNOWN = (
+    "no account had an amount in both tables when they were last learned: the next run or"
+    " inspection learns again"
+)
+
+
+def dropped_sentence(names: Sequence[str]) -> str:
+    """A sentence of relations that were learned once and are not compared; empty if none is."""
+    if not names:
+        return ""
+    return (
+        f" Amounts were not compared in {counted(len(names), 'relation')} that held before, since"
+        f" fewer than half of the accounts keep {choose(len(names), 'it', 'them')}"
+        f" ({', '.join(names)}): if rows are wrong, name {choose(len(names), 'it', 'them')} in"
+        " RECON_MONEY and run again."
+    )
 
 
 def tolerance(figure: Figure, rows: int, largest: float) -> float:

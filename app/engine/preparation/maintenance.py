@@ -41,7 +41,8 @@ class MaintenanceResult:
     the largest. Rows before `history_from` (None: none) are not counted; `rows_before_history` are
     stored. Totals of `accounts_locked` were not written, since another transaction holds their
     rows. `accounts_refused` are rejected by trade_recon, with reasons; `accounts_kept_out` are
-    those of them that are not in it. `accounts_known` are all known ones.
+    those of them that are not in it. `accounts_known` are all known ones. Amounts are not
+    compared in the relations `money_dropped`, which held before.
     """
 
     closed_trades_updated: int = 0
@@ -60,6 +61,7 @@ class MaintenanceResult:
     accounts_refused: Mapping[str, str] = field(default_factory=dict)
     accounts_kept_out: frozenset[str] = frozenset()
     accounts_known: int = 0
+    money_dropped: list[str] = field(default_factory=list)
 
     @property
     def message(self) -> str | None:
@@ -110,12 +112,12 @@ async def _fix_ids(
         await store.identity.repair_all(swept.placeholders, today, run_id) if heals else Repaired()
     )
     added, changed = swept.accounts_added, swept.totals_changed
-    locked, kept_out = swept.locked, swept.kept_out
+    locked, kept_out, dropped = swept.locked, swept.kept_out, swept.money_dropped
     if sum(repaired.rows.values()):
         # From the start: few or many accounts may have got rows, and others have lost them.
         again = await store.sweep.run(today)
         added, changed = added + again.accounts_added, changed + again.totals_changed
-        locked, kept_out = again.locked, again.kept_out
+        locked, kept_out, dropped = again.locked, again.kept_out, again.money_dropped
         await _record_identity_issues(store, ClosedAs.HEALED)
     held, unwritten = await _count_locked(store, locked)
     refused = {**kept_out, **unwritten}
@@ -129,6 +131,7 @@ async def _fix_ids(
         accounts_refused=refused,
         accounts_kept_out=frozenset(kept_out),
         accounts_known=await store.preparations.count_accounts(),
+        money_dropped=dropped,
         seconds=round(time.monotonic() - begun, 3),
     )
 

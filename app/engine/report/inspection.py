@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from app.domain.accounts.money import dropped_sentence
 from app.domain.runs.inspected import InspectionFigures
 from app.domain.states import Outcome, RunKind, RunStatus
 from app.engine.report.inspection_text import sentence
@@ -85,7 +86,8 @@ class InspectionReader:
             Inspection,
             msgspec.structs.asdict(state) | msgspec.structs.asdict(breakdowns),
             accounts=accounts,
-            message=sentence(state.status, accounts, breakdowns),
+            message=sentence(state.status, accounts, breakdowns)
+            + dropped_sentence(state.maintenance.get("money_dropped", ())),
             identity=identity,
             not_inspected=[
                 UnreadAccount(account_id=each.account_id, reason=each.detail) for each in unread

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from app.domain.accounts.money import dropped_sentence
 from app.domain.contract.tables import TABLES
 from app.domain.holds.waiting import Waiting
 from app.domain.runs.grounds import Basis
@@ -232,7 +233,7 @@ def _rests_on(row: RunRow, pinned: int) -> str | None:
         left_out=row.skipped,
         unread=row.failed + row.gone + row.waiting,
         pinned=pinned,
-    ).sentence
+    ).sentence + dropped_sentence(row.maintenance.get("money_dropped", ()))
 
 
 def _standing(row: _Row, still: int) -> _Row:

@@ -43,6 +43,7 @@ class Swept:
 
     Totals of `locked` accounts were not written, since their rows in trade_recon are locked or
     PostgreSQL refused the write; `kept_out` are accounts that trade_recon refuses, with reasons.
+    `money_dropped` are relations between amounts that held before and are not compared.
     """
 
     accounts_added: int
@@ -50,6 +51,7 @@ class Swept:
     placeholders: list[str]
     locked: list[str] = field(default_factory=list)
     kept_out: Mapping[str, str] = field(default_factory=dict)
+    money_dropped: list[str] = field(default_factory=list)
 
 
 class Sweep:
@@ -146,10 +148,10 @@ class Sweep:
             await self._forget_placeholders(connection)
             added = await self._entries.add(connection, self._new)
             await _each(connection, self._note_few_hours)
-            changed, locked = await self._count(connection)
+            changed, locked, dropped = await self._count(connection)
         if is_stale:
             await self._refresh_account_list()
-        return Swept(added.rows, changed, placeholders, locked, added.refused)
+        return Swept(added.rows, changed, placeholders, locked, added.refused, dropped)
 
     async def _forget_placeholders(self, connection: Connection) -> None:
         """Drop entries that are no accounts, but those that others refer to, and those that the
@@ -190,7 +192,7 @@ class Sweep:
             async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
                 return (await piecewise(connection, self._follow_state, stale)).rows
 
-    async def _count(self, connection: Connection) -> tuple[int, list[str]]:
+    async def _count(self, connection: Connection) -> tuple[int, list[str], list[str]]:
         """Write totals last, since changed rows stay locked until the commit."""
         await _each(connection, self._sum_up)
         if self._first is not None:
@@ -206,20 +208,21 @@ class Sweep:
         await connection.execute(
             self._all_days if is_many else self._differing_days, seconds=SWEEP_SECONDS
         )
-        await self._money.find(connection)
+        dropped = await self._money.find(connection)
         try:
             async with connection.savepoint():
                 written = await connection.fetch_row(self._refresh_stats, seconds=SWEEP_SECONDS)
         except (RowRefused, DatabaseError) as error:
             # Rows of some are refused: they are written in parts, after the commit.
             _warn_of_parts(error)
-            return 0, sorted(
+            locked = sorted(
                 row["account_id"]
                 for row in await connection.fetch(self._differing, seconds=SWEEP_SECONDS)
             )
+            return 0, locked, dropped
         if written is None:
             raise DatabaseError("The totals could not be written.")
-        return int(written["changed"]), list(written["locked"])
+        return int(written["changed"]), list(written["locked"]), dropped
 
     async def _refresh_account_list(self) -> None:
         try:

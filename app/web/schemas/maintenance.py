@@ -48,5 +48,11 @@ class Maintenance(BaseModel):
         )
     )
     accounts_known: int = Field(description="All accounts that are known by then.")
+    money_dropped: list[str] = Field(
+        description=(
+            "Relations between amounts that held before and are not compared, since fewer than half"
+            " of the accounts keep them."
+        )
+    )
     message: str | None = Field(description="What to do where no account is known.")
     seconds: float

@@ -16,6 +16,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.history import HistoryFrom
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
+from app.engine.report.inspection import Listing
 from app.engine.restore import Restoring
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
@@ -277,6 +278,54 @@ async def test_a_relation_that_holds_for_fewer_than_nineteen_in_twenty_is_not_us
     async with engine(warehouse, sandbox, money=named) as service, service.pool.running():
         await run(service, RunKind.FULL)
     assert (await difference(warehouse, sandbox)).is_equal
+
+
+async def break_daily(database: Database, share: float) -> list[str]:
+    """Spoil net profit on the newest settled date of this share of all accounts with trades."""
+    async with database.connect() as connection:
+        accounts = await connection.fetch(
+            "SELECT account_id FROM raw_metrics_alltime WHERE num_trades > 0 ORDER BY 1"
+        )
+        spoilt = [row["account_id"] for row in accounts[: round(len(accounts) * share)]]
+        await connection.execute(
+            "UPDATE raw_metrics_daily AS d SET net_profit = net_profit + 77.7 WHERE (account_id,"
+            " date) IN (SELECT account_id, max(date) FROM raw_metrics_daily WHERE num_trades > 0"
+            " AND account_id = ANY($1) AND date <= $2 GROUP BY 1)",
+            spoilt,
+            SETTLED,
+        )
+    return spoilt
+
+
+async def test_damage_at_many_accounts_does_not_switch_off_what_finds_it(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with engine(warehouse, sandbox) as service:
+        await service.inspect()
+        spoilt = await break_daily(warehouse, 0.3)
+        inspected = await service.readings.inspection(await service.inspect(), Listing(0))
+        assert (await issues_of(warehouse)).keys() == set(spoilt)
+        assert "not compared" not in inspected.message
+        assert all(is_used for _, _, is_used in (await relations(warehouse)).values())
+
+
+async def test_a_relation_that_most_accounts_break_is_dropped_in_words(
+    warehouse: Database, sandbox: SandboxServer
+) -> None:
+    async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
+        await service.inspect()
+        await break_daily(warehouse, 0.7)
+        for _ in range(2):
+            state = await run(service, RunKind.FULL)
+            assert "Amounts were not compared in" in state["rests_on"]  # type: ignore[operator]
+            assert "daily_hourly_net_profit" in state["rests_on"]  # type: ignore[operator]
+        reason = await connection.fetchval(
+            "SELECT reason FROM recon_money_relations WHERE relation = 'daily_hourly_net_profit'"
+        )
+        assert "learned before" in reason
+        assert "less than 50%" in reason
+        inspected = await service.readings.inspection(await service.inspect(), Listing(0))
+        assert "Amounts were not compared in" in inspected.message
 
 
 async def test_nothing_is_compared_where_it_is_switched_off(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.domain.accounts.money import LEAST_SHARE
+from app.domain.accounts.money import Known
 from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 from app.store.database.window import Window
@@ -23,9 +23,12 @@ class MoneySweep:
         self._mode = terms.mode
         self.statements = MoneyStatements(database, terms.columns, window)
 
-    async def find(self, connection: Connection) -> None:
-        """Learn the relations, and fill recon_swept_money with accounts that break them."""
-        used = await self._learn(connection)
+    async def find(self, connection: Connection) -> list[str]:
+        """Learn the relations, and fill recon_swept_money with accounts that break them.
+
+        Those that held before and that most accounts break are dropped, and returned.
+        """
+        used, dropped = await self._learn(connection)
         await connection.execute(self.statements.suspects(used), seconds=SWEEP_SECONDS)
         counted = await connection.fetch_row(self.statements.count_suspects)
         is_many = counted is not None and counted["dated"] * _MANY > counted["accounts"]
@@ -37,39 +40,37 @@ class MoneySweep:
             )
         )
         await connection.execute(self.statements.dated(used, accounts), seconds=SWEEP_SECONDS)
+        return dropped
 
-    async def _learn(self, connection: Connection) -> list[str]:
+    async def _learn(self, connection: Connection) -> tuple[list[str], list[str]]:
+        """The relations in use, and those that were learned once and are dropped."""
         learn = self.statements.learn
         rows = await connection.fetch(learn, seconds=SWEEP_SECONDS) if learn else []
-        used = [
-            row["relation"]
+        before = {
+            row["relation"]: Known(row["is_used"], row["reason"])
+            for row in await connection.fetch(self.statements.get)
+        }
+        known = {
+            row["relation"]: Known.judge(
+                self._mode,
+                row["relation"],
+                row["accounts"],
+                row["holding"],
+                before.get(row["relation"], Known()),
+            )
             for row in rows
-            if self._mode.is_used(row["relation"], row["accounts"], row["holding"])
-        ]
-        reasons = [self._reason(row, is_used=row["relation"] in used) for row in rows]
-        before = await connection.fetch(
+        }
+        await connection.execute(
             self.statements.keep,
             [row["relation"] for row in rows],
             [row["accounts"] for row in rows],
             [row["holding"] for row in rows],
-            [row["relation"] in used for row in rows],
-            reasons,
+            [each.is_used for each in known.values()],
+            [each.reason for each in known.values()],
         )
-        if self._mode.relations is None:
-            # What the setting leaves out was not lost.
-            _warn_of_lost({row["relation"] for row in before} - set(used), rows)
-        return used
-
-    def _reason(self, row: Record, *, is_used: bool) -> str:
-        if self._mode.relations is not None:
-            return "named by RECON_MONEY" if is_used else "not named by RECON_MONEY"
-        if not row["accounts"]:
-            return (
-                "no account had an amount in both tables when they were last learned: the next run"
-                " or inspection learns again"
-            )
-        told = f"holds for {row['holding']} of {row['accounts']} accounts"
-        return told if is_used else f"{told}, which is less than {LEAST_SHARE:.0%}"
+        dropped = sorted(name for name, each in known.items() if each.is_dropped)
+        _warn_of_lost({name for name in dropped if before[name].is_used}, rows)
+        return [name for name, each in known.items() if each.is_used], dropped
 
 
 def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
@@ -77,9 +78,9 @@ def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
     for row in rows:
         if row["relation"] in lost and row["accounts"]:
             _log.warning(
-                "A relation between amounts is not used any more, since it holds for too few"
-                " accounts: if that is an error of the last ingestion, name the relation in"
-                " RECON_MONEY and run again.",
+                "A relation between amounts is not used any more, since it holds for fewer than"
+                " half of the accounts: if that is an error of the last ingestion, name the"
+                " relation in RECON_MONEY and run again.",
                 action="money.relation_lost",
                 relation=row["relation"],
                 accounts=row["accounts"],

@@ -15,6 +15,7 @@ from app.domain.accounts.money import (
     OFF,
     RELATIONS,
     Figure,
+    Known,
     Money,
     MoneyDay,
     MoneyMode,
@@ -99,6 +100,32 @@ def test_a_relation_is_used_from_95_of_100_accounts_on_or_where_it_is_named() ->
     assert not AUTO.is_used(name, 0, 0)
     assert MoneyMode(frozenset({name})).is_used(name, 100, 3)
     assert not OFF.is_used(name, 100, 100)
+
+
+def test_a_learned_relation_stays_in_force_until_fewer_than_half_keep_it() -> None:
+    name = RELATIONS[0].name
+
+    def after(*holdings: int, mode: MoneyMode = AUTO) -> Known:
+        known = Known()
+        for holding in holdings:
+            known = Known.judge(mode, name, 100, holding, known)
+        return known
+
+    assert [after(95, holding).is_used for holding in (94, 50, 49, 0)] == [True, True, False, False]
+    assert after(95, 60, 55).is_used, "learned before, in whatever run"
+    assert not after(94, 94).is_used, "never learned"
+    assert not after(95, 40, 94).is_used, "once dropped, it is learned as a new one"
+    assert after(95, 40, 95).is_used
+    assert [after(*each).is_dropped for each in ((95, 40), (95, 40, 94), (40,), (95, 60))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    named = after(60, mode=MoneyMode(frozenset({name})))
+    assert named.is_used
+    assert not Known.judge(AUTO, name, 100, 60, named).is_used, "named is not learned"
+    assert Known.judge(AUTO, name, 0, 0, after(95)).is_used, "where no account tells, it stays"
 
 
 @pytest.mark.parametrize("seed", range(20))
