@@ -34,6 +34,9 @@ _PASSING = frozenset(
 )
 """Evidence about the run and not the difference."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
+_RELATIONS = "relations"
+"""What the evidence of amounts has, and no other."""
+_NAMED = ("date", "figure")
 _DIGITS = 4
 _ALLTIME, _DAILY = "raw_metrics_alltime", "raw_metrics_daily"
 
@@ -57,10 +60,15 @@ def figures_of(issue: Issue) -> str:
         name: value for name, value in issue.evidence.items() if name not in _DERIVED
     }
     metadata = issue.evidence.get("metadata")
-    plain["metadata"] = _plain_metadata(
-        metadata if isinstance(metadata, Mapping) else {}, has_dates=bool(_dates(plain))
-    )
-    return _digest([issue.code.value, sorted(issue.affected), plain])
+    known = metadata if isinstance(metadata, Mapping) else {}
+    plain["metadata"] = _plain_metadata(known, has_dates=bool(_dates(plain)))
+    if _RELATIONS not in known:
+        return _digest([issue.code.value, sorted(issue.affected), plain])
+    # Which tables are compared follows from all accounts; only the amounts are this one's own.
+    plain["sample_mismatches"] = [
+        _amounts_of(sample) for sample in _samples(plain.get("sample_mismatches"))
+    ]
+    return _digest([issue.code.value, plain])
 
 
 def disagreement_of(view: AccountView) -> str:
@@ -143,12 +151,16 @@ def how_it_ended(
 
 
 def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[str, object]:
-    plain = {name: value for name, value in metadata.items() if name not in _PASSING}
+    plain = {
+        name: value
+        for name, value in metadata.items()
+        if name not in _PASSING and name != _RELATIONS
+    }
     if isinstance(counts := plain.get("counts"), Mapping):
         plain["counts"] = _differences(counts)
     if isinstance(amounts := plain.get("totals"), Mapping):
         plain["totals"] = {
-            figure: _differences(sides)
+            figure: sorted(set(_differences(sides).values()))
             for figure, sides in amounts.items()
             if isinstance(sides, Mapping)
         }
@@ -169,15 +181,26 @@ def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[
 
 
 def _money(money: Money | None) -> object:
-    """The disagreement of amounts: relations, amounts by date, differences of totals."""
+    """The disagreement of amounts: amounts by date, differences of totals."""
     if money is None:
         return None
-    relations, days, _ = money.signature
+    _, days, _ = money.signature
     return [
-        relations,
         days,
         {figure.value: _differences(sides) for figure, sides in sorted(money.totals.items())},
     ]
+
+
+def _samples(samples: object) -> list[Mapping[str, object]]:
+    found = samples if isinstance(samples, Sequence) else ()
+    return [sample for sample in found if isinstance(sample, Mapping)]
+
+
+def _amounts_of(sample: Mapping[str, object]) -> list[str]:
+    """The date, the figure, and the different amounts, whichever tables were compared."""
+    named = [str(sample.get(name)) for name in _NAMED]
+    amounts = {str(value) for name, value in sample.items() if name not in _NAMED}
+    return [*named, *sorted(amounts)]
 
 
 def _differences(counts: Mapping[str, object] | Mapping[Side, float]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.accounts.counts import DayCounts, Drift, Totals
-from app.domain.accounts.money import Figure, Money, Relation, Side
+from app.domain.accounts.money import Figure, Money, MoneyDay, Relation, Side
 from app.domain.accounts.view import AcceptedIssue, AccountView
 from app.domain.issues.acceptance import (
     disagreement_of,
@@ -189,3 +189,35 @@ def test_amounts_are_accepted_by_how_much_they_differ(cents: int, more_cents: in
     assert figures_of(one) == figures_of(other) != figures_of(more)
     assert disagreement_of(view(before, differs)) == disagreement_of(view(before + 512, differs))
     assert disagreement_of(view(before, differs)) != disagreement_of(view(before, differs + 1))
+
+
+@given(st.sampled_from([-900.0, 900.0]), st.integers(0, 3), st.sampled_from([(), (_DAY,)]))
+def test_which_relations_are_compared_ends_no_acceptance(
+    difference: float, off: int, dates: tuple[dt.date, ...]
+) -> None:
+    def view(compared: tuple[Relation, ...], wrong: float) -> AccountView:
+        amounts = {
+            Figure.PROFIT: {
+                side: 100 + (wrong if side is Side.DAILY else 0)
+                for side in (Side.DAILY, Side.HOURLY, Side.CLOSED)
+            }
+        }
+        rows = dict.fromkeys(amounts[Figure.PROFIT], 1)
+        days = tuple(MoneyDay(day, amounts, rows) for day in dates)
+        totals = {side: 100 + (wrong if side is Side.DAILY else 0) for side in Side}
+        money = Money(frozenset(compared), compared, days, {Figure.PROFIT: totals})
+        return replace(_view(hourly=10), days=(), money=money)
+
+    broken = (
+        Relation(Side.ALLTIME, Side.DAILY, Figure.PROFIT),
+        Relation(Side.DAILY, Side.HOURLY, Figure.PROFIT),
+        Relation(Side.DAILY, Side.CLOSED, Figure.PROFIT),
+    )
+    fewer = broken[:off] + broken[off + 1 :]
+    [all_], [some], [more] = (
+        detect(view(*each))
+        for each in ((broken, difference), (fewer, difference), (broken, 2 * difference))
+    )
+    assert all_.code is IssueCode.MONEY_MISMATCH
+    assert figures_of(all_) == figures_of(some) != figures_of(more)
+    assert disagreement_of(view(broken, difference)) == disagreement_of(view(fewer, difference))
