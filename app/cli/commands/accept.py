@@ -151,7 +151,7 @@ async def _listed(format_: ListFormat) -> ExitCode:
 def _show_list(console: "Console", found: "AcceptedIssues") -> None:
     from rich.markup import escape
 
-    from app.cli.output.tables import plain_table
+    from app.cli.output.tables import id_cell, plain_table
 
     rows, more = found.accepted, found.more
     if not rows:
@@ -168,13 +168,12 @@ def _show_list(console: "Console", found: "AcceptedIssues") -> None:
     )
     for row in rows:
         cells = (
-            row.account_id,
             row.issue,
             row.until,
             f"{row.accepted_at:%Y-%m-%d}",
             row.reason,
         )
-        table.add_row(*(escape(str(cell)) for cell in cells))
+        table.add_row(id_cell(row.account_id), *(escape(str(cell)) for cell in cells))
     console.print(table)
     if more:
         console.print(

@@ -151,7 +151,7 @@ async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
 def _show_list(console: "Console", found: "AccountList") -> None:
     from rich.markup import escape
 
-    from app.cli.output.tables import plain_table
+    from app.cli.output.tables import id_cell, plain_table
 
     rows = found.accounts
     if not rows:
@@ -172,7 +172,7 @@ def _show_list(console: "Console", found: "AccountList") -> None:
         checked = "-" if row.last_checked is None else f"{row.last_checked:%Y-%m-%d %H:%M}"
         issues = ", ".join(row.issues) or "-"
         table.add_row(
-            escape(row.account_id),
+            id_cell(row.account_id),
             escape(str(row.status)),
             *map(str, row.trades),
             checked,

@@ -142,9 +142,7 @@ def _show_dates(console: "Console", found: "Inspection") -> None:
 
 
 def _show_accounts(console: "Console", found: "Inspection") -> None:
-    from rich.markup import escape
-
-    from app.cli.output.tables import plain_table
+    from app.cli.output.tables import id_cell, plain_table
 
     identity = found.identity
     if identity.unmatched or identity.ambiguous:
@@ -162,7 +160,7 @@ def _show_accounts(console: "Console", found: "Inspection") -> None:
             seen = [issue.first_seen for issue in account.issues if issue.first_seen is not None]
             first = f"{min(seen):%Y-%m-%d %H:%M}" if seen else "-"
             table.add_row(
-                escape(account.account_id),
+                id_cell(account.account_id),
                 ", ".join(issue.issue for issue in account.issues),
                 first,
             )

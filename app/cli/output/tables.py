@@ -1,10 +1,12 @@
 """Consoles and tables for a person."""
 
 from rich.console import Console, JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
 _PLAIN_WIDTH = 150
 _WIDE = 240
+_ID_WIDTH = 40
 
 
 def results_console() -> Console:
@@ -39,6 +41,14 @@ def plain_table(title: str, *columns: str) -> Table:
             column.removeprefix("#"), justify=justify, no_wrap=place == 0 or column.startswith("#")
         )
     return table
+
+
+def id_cell(account_id: str) -> str:
+    """An account id in lines of bounded length, which leave the other columns their room."""
+    lines = [
+        account_id[place : place + _ID_WIDTH] for place in range(0, len(account_id), _ID_WIDTH)
+    ]
+    return escape("\n".join(lines))
 
 
 def add_figure(table: Table, name: str, figure: int) -> None:
