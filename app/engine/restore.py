@@ -118,13 +118,14 @@ class Restoring:
             return
         compared = self._store.within(await self._store.histories.window())
         await compared.detection.refresh_stats(known)
-        pins = await self._store.detection.pins(known)
+        pins, elsewhere = await self._store.detection.pins(known)
         codes, note = (
             [IssueCode.PINNED_BY_RESTORE],
             "rows were pinned" if is_pinned else "rows were brought back",
         )
         issues: dict[str, list[Issue]] = {
-            each: [pinned_issue(pins[each])] if each in pins else [] for each in known
+            each: [pinned_issue(pins[each], elsewhere.get(each, 0))] if each in pins else []
+            for each in known
         }
         if not is_pinned:
             codes.append(IssueCode.UPSTREAM_DRIFT)

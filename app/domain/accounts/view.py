@@ -72,6 +72,8 @@ class AccountView:
     """None: all dates are compared."""
     pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
     """Restored rows by table and date, 0 where upstream has one under another date."""
+    pins_elsewhere: int = 0
+    """Those of them that stand under another account id or none."""
     pins_are_due: bool = False
     """Upstream is to be asked about the pins."""
     doubled: frozenset[dt.date] = frozenset()

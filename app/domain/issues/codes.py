@@ -226,8 +226,10 @@ def overtaken_issue(days: Sequence[dt.date]) -> Issue:
     return replace(restored_issue(days), description=text)
 
 
-def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:
-    """Restored rows stay as they are; `pins` counts them by table and date."""
+def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int], elsewhere: int = 0) -> Issue:
+    """Restored rows stay as they are; `pins` counts them by table and date, `elsewhere` those that
+    are the account's by their natural key alone.
+    """
     rows = sum(pins.values())
     tables = tuple(sorted({table for table, _ in pins}))
     text = (
@@ -235,6 +237,12 @@ def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int]) -> Issue:
         f" {choose(rows, 'it stays', 'they stay')} as restored, whatever upstream sends, until"
         " `trade-recon removed release` or until upstream sends the same values."
     )
+    if elsewhere:
+        text += (
+            f" {counted(elsewhere, 'trade')} of this account {choose(elsewhere, 'stands', 'stand')}"
+            " so under another account id or none, and the account lacks"
+            f" {choose(elsewhere, 'it', 'them')}."
+        )
     days = sorted({day for _, day in pins if day is not None})
     by_table = {
         table: sum(number for (name, _), number in pins.items() if name == table)

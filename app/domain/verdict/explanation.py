@@ -56,7 +56,7 @@ def explain(
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
-    beside = (pinned_issue(view.pins),) if view.pins else ()
+    beside = (pinned_issue(view.pins, view.pins_elsewhere),) if view.pins else ()
     left = _explain(view, progress, moving_from)
     return (
         *(left if now is None else tuple(once_an_hour(view, issue, now) for issue in left)),

@@ -1,7 +1,7 @@
 """Rows of detection as the account views that the domain judges."""
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +34,7 @@ class Beside:
     odd_rows: Mapping[str, tuple[OddRows, ...]]
     doubts: Mapping[str, frozenset[dt.date]]
     pins: Mapping[str, Mapping[tuple[str, dt.date | None], int]]
+    pins_elsewhere: Mapping[str, int]
     history_from: dt.date | None
     used: frozenset[str]
 
@@ -64,6 +65,7 @@ def views_of(looked: Sequence[Record], beside: Beside) -> dict[str, AccountView]
             doubts=beside.doubts.get(row["account_id"], frozenset()),
             history=_history(row, beside.history_from),
             pins=beside.pins.get(row["account_id"], {}),
+            pins_elsewhere=beside.pins_elsewhere.get(row["account_id"], 0),
             money=money_of(row, beside.used) if _agrees(row) else None,
         )
         for row in looked
@@ -186,6 +188,14 @@ def pins_of(rows: Sequence[Record]) -> dict[str, dict[tuple[str, dt.date | None]
     for row in rows:
         pins.setdefault(row["account_id"], {})[row["table_name"], row["date"]] = row["rows"]
     return pins
+
+
+def pins_elsewhere_of(rows: Sequence[Record]) -> Mapping[str, int]:
+    """How many pinned trades of an account stand under another id or none."""
+    elsewhere = Counter[str]()
+    for row in rows:
+        elsewhere[row["account_id"]] += row["elsewhere"]
+    return elsewhere
 
 
 def findings_by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from app.store.detect.account_views import (
     is_emptied,
     lost_counts,
     odd_rows_of,
+    pins_elsewhere_of,
     pins_of,
     views_of,
 )
@@ -129,7 +130,8 @@ class Detection:
             }
             doubts = {} if run_id is None else await self._doubts_of(connection, ids, run_id)
             odd_rows = odd_rows_of(await connection.fetch(self._odd_rows, ids))
-            pins = pins_of(await connection.fetch(self._pins, ids))
+            pinned = await connection.fetch(self._pins, ids)
+            pins = pins_of(pinned)
             # Only who needs something is asked for under its logins; to know them all trades are
             # read.
             doubtful = [row["account_id"] for row in looked if all_logins or disagrees(row)]
@@ -140,7 +142,16 @@ class Detection:
         # In a thread, as below: thousands of accounts would keep the event loop from whatever else
         # waits.
         beside = Beside(
-            findings, drift, descents, logins, odd_rows, doubts, pins, self._window.first, used
+            findings,
+            drift,
+            descents,
+            logins,
+            odd_rows,
+            doubts,
+            pins,
+            pins_elsewhere_of(pinned),
+            self._window.first,
+            used,
         )
         return await asyncio.to_thread(views_of, looked, beside)
 
@@ -218,9 +229,10 @@ class Detection:
 
     async def pins(
         self, account_ids: Sequence[str]
-    ) -> dict[str, dict[tuple[str, dt.date | None], int]]:
-        """Number of pinned rows of accounts, by table and date."""
-        return pins_of(await self._database.fetch(self._pins, list(account_ids)))
+    ) -> tuple[dict[str, dict[tuple[str, dt.date | None], int]], Mapping[str, int]]:
+        """Number of pinned rows of accounts, by table and date; of those under another id."""
+        rows = await self._database.fetch(self._pins, list(account_ids))
+        return pins_of(rows), pins_elsewhere_of(rows)
 
     async def placeable_accounts(self) -> list[str]:
         """Accounts of rows without trades whose missing partition exists by now."""

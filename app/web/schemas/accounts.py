@@ -148,6 +148,10 @@ class PinnedRow(BaseModel):
     table: str
     key: list[str | None] = Field(description="The row's key; of a trade without its date.")
     date: dt.date | None = Field(description="null for rows of alltime.")
+    account_id: str | None = Field(
+        description="Whose row it is as restored; another account's id, or null, at a trade that is"
+        " this account's by its natural key."
+    )
     removed_id: int = Field(description="The copy from which it was restored.")
     run_id: uuid.UUID | None = Field(description="The run that had changed it.")
     reason: str | None = Field(description="Why it was restored, as far as that was told.")

@@ -248,18 +248,41 @@ GROUP BY account_id, table_name
 
 -- name: get_pins
 -- The tables and dates in which rows of accounts ($1) are pinned, and those on which upstream has
--- such a row instead (rows: 0).
-SELECT account_id, table_name, date, sum(rows)::bigint AS rows
+-- such a row instead (rows: 0). Trades of an account that were restored under another id or none
+-- (elsewhere) are its own, too: their key holds platform, broker and login first, and an array ends by nulls.
+SELECT account_id, table_name, date, sum(rows)::bigint AS rows, sum(elsewhere)::bigint AS elsewhere
 FROM (
-    SELECT account_id::text AS account_id, table_name, date, 1 AS rows
-        FROM prop_trading_model.recon_pins WHERE account_id = ANY($1::text[])
+    SELECT p.account_id::text AS account_id, p.table_name, p.date, 1 AS rows,
+        (p.table_name LIKE 'raw_trades%' AND c.row_data ->> 'account_id' IS NULL
+            AND c.removed_id IS NOT NULL)::integer AS elsewhere
+    FROM prop_trading_model.recon_pins AS p
+    LEFT JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = p.removed_id
+    WHERE p.account_id = ANY($1::text[])
     UNION ALL
-    SELECT p.account_id::text, p.table_name, doubled.date, 1
+    SELECT p.account_id::text, p.table_name, doubled.date, 1, 0
     FROM prop_trading_model.recon_pins AS p CROSS
         JOIN LATERAL (SELECT DISTINCT unnest(p.doubled_dates) AS date) AS doubled
     WHERE p.account_id = ANY($1::text[]) AND doubled.date IS DISTINCT FROM p.date
     UNION ALL
-    SELECT account_id::text, table_name, upstream_date, 0 FROM prop_trading_model.recon_pins
+    SELECT account_id::text, table_name, upstream_date, 0, 0 FROM prop_trading_model.recon_pins
         WHERE account_id = ANY($1::text[]) AND upstream_date IS NOT NULL
+    UNION ALL
+    SELECT i.account_id, p.table_name, p.date, 1, 1
+    FROM prop_trading_model.recon_identity AS i
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT unnest(ARRAY[i.broker, nullif(i.broker, '')]) AS broker
+    ) AS b
+    JOIN prop_trading_model.recon_pins AS p
+        ON p.table_name IN ('raw_trades_closed', 'raw_trades_open')
+        AND p.row_key >= ARRAY[i.platform, b.broker, i.login]
+        AND p.row_key <= ARRAY[i.platform, b.broker, i.login, NULL, NULL]
+    WHERE i.account_id = ANY($1::text[]) AND p.account_id IS DISTINCT FROM i.account_id
+        AND (p.date BETWEEN i.valid_from AND i.valid_to OR p.date >= i.open_from)
+        AND NOT EXISTS (
+            SELECT FROM prop_trading_model.recon_identity AS h
+            WHERE (h.login, h.platform, h.broker) = (i.login, i.platform, i.broker)
+                AND h.account_id = p.account_id
+                AND (p.date BETWEEN h.valid_from AND h.valid_to OR p.date >= h.open_from)
+        )
 ) AS places
 GROUP BY account_id, table_name, date

@@ -125,9 +125,25 @@ GROUP BY 1
 ORDER BY 1 DESC
 
 -- name: list_pins
--- The pinned rows of an account, by table and date.
-SELECT table_name AS table, row_key AS key, date, removed_id, run_id, reason, pinned_at
-FROM prop_trading_model.recon_pins
-WHERE account_id = $1
-ORDER BY table_name, date, row_key
+-- The pinned rows of an account, by table and date, also trades of its own that stand under another
+-- id or none.
+SELECT p.table_name AS table, p.row_key AS key, p.date, p.account_id::text AS account_id,
+    p.removed_id, p.run_id, p.reason, p.pinned_at
+FROM prop_trading_model.recon_pins AS p
+WHERE p.account_id = $1
+    OR EXISTS (
+        SELECT FROM prop_trading_model.recon_identity AS i
+        WHERE i.account_id = $1
+            AND p.table_name IN ('raw_trades_closed', 'raw_trades_open')
+            AND (i.platform, i.broker, i.login)
+            = (p.row_key[1], coalesce(p.row_key[2], ''), p.row_key[3])
+            AND (p.date BETWEEN i.valid_from AND i.valid_to OR p.date >= i.open_from)
+            AND NOT EXISTS (
+                SELECT FROM prop_trading_model.recon_identity AS h
+                WHERE (h.login, h.platform, h.broker) = (i.login, i.platform, i.broker)
+                    AND h.account_id = p.account_id
+                    AND (p.date BETWEEN h.valid_from AND h.valid_to OR p.date >= h.open_from)
+            )
+    )
+ORDER BY p.table_name, p.date, p.row_key
 LIMIT $2

@@ -76,13 +76,27 @@ ORDER BY abs(a.position), a.account_id
 LIMIT $2
 
 -- name: count_pinned_rows
--- How many rows are pinned that were so before a run ($1) ended, of its named accounts; of all if
--- it names none.
+-- How many rows are pinned that were so before a run ($1) ended, of its named accounts, also trades
+-- of theirs that stand under another id or none; of all if it names none.
 SELECT count(*)
 FROM "prop_trading_model".recon_pins AS p
 JOIN "prop_trading_model".recon_runs AS r ON r.run_id = $1 AND p.pinned_at <= r.finished_at
 WHERE jsonb_typeof(r.request -> 'account_ids') IS DISTINCT FROM 'array'
     OR r.request -> 'account_ids' ? p.account_id::text
+    OR EXISTS (
+        SELECT FROM "prop_trading_model".recon_identity AS i
+        WHERE r.request -> 'account_ids' ? i.account_id
+            AND p.table_name IN ('raw_trades_closed', 'raw_trades_open')
+            AND (i.platform, i.broker, i.login)
+            = (p.row_key[1], coalesce(p.row_key[2], ''), p.row_key[3])
+            AND (p.date BETWEEN i.valid_from AND i.valid_to OR p.date >= i.open_from)
+            AND NOT EXISTS (
+                SELECT FROM "prop_trading_model".recon_identity AS h
+                WHERE (h.login, h.platform, h.broker) = (i.login, i.platform, i.broker)
+                    AND h.account_id = p.account_id
+                    AND (p.date BETWEEN h.valid_from AND h.valid_to OR p.date >= h.open_from)
+            )
+    )
 
 -- name: count_still_held
 -- How many of the accounts that a run ($1) held are held to this moment: a later run may have

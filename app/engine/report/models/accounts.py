@@ -97,6 +97,7 @@ class PinnedRow(Struct, frozen=True, kw_only=True):
     table: str
     key: Sequence[str | None]
     date: dt.date | None
+    account_id: str | None
     removed_id: int
     run_id: uuid.UUID | None
     reason: str | None
