@@ -99,7 +99,7 @@ EXPLANATIONS: Mapping[IssueCode, Explanation] = {
     ),
     IssueCode.MONEY_MISMATCH: Explanation(
         "Counts agree, and sums of net profit or lots differ between tables, for a relation that"
-        " holds for 95 % of the accounts.",
+        " 95 % of the accounts keep, or kept once and half still do.",
         "The dates that differ are fetched, first of the table that contradicts the others; where"
         " only alltime differs, that. What upstream sends alike becomes `upstream_inconsistent`.",
         _HIGH,
