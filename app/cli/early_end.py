@@ -27,17 +27,17 @@ def outlive_readers() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            setattr(sys, name, outlet(stream))
+            setattr(sys, name, outlet(stream, by_line=name == "stderr"))
 
 
-def outlet(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """The same stream, which outlives its reader."""
+def outlet(stream: io.TextIOWrapper, *, by_line: bool = False) -> io.TextIOWrapper:
+    """The same stream, which outlives its reader; with `by_line` each line is written at once."""
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(Outlet(stream.fileno(), "wb", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,
         newline=None,
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        # A stream that wrote through had no buffer, where PYTHONUNBUFFERED is set.
+        line_buffering=by_line or stream.line_buffering or stream.write_through,
     )

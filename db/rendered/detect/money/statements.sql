@@ -82,23 +82,19 @@ CROSS JOIN LATERAL (VALUES {{relations}}) AS r (relation, accounts, holding)
 
 -- name: keep_relations
 -- What was learned of relations ($1 names, $2 accounts, $3 holding, $4 used, $5 reasons) in place
--- of what was known, and which of them were used before.
-WITH before AS MATERIALIZED (
-    SELECT relation FROM "prop_trading_model".recon_money_relations WHERE is_used
-), gone AS (
+-- of what was known.
+WITH gone AS (
     DELETE FROM "prop_trading_model".recon_money_relations WHERE relation <> ALL($1::text[])
-), kept AS (
-    INSERT INTO "prop_trading_model".recon_money_relations
-        AS r (relation, accounts, holding, is_used, reason)
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[])
-    ON CONFLICT (relation) DO UPDATE
-    SET accounts = excluded.accounts, holding = excluded.holding, is_used = excluded.is_used,
-        reason = excluded.reason, learned_at = now()
-    -- What is the same stays the same, or each sweep would change the report.
-    WHERE (r.accounts, r.holding, r.is_used, r.reason) IS DISTINCT
-        FROM (excluded.accounts, excluded.holding, excluded.is_used, excluded.reason)
 )
-SELECT relation FROM before
+INSERT INTO "prop_trading_model".recon_money_relations
+    AS r (relation, accounts, holding, is_used, reason)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[])
+ON CONFLICT (relation) DO UPDATE
+SET accounts = excluded.accounts, holding = excluded.holding, is_used = excluded.is_used,
+    reason = excluded.reason, learned_at = now()
+-- What is the same stays the same, or each sweep would change the report.
+WHERE (r.accounts, r.holding, r.is_used, r.reason) IS DISTINCT
+    FROM (excluded.accounts, excluded.holding, excluded.is_used, excluded.reason)
 
 -- name: create_swept_suspects
 -- Accounts whose counts agree and whose amounts do not: by their totals, or by their marks on some
