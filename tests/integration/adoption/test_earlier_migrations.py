@@ -283,7 +283,7 @@ async def test_what_a_migration_of_ours_replaced_is_ours_even_if_it_broke_off_ri
     monkeypatch.setattr(migrations, "_files", lambda: files)
     monkeypatch.setattr(migrations, "_PAUSE_SECONDS", 0)
     with monkeypatch.context() as broken:
-        broken.setattr(migrations, "_fit_staging", breaks_off)
+        broken.setattr(migrations, "fit_staging", breaks_off)
         with pytest.raises(WriteConflict):
             await migrate(place.owner.dsn, SCHEMA)
     said: list[str] = []
