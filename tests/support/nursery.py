@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 _ROOT = Path(__file__).parents[2]
 _LARGEST = 1 << 20
@@ -214,8 +213,12 @@ def _become(order: Mapping[str, object], stdout: int, stderr: int) -> None:
 if __name__ == "__main__":
     # What commands import when they need it, so that no process imports it again.
     from app.cli.app import main
+    from app.clock import now as machines_now
     from tests.support.clock import environments_now
 
     _serve(socket.socket(fileno=int(sys.argv[1])))
-    with patch("app.composition.now", environments_now), patch("app.clock.now", environments_now):
-        main()
+    # Wherever it was imported by name already; what is imported later takes it from its module.
+    for module in [*sys.modules.values()]:
+        if getattr(module, "now", None) is machines_now:
+            module.now = environments_now  # type: ignore[attr-defined]
+    main()
