@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.options import ListFormat, Reason, date_like
+from app.cli.reading import answer, open_record, require_account_id
 from app.cli.runtime import ExitCode, perform
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import bounded_reason
@@ -121,11 +122,9 @@ async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]
     from app.cli.output.tables import results_console
     from app.composition import open_readings, open_store
     from app.engine.acceptances import Accepting
-    from app.errors import InvalidRequest
     from app.settings.load import load_settings
 
-    if "\0" in account_id:
-        raise InvalidRequest("An account id holds no NUL character.")
+    require_account_id(account_id)
     settings = load_settings()
     async with open_store(settings) as store:
         await work(Accepting(store, open_readings(settings, store).today()))
@@ -133,18 +132,9 @@ async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]
 
 
 async def _listed(format_: ListFormat) -> ExitCode:
-    from app.cli.output.tables import results_console
-    from app.cli.printed import print_json
-    from app.composition import open_readings, open_store
-    from app.settings.load import load_settings
-
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        found = await open_readings(settings, store).accepted_issues()
-    if format_ is ListFormat.JSON:
-        print_json(found)
-    else:
-        _show_list(results_console(), found)
+    async with open_record() as readings:
+        found = await readings.accepted_issues()
+    answer(found, format_, _show_list)
     return ExitCode.SUCCESS
 
 

@@ -9,11 +9,11 @@ import typer
 
 from app.cli.mistakes import SuggestingGroup
 from app.cli.options import Format, ListFormat
+from app.cli.reading import answer, open_record, require_account_id
 from app.cli.runtime import ExitCode, perform
 from app.domain.issues.codes import IssueCode
 from app.domain.states import Outcome
 from app.domain.wording.counts import counted
-from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,38 +113,17 @@ def show(
 
 
 async def _listed(view: _View) -> ExitCode:
-    from app.cli.output.tables import results_console
-    from app.cli.printed import print_json
-    from app.composition import open_readings, open_store
-    from app.settings.load import load_settings
-
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        found = await open_readings(settings, store).accounts(
-            view.statuses, view.issue, view.after, view.limit
-        )
-    if view.format is ListFormat.JSON:
-        print_json(found)
-    else:
-        _show_list(results_console(), found)
+    async with open_record() as readings:
+        found = await readings.accounts(view.statuses, view.issue, view.after, view.limit)
+    answer(found, view.format, _show_list)
     return ExitCode.SUCCESS
 
 
 async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
-    from app.cli.output.tables import results_console
-    from app.cli.printed import print_json
-    from app.composition import open_readings, open_store
-    from app.settings.load import load_settings
-
-    if "\0" in account_id:
-        raise InvalidRequest("An account id holds no NUL character.")
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        found = await open_readings(settings, store).account(account_id)
-    if format_ is ListFormat.JSON:
-        print_json(found)
-    else:
-        _show(results_console(), found)
+    require_account_id(account_id)
+    async with open_record() as readings:
+        found = await readings.account(account_id)
+    answer(found, format_, _show)
     return ExitCode.SUCCESS
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from app.cli.options import LARGEST_ID, Format, ListFormat, date_like
+from app.cli.reading import open_record
 from app.cli.runtime import ExitCode, perform
 from app.domain.copies import TableName
 from app.domain.wording.counts import choose, counted
@@ -98,15 +99,10 @@ def changes(  # noqa: PLR0913 - one for each option
 
 async def _shown(wanted: _Wanted, limit: int, format_: ListFormat) -> ExitCode:
     from app.cli.printed import print_json
-    from app.composition import open_readings, open_store
     from app.engine.report.models.changes import ChangeFilter
-    from app.settings.load import load_settings
 
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        page = await open_readings(settings, store).changed_rows(
-            ChangeFilter(**wanted._asdict()), limit
-        )
+    async with open_record() as readings:
+        page = await readings.changed_rows(ChangeFilter(**wanted._asdict()), limit)
     if format_ is ListFormat.JSON:
         print_json(page)
     else:

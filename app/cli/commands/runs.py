@@ -9,6 +9,7 @@ import typer
 from app.cli.fail_on import FailOnWords, chosen
 from app.cli.mistakes import SuggestingGroup
 from app.cli.options import Format, ListFormat, Reason
+from app.cli.reading import answer, open_record
 from app.cli.runtime import ExitCode, exit_code_of, perform
 from app.domain.runs.orders import bounded_reason
 from app.domain.states import RunKind, RunStatus
@@ -165,30 +166,17 @@ async def _listed(
     limit: int,
     format_: ListFormat,
 ) -> ExitCode:
-    from app.cli.output.tables import results_console
-    from app.cli.printed import print_json
-    from app.composition import open_readings, open_store
-    from app.settings.load import load_settings
-
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        page = await open_readings(settings, store).runs(statuses, kinds, before, limit)
-    if format_ is ListFormat.JSON:
-        print_json(page)
-    else:
-        _show_list(results_console(), page)
+    async with open_record() as readings:
+        page = await readings.runs(statuses, kinds, before, limit)
+    answer(page, format_, _show_list)
     return ExitCode.SUCCESS
 
 
 async def _shown(run_id: uuid.UUID, format_: ListFormat) -> ExitCode:
     from app.cli.output.tables import results_console
     from app.cli.printed import print_json
-    from app.composition import open_readings, open_store
-    from app.settings.load import load_settings
 
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        readings = open_readings(settings, store)
+    async with open_record() as readings:
         state = await readings.run_state(run_id)
         if format_ is ListFormat.JSON:
             print_json(state)

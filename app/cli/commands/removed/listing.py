@@ -11,6 +11,7 @@ import typer
 
 from app.cli.mistakes import SuggestingGroup
 from app.cli.options import LARGEST_ID, ListFormat
+from app.cli.reading import open_record
 from app.cli.runtime import ExitCode, perform
 from app.domain.copies import ANY_COPY, Reason, TableName, Wanted
 
@@ -78,12 +79,7 @@ def list_removed(  # noqa: PLR0913 - an option each
 
 
 async def _listed(view: _View) -> ExitCode:
-    from app.composition import open_readings, open_store
-    from app.settings.load import load_settings
-
-    settings = load_settings()
-    async with open_store(settings, only_reads=True) as store:
-        readings = open_readings(settings, store)
+    async with open_record() as readings:
         rows = await readings.removed_copies(view.wanted, view.limit, view.before)
     following = rows[-1].removed_id if len(rows) == view.limit else None
     if view.format is ListFormat.JSON:

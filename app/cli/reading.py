@@ -1,0 +1,49 @@
+"""What commands that only read have in common: the record, opened for a role with SELECT alone, and
+an answer for people or for programs.
+"""
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+from app.cli.options import ListFormat
+from app.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from rich.console import Console
+
+    from app.engine.report.views import Readings
+
+_Found = TypeVar("_Found")
+
+
+@contextlib.asynccontextmanager
+async def open_record() -> "AsyncIterator[Readings]":
+    """The record of the warehouse that the settings name.
+
+    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    """
+    from app.composition import open_readings, open_store
+    from app.settings.load import load_settings
+
+    settings = load_settings()
+    async with open_store(settings, only_reads=True) as store:
+        yield open_readings(settings, store)
+
+
+def answer(found: _Found, format_: ListFormat, show: "Callable[[Console, _Found], object]") -> None:
+    """Print what was found, as JSON or by `show`."""
+    from app.cli.output.tables import results_console
+    from app.cli.printed import print_json
+
+    if format_ is ListFormat.JSON:
+        print_json(found)
+    else:
+        show(results_console(), found)
+
+
+def require_account_id(account_id: str) -> None:
+    """Raise InvalidRequest for an id that PostgreSQL cannot hold."""
+    if "\0" in account_id:
+        raise InvalidRequest("An account id holds no NUL character.")
