@@ -1,7 +1,6 @@
-"""Accepted issues: kept with their figures until these change or their date comes.
+"""Accepted issues, kept until their figures change or their date comes.
 
-Accepting locks the account's row in trade_recon, as recording the account does: so the accepted
-issue is the open one, and a run that closes or changes it afterwards ends the acceptance.
+Accepting and recording lock the same row of trade_recon.
 """
 
 import datetime as dt
@@ -24,7 +23,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A request to accept an account's issue until a date, for a reason."""
+    """A request to accept an issue until a date."""
 
     account_id: str
     code: IssueCode
@@ -33,10 +32,9 @@ class Wish:
 
 
 class Acceptances:
-    """Keeps what is accepted."""
+    """The accepted issues."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._sql = database.queries("results/acceptances")
 
@@ -45,9 +43,9 @@ class Acceptances:
         return _by_account(await self._database.fetch(self._sql["get_accepted"], list(account_ids)))
 
     async def accept(self, wish: Wish) -> bool:
-        """Accept an open issue; False if it is accepted alike already.
+        """Accept an open issue; False if already accepted alike.
 
-        Raises NotFound without such an account, NotOpen without such an open issue.
+        Raises NotFound or NotOpen.
         """
 
         async def write(connection: Connection) -> bool:
@@ -90,7 +88,7 @@ class Acceptances:
         return await self._database.give_way(write)
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None) -> bool:
-        """Withdraw an acceptance; whether there was one. NotFound without such an account."""
+        """Withdraw an acceptance; False without one. Raises NotFound."""
 
         async def write(connection: Connection) -> bool:
             await self._locked(connection, account_id)
@@ -108,11 +106,11 @@ class Acceptances:
     async def listed(
         self, today: dt.date | None, account_id: str | None = None, limit: int = 1_000
     ) -> list[Record]:
-        """Acceptances on a date (None: the server's), of one account or all, by their end."""
+        """Acceptances by end date (None: the server's today)."""
         return await self._database.fetch(self._sql["list_accepted"], today, account_id, limit)
 
     async def count(self, today: dt.date | None) -> int:
-        """How many issues are accepted on a date (None: the server's)."""
+        """Number of accepted issues on a date."""
         return int(await self._database.fetch_value(self._sql["count_accepted_issues"], today))
 
     async def settle(
@@ -124,10 +122,9 @@ class Acceptances:
         today: dt.date | None = None,
         seen: Mapping[str, str] | None = None,
     ) -> dict[str, bool]:
-        """End acceptances that no longer hold, as accounts are recorded with their rows locked.
+        """End acceptances that no longer hold; the accounts' rows are locked.
 
-        An acceptance is bound to how the tables disagreed (`seen`). Returns the accounts with an
-        open issue that is accepted no more, and whether they were held before.
+        `seen` digests the disagreement. Returns whether accounts with a reopened issue were held.
         """
         rows = await connection.fetch(self._sql["get_accepted"], list(left))
         known = _by_account(rows)
@@ -153,7 +150,7 @@ class Acceptances:
         }
 
     async def count_again(self, connection: Connection, was_held: Mapping[str, bool]) -> None:
-        """Let accounts that rested on acceptances wait for the next run, or be held again."""
+        """Return accounts to waiting, or to held."""
         if was_held:
             accounts = [
                 {"account_id": account_id, "was_held": held}

@@ -1,4 +1,4 @@
-"""How an account leaves a batch, and the terms of recording it."""
+"""One account's result in a batch, and terms of recording."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from app.store.claims.claim import FirstPass
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """How often in a row upstream confirmed what is explained, and when (aware) to ask again."""
+    """Consecutive confirmations, and the aware time to ask again."""
 
     times: int
     ask_again_at: dt.datetime
@@ -24,15 +24,12 @@ class Explained:
 class AccountResult:
     """How one account leaves a batch.
 
-    `failing`: this costs an attempt; the next one waits by the terms, or until `held_until` without
-    a failure. `left` None: it could not be read, and open issues stay. `postponed`: it returns to
-    the run behind all others; `untried`: it waits for the next run, having failed only with others.
-    `before` is the work of earlier passes, `found` and `effort` that of this batch alone.
-
-    `signature` is what detection saw of an explained account, `closings` how issues are closed that
-    are not `left`, `shown` what a confirmation lets through, `newly_held` whether that is new,
-    `compared` the figures of a row comparison by table, `seen` a digest of how the tables disagree
-    at the end.
+    - `effort`, `found`: this batch's; `before`: earlier passes'.
+    - `left`: issues still open, None if unread.
+    - `failing`: counts as an attempt; `held_until`: waits without failing.
+    - `postponed`: to the run's end; `untried`: to the next run.
+    - `signature`, `seen`: digests of the disagreement at detection and at the end.
+    - `shown`: what a confirmation permits; `compared`: figures by table.
     """
 
     account_id: str
@@ -56,10 +53,9 @@ class AccountResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether rows rewritten so far no longer count against the account.
+        """Whether rewritten rows stop counting.
 
-        Not if its issues are only explained and this run rewrote rows: it might lose rows night by
-        night.
+        Not if explained after a rewrite, which might lose rows nightly.
         """
         return self.outcome in (Outcome.UNCHANGED, Outcome.HEALED) or (
             self.outcome is Outcome.EXPLAINED and not self.whole_effort.rewritten
@@ -67,18 +63,18 @@ class AccountResult:
 
     @property
     def codes_found(self) -> list[str]:
-        """Codes of all issues that the account came with, or that came up since."""
+        """Issue codes found in any pass."""
         now = [issue.code for issue in self.found]
         return [*now, *sorted(self.before.found - set(now))]
 
     @property
     def whole_effort(self) -> Effort:
-        """What the whole run did for the account."""
+        """The run's whole effort."""
         return self.effort + self.before.effort
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing was found or done, which is recorded at little cost."""
+        """Whether nothing was found or done."""
         return (
             self.outcome is Outcome.UNCHANGED
             and self.left == ()
@@ -92,14 +88,9 @@ class AccountResult:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Terms of recording: a worker silent for `lease_seconds` records nothing.
+    """When to retry and postpone.
 
-    `max_attempts` failures in a row exhaust an account, `next_attempt` gives its next time by their
-    number. Postponed accounts wait `postpone_seconds`, in runs of named accounts
-    `postpone_named_seconds`.
-
-    Times are reckoned from `now`, this process's clock, and ended by the database's; None: as they
-    are. What is accepted until `today`, the business date, ends.
+    `now` starts waits on this process's clock (None: unchanged); `today` is the business date.
     """
 
     max_attempts: int

@@ -1,4 +1,4 @@
-"""The history of issues: when each was opened and closed, and as what."""
+"""When and why issues were opened and closed."""
 
 import asyncio
 import datetime as dt
@@ -13,14 +13,13 @@ from app.store.results.acceptances import Acceptances
 from app.store.results.json_rows import encoded_rows
 
 _REOPENING = (172_800, 1_800)
-"""Seconds in which an issue reopened in the same place, or anywhere, flaps."""
+"""Seconds in which reopening at the same place, or anywhere, flaps."""
 
 
 class IssueHistory:
-    """Opens and closes issues of accounts."""
+    """Opens and closes issues."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("results/issue_history")
         self._acceptances = Acceptances(database)
@@ -33,7 +32,7 @@ class IssueHistory:
         note: str,
         closed_as: ClosedAs,
     ) -> None:
-        """Replace open issues of judged codes outside a run; gone ones are `closed_as`."""
+        """Replace open issues of judged codes outside a run."""
         entries = [
             {"account_id": account_id, "issues": [issue.as_json() for issue in issues]}
             for account_id, issues in found.items()
@@ -54,7 +53,7 @@ class IssueHistory:
     async def open_issues(
         self, run_id: uuid.UUID | None, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
     ) -> None:
-        """Record detected issues before a repair; dates from `moving_from` on are unsettled."""
+        """Record issues before a repair; dates from `moving_from` are unsettled."""
         if any(found.values()):
             entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
             await self._database.execute(
@@ -64,14 +63,14 @@ class IssueHistory:
     async def note_differing(
         self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
     ) -> None:
-        """Record a row comparison's findings so far, before a repair."""
+        """Record a row comparison's findings before a repair."""
         if any(found.values()):
             await self.open_issues(run_id, found, moving_from)
             entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
             await self._database.execute(self._sql["renew_evidence"], entries, run_id)
 
     async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
-        """How often in a row the account's worst open issue was repaired and came back."""
+        """Most consecutive reopenings among an account's open issues."""
         rows = await self._database.fetch(self._sql["get_reopened"], list(account_ids))
         return {row["account_id"]: row["reopened"] for row in rows}
 
@@ -84,9 +83,9 @@ class IssueHistory:
         closing_others: Mapping[str, object],
         closing: Mapping[str, object] | None = None,
     ) -> None:
-        """Close issues of judged codes that are gone, and open those found.
+        """Close absent issues of judged codes and open those found.
 
-        `closing` is the evidence by account and code, `closing_others` that of all others.
+        `closing` holds evidence by account and code.
         """
         # In threads, here and where batches are recorded: thousands of accounts take longer than
         # the event loop should be kept.

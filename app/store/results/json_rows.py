@@ -1,4 +1,4 @@
-"""Rows as JSON that is ready to be sent."""
+"""Query parameters encoded as JSON."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ import msgspec
 
 
 def encoded_value(value: object) -> msgspec.Raw:
-    """One value."""
+    """Encode one value."""
     return msgspec.Raw(msgspec.json.encode(value))
 
 
 def encoded_rows(rows: Iterable[object]) -> msgspec.Raw:
-    """Rows as a JSON array, encoded one by one so that other threads get their turn."""
+    """Encode an array row by row, so other threads get a turn."""
     encoder = msgspec.json.Encoder()
     encoded = bytearray(b"[")
     for row in rows:

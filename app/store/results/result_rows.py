@@ -1,4 +1,4 @@
-"""Results of accounts as the rows and counts of the record."""
+"""Account results as database rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from app.store.results.account_result import AccountResult, Terms
 def closing_evidence(
     claim: Claim, outcome: Outcome, effort: Effort, closing: Closing
 ) -> dict[str, object]:
-    """The evidence of a closed issue: as what, and what the run had written before."""
+    """A closed issue's evidence."""
     return {
         **closing.as_json(),
         "run_id": str(claim.run_id),
@@ -25,7 +25,7 @@ def closing_evidence(
 
 
 def closings_of(claim: Claim, result: AccountResult) -> dict[str, object]:
-    """The evidence with which each issue of the account is closed, by code."""
+    """Closing evidence by issue code."""
     return {
         code.value: closing_evidence(claim, result.outcome, result.whole_effort, closing)
         for code, closing in result.closings.items()
@@ -33,7 +33,7 @@ def closings_of(claim: Claim, result: AccountResult) -> dict[str, object]:
 
 
 def attempt_row(result: AccountResult) -> dict[str, object]:
-    """The account in recon_attempts."""
+    """The row in recon_attempts."""
     effort = result.whole_effort
     return {
         "account_id": result.account_id,
@@ -58,7 +58,7 @@ def attempt_row(result: AccountResult) -> dict[str, object]:
 
 
 def state_row(result: AccountResult, failures: int, terms: Terms) -> dict[str, object]:
-    """The account in trade_recon; `failures` are those in a row before this one."""
+    """The row in trade_recon, given earlier `failures`."""
     return {
         "account_id": result.account_id,
         "outcome": result.outcome.value,
@@ -80,7 +80,7 @@ def _next_attempt_at(result: AccountResult, failures: int, terms: Terms) -> str 
 
 
 def compared_by_table(results: Sequence[AccountResult]) -> dict[str, dict[str, int]]:
-    """What was compared by rows of all these accounts, by table."""
+    """Row comparisons summed by table."""
     tables: dict[str, dict[str, int]] = {}
     for result in results:
         for table, figures in (result.compared or {}).items():
@@ -97,7 +97,7 @@ def batch_counts(
     requests: int,
     beside: Sequence[Effort],
 ) -> tuple[int, ...]:
-    """Outcomes, requests and rows as count_batch takes them."""
+    """Arguments of count_batch."""
     outcomes = Counter(result.outcome for result in results)
     return (
         *(
@@ -119,7 +119,7 @@ def batch_counts(
 
 
 def rows_written(efforts: Sequence[Effort]) -> tuple[int, ...]:
-    """What efforts wrote together, in the order of the run's columns."""
+    """Rows written, in the run's column order."""
     return (
         sum(effort.inserted for effort in efforts),
         sum(effort.updated for effort in efforts),

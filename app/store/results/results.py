@@ -1,4 +1,4 @@
-"""The record of results: how accounts left batches, and what runs wrote for them."""
+"""Records how accounts left batches."""
 
 import asyncio
 import datetime as dt
@@ -29,10 +29,9 @@ from app.store.results.result_rows import (
 
 
 class Results:
-    """Records batches under the fence: a worker whose claim has expired records nothing."""
+    """Records batches under the fence, hence nothing for expired claims."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("results/results")
         self._fence = Fence(database)
@@ -51,11 +50,9 @@ class Results:
         rows_compared: int = 0,
         beside: Sequence[Effort] = (),
     ) -> list[str]:
-        """Record a batch and release its accounts, in one transaction; the accounts still ours.
+        """Record a batch and release its accounts in one transaction; returns those still claimed.
 
-        `seconds` and `requests` are the batch's, `judged` the issue codes that detection decides,
-        `rows_compared` stored rows that met complete answers, `beside` efforts of the run for none
-        of these accounts. Of postponed accounts only the effort counts now.
+        `beside` is effort for other accounts. Postponed accounts add only effort.
         """
 
         async def write(connection: Connection) -> list[str]:
@@ -115,7 +112,6 @@ class Results:
         seconds: float,
         terms: Terms,
     ) -> None:
-        """Record outcomes; of quiet accounts only that they were checked."""
         quiet = [result.account_id for result in results if result.is_quiet]
         if quiet:
             await connection.execute(self._sql["record_unchanged"], run_id, seconds, quiet)
@@ -154,7 +150,7 @@ class Results:
         await connection.execute(self._sql["postpone_accounts"], run_id, seconds, attempts, *pauses)
 
     async def add_effort(self, run_id: uuid.UUID, efforts: Sequence[Effort], requests: int) -> None:
-        """Count work for no recorded account: an audit's scan, a broken-off batch."""
+        """Count effort that belongs to no recorded account."""
         await self._database.execute(
             self._sql["count_batch"],
             run_id,
@@ -173,6 +169,6 @@ class Results:
         )
 
     async def rewritten(self, account_ids: Sequence[str]) -> dict[str, Rewritten]:
-        """Rows rewritten since accounts were whole; accounts without any are left out."""
+        """Rows rewritten since each account was whole; zeros are left out."""
         rows = await self._database.fetch(self._sql["get_rewritten"], list(account_ids))
         return {row["account_id"]: Rewritten(row["rows"], row["removed"]) for row in rows}

@@ -1,6 +1,5 @@
 -- name: record_attempts
--- The outcome of accounts, with all that the run did for them; $2 are the seconds of this batch
--- alone.
+-- Record outcomes of accounts and all work of the run; $2 are the seconds of this batch alone.
 UPDATE prop_trading_model.recon_attempts AS a
 SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2,
     own_seconds = r.own_seconds, own_requests = r.own_requests, requests = r.requests,
@@ -20,13 +19,12 @@ FROM jsonb_to_recordset($3) AS r (
 WHERE a.run_id = $1 AND a.account_id = r.account_id
 
 -- name: record_accounts
--- The state of accounts after a run, and their release. Times to wait until are reckoned from $3,
--- if that is given.
+-- Record the state of accounts after a run and release them. Waiting times count from $3, if given.
 UPDATE prop_trading_model.trade_recon AS t
 SET issues = coalesce(r.issues, t.issues), last_checked = now(),
     last_reconciled = CASE WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN now()
         ELSE t.last_reconciled END,
-    -- It stops where the smallest type that the column may have ends.
+    -- Capped at the maximum of smallint, which the column may be.
     failed_attempts = CASE WHEN r.failing THEN t.failed_attempts + CASE
         WHEN t.failed_attempts < 32767 THEN 1 ELSE 0 END
         WHEN r.outcome IN ('unchanged', 'healed', 'explained') THEN 0
@@ -53,7 +51,7 @@ FROM jsonb_to_recordset($1)
 WHERE t.account_id = r.account_id
 
 -- name: record_unchanged
--- The outcome, the state and the release of accounts ($3) for which nothing was to be done.
+-- Record outcome and state of unchanged accounts ($3) and release them.
 WITH attempts AS (
     UPDATE prop_trading_model.recon_attempts
     SET outcome = 'unchanged', finished_at = now(), seconds = coalesce(seconds, 0) + $2,
@@ -71,9 +69,9 @@ SET issues = '[]', last_checked = now(), last_reconciled = now(), failed_attempt
 WHERE account_id = ANY($3::text[])
 
 -- name: postpone_accounts
--- Put accounts back behind all others of their run, with what was found and done so far, and
--- release them; $4 says after how many seconds they may be claimed again, $5 the same in a run of
--- named accounts, for which people wait. Untried ones are not claimed again by this run.
+-- Return accounts to the end of their run's queue with findings and effort so far, and release them.
+-- They may be claimed again after $4 seconds, in a run of named accounts, for which people wait,
+-- after $5; untried ones not by this run.
 WITH postponed AS (
     UPDATE prop_trading_model.recon_attempts AS a
     SET postponed_until = CASE
@@ -104,8 +102,8 @@ FROM postponed AS p
 WHERE t.account_id = p.account_id
 
 -- name: count_batch
--- Add a batch's outcomes to its run; in the transaction that releases its accounts, so that none
--- counts twice.
+-- Add a batch's outcomes to its run, in the transaction that releases its accounts: none counts
+-- twice.
 UPDATE prop_trading_model.recon_runs
 SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4,
     partial = partial + $5, failed = failed + $6,
@@ -116,8 +114,7 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
     flapping = flapping + $15, needs_confirmation = needs_confirmation + $16,
     rows_compared = rows_compared + $17,
     newly_held = newly_held + $18,
-    -- A batch that was under way when its run was ended is the last that the run does; one that
-    -- lost its accounts does nothing.
+    -- A batch that completes accounts after its run was ended moves that end.
     finished_at = CASE WHEN finished_at IS NOT NULL
         AND $2::bigint + $3::bigint + $4::bigint + $5::bigint + $6::bigint + $15::bigint
         + $16::bigint > 0
@@ -125,8 +122,8 @@ SET unchanged = unchanged + $2, healed = healed + $3, explained = explained + $4
 WHERE run_id = $1
 
 -- name: add_compared
--- Add to a run what was compared by rows ($2: figures by table), in the transaction that records
--- its accounts.
+-- Add figures of row comparisons ($2: by table) to a run, in the transaction that records its
+-- accounts.
 UPDATE prop_trading_model.recon_runs AS r
 SET compared = (
     SELECT jsonb_object_agg(coalesce(o.table_name, n.table_name), jsonb_build_object(
@@ -142,8 +139,8 @@ SET compared = (
 WHERE run_id = $1
 
 -- name: get_rewritten
--- Rows that runs rewrote of accounts ($1) since those were whole, and how many of them were
--- removed; rows that were restored do not count, nor rows that an account only got its id for.
+-- Rows of accounts ($1) rewritten and removed since these were last whole, without restored rows
+-- and rows that only received an account id.
 SELECT t.account_id::text AS account_id, c.rows, c.removed
 FROM prop_trading_model.trade_recon AS t
 CROSS JOIN LATERAL (

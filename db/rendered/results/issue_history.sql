@@ -1,21 +1,20 @@
 -- name: close_issues
--- Close what accounts ($1) no longer have: $2 holds what they have now, $3 limits the codes that
--- this look judged, $5 the evidence by account and code, $6 that of all others.
+-- Close issues of accounts ($1) that are absent from $2 and whose code was judged ($3), with
+-- evidence by account and code ($5), or $6.
 UPDATE "prop_trading_model".recon_issue_history AS h
 SET closed_at = now(), closed_run = $4,
     closing_evidence = coalesce($5::jsonb -> h.account_id -> h.type, $6)
 WHERE h.closed_at IS NULL AND h.account_id = ANY($1::text[]) AND h.type = ANY($3::text[])
-  -- NOT IN, which is looked up in a hash table: how many there are is not known to the planner, and
-  -- a loop over thousands of them takes half a minute.
+  -- NOT IN uses a hash table: without row estimates the planner would choose a nested loop, which
+  -- takes half a minute for thousands.
   AND (h.account_id::text, h.type::text) NOT
       IN (SELECT now_open.account_id, now_open.type
       FROM jsonb_to_recordset($2) AS now_open (account_id text, type text))
 
 -- name: open_issues
--- Note what accounts have now and had not before; what stays open gets its newest severity. One
--- that a run had healed and that is back right after ($4), or is back in the same place within $3
--- seconds, is counted as opened again if another writer brought it back. Dates from $5 on still
--- move: trouble there proves nothing.
+-- Open new issues; those already open get their newest severity. An issue that a run repaired counts
+-- as reopened if another writer brought it back within $4 seconds, or within $3 at the same place.
+-- Dates from $5 on are unsettled and prove nothing.
 WITH found AS MATERIALIZED (
     SELECT
         f.*,
@@ -30,8 +29,8 @@ WITH found AS MATERIALIZED (
         ) AS days
     FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
 ), last AS MATERIALIZED (
-    -- For all of them at once: looked for by account, an empty history is read as a whole for each,
-    -- as it fills, and the plan for that may stay.
+    -- For all accounts at once: a lookup by account may keep a plan made while the history was
+    -- empty, which scans all of it for each account.
     SELECT DISTINCT ON (c.account_id, c.type) c.account_id::text AS account_id, c.type, c.reopened,
         c.evidence, c.closed_at,
            c.closed_run IS NOT NULL AND c.closing_evidence ->> 'closed_as' = 'healed' AS was_healed
@@ -48,7 +47,7 @@ LEFT JOIN last
   AND last.closed_at > now() - make_interval(secs => $3)
   AND CASE
       WHEN f.days IS NULL
-          -- Trouble without dates is the same if the figures are.
+          -- An issue without dates is the same if its figures are.
           THEN last.closed_at > now() - make_interval(secs => $4)
               OR (last.evidence -> 'metadata') - 'settled_before' IS NOT DISTINCT
                   FROM (f.evidence -> 'metadata') - 'settled_before'
@@ -57,8 +56,8 @@ LEFT JOIN last
       ELSE EXISTS (SELECT FROM unnest(f.days) AS now_open (day) WHERE day < $5::text
           AND coalesce(last.evidence -> 'missing_dates', last.evidence -> 'dates') ? day)
   END
-  -- Another writer did it neither where upstream changed its word, nor where somebody restored rows
-  -- since, or a run wrote some.
+  -- No other writer is to blame if upstream changed its answer, or rows were restored or written by
+  -- a run since.
   AND (f.type <> 'upstream_drift' OR last.evidence #> '{metadata,upstream}' IS NOT DISTINCT
       FROM f.evidence #> '{metadata,upstream}')
   AND NOT EXISTS (
@@ -72,23 +71,21 @@ ON CONFLICT (account_id, type) WHERE closed_at IS NULL DO UPDATE SET severity = 
 WHERE h.severity <> excluded.severity
 
 -- name: renew_evidence
--- The evidence of issues that run $2 opened and that are open: it found more of the same ($1).
+-- Update the evidence of open issues that run $2 opened ($1: its newest findings).
 UPDATE "prop_trading_model".recon_issue_history AS h
 SET evidence = f.evidence, severity = f.severity
 FROM jsonb_to_recordset($1) AS f (account_id text, type text, severity integer, evidence jsonb)
 WHERE h.account_id = f.account_id AND h.type = f.type AND h.closed_at IS NULL AND h.opened_run = $2
 
 -- name: get_reopened
--- How often in a row an issue of the accounts that is open now was healed and came back, the worst
--- of each account.
+-- Consecutive reopenings of open issues; the highest of each account.
 SELECT account_id, max(reopened) AS reopened
 FROM "prop_trading_model".recon_issue_history
 WHERE account_id = ANY($1::text[]) AND closed_at IS NULL AND reopened > 0
 GROUP BY account_id
 
 -- name: merge_issues
--- Replace in the accounts' open issues those of the codes that were judged ($2) by what was found
--- ($1).
+-- Replace the accounts' open issues of judged codes ($2) by those found ($1).
 UPDATE "prop_trading_model".trade_recon AS t
 SET issues = coalesce((
         SELECT jsonb_agg(issue ORDER BY issue ->> 'severity', issue ->> 'type')
