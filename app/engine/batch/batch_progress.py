@@ -1,4 +1,4 @@
-"""How far the batches of this process are, told as often as the state of runs is read."""
+"""Reports how far this process's batches are."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 _IN_A_ROW = 200
-"""Accounts that are counted before other tasks get their turn."""
+"""Accounts counted before other tasks get a turn."""
 _SHARE = 19
 
 
 class BatchProgress:
-    """The batches that are under way in this process."""
+    """The batches under way in this process."""
 
     def __init__(self, store: Repositories) -> None:
-        """Nothing is under way yet."""
         self._store = store
         self._states: dict[int, BatchState] = {}
         self._told: dict[RunId, Progressed] = {}
@@ -37,7 +36,7 @@ class BatchProgress:
 
     @contextlib.contextmanager
     def working(self, state: BatchState) -> Iterator[None]:
-        """A batch is under way."""
+        """Report the batch meanwhile."""
         self._states[id(state)] = state
         try:
             yield
@@ -45,10 +44,7 @@ class BatchProgress:
             self._states.pop(id(state), None)
 
     async def tell(self) -> None:
-        """Write how far the batches are, in one row, if that changed.
-
-        Counting takes a twentieth of the time at most.
-        """
+        """Write changed progress, in at most a twentieth of the time."""
         begun = time.monotonic()
         if begun < self._next_at or (not self._states and not self._told):
             return
@@ -71,7 +67,6 @@ class BatchProgress:
 
 
 async def _progressed(state: BatchState) -> Progressed:
-    """How far a batch is; other tasks get their turn in between."""
     done, written = 0, state.unattributed.written
     for number, (account_id, progress) in enumerate(list(state.progress.items())):
         if number % _IN_A_ROW == _IN_A_ROW - 1:

@@ -1,4 +1,4 @@
-"""Detection: what the tables count of a batch's accounts, and the issues that follow."""
+"""Detection: counts of a batch's accounts, and the issues that follow."""
 
 import datetime as dt
 import time
@@ -23,7 +23,7 @@ from app.store.runs.active_runs import ActiveRun
 
 
 class Detector:
-    """Reads accounts from the tables, at the start of a batch and after each write."""
+    """Detects at the start of a batch and after each write."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Detector:
         self._guards = guards
 
     async def begin(self, claim: Claim, run: ActiveRun, stop: StopSignal) -> BatchState:
-        """Read the claimed accounts and detect their issues."""
+        """Detect the claimed accounts."""
         begun = time.monotonic()
         views = await self.views(claim.account_ids, claim, is_first=True)
         earlier = await self._store.results.rewritten(claim.account_ids)
@@ -48,19 +48,19 @@ class Detector:
         return state
 
     async def note_found(self, state: BatchState) -> None:
-        """Open the issues that were found, in the history of issues."""
+        """Open detected issues in the history."""
         found = await off_loop(_news, state)
         await self._store.issue_history.open_issues(state.claim.run_id, found, state.moving.first)
 
     async def renew(self, state: BatchState, account_ids: Sequence[str]) -> None:
-        """Read accounts of the batch anew."""
+        """Read accounts again."""
         views = await self.views(account_ids, state.claim)
         await off_loop(state.renew, views)
 
     async def views(
         self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False
     ) -> dict[str, AccountView]:
-        """What the tables count of accounts, with open drift and pins taken into account."""
+        """The accounts as counted, with open drift and pins."""
         views = await self._store.detection.look(
             account_ids, claim.run_id, is_first=is_first, all_logins=claim.by_rows
         )
@@ -105,9 +105,7 @@ class Detector:
 
 
 def _news(state: BatchState) -> dict[str, tuple[Issue, ...]]:
-    """Issues to open; those that an earlier run explained, at accounts unchanged since, are open
-    under their explanation.
-    """
+    """Issues to open; those explained at unchanged accounts stay explained."""
     return {
         view.account_id: state.found[view.account_id]
         for view in state.views.values()

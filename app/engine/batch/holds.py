@@ -1,4 +1,4 @@
-"""Accounts of a batch that are not repaired now: accepted, flapping, or vanished upstream."""
+"""Accounts held in a batch: accepted, flapping, or vanished upstream."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from app.engine.repositories import Repositories
 
 
 class BatchHolds:
-    """Holds accounts back before a batch asks for them, and between its rounds."""
+    """Holds accounts before requests, and between rounds."""
 
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
@@ -28,11 +28,9 @@ class BatchHolds:
         self._now = now
 
     async def cover_accepted(self, state: BatchState) -> None:
-        """Ask nothing about accounts of which all open issues are accepted.
+        """Ask nothing about fully accepted accounts, unless named, compared by rows, or confirmed.
 
-        Asked about all the same are accounts that were named, those whose rows are compared, and
-        those of a confirmed run. Accounts that were held when their issue was accepted stay guarded
-        as such.
+        Accounts held when accepted stay guarded as held.
         """
         accepted = await self._store.acceptances.of(state.claim.account_ids)
         today = self._config.today(self._now())
@@ -53,7 +51,7 @@ class BatchHolds:
         }
 
     async def hold_flapping(self, state: BatchState) -> None:
-        """Hold accounts whose same issue opens again and again, unless they were asked for."""
+        """Hold accounts whose same issue keeps reopening, unless named or retried."""
         request = state.run.request
         if request.kind is RunKind.RETRY or request.account_ids is not None:
             return
@@ -70,7 +68,7 @@ class BatchHolds:
                 state.progress[account_id].hold = _flapping(times)
 
     async def hold_vanished(self, state: BatchState) -> None:
-        """Hold accounts for which upstream suddenly has nothing, unless that was confirmed."""
+        """Hold accounts that upstream suddenly lacks, unless confirmed."""
         held = await off_loop(_find_vanished, state)
         losses = {
             account_id: Loss(lowers=True) for account_id in held if account_id not in state.was_held
@@ -91,7 +89,7 @@ def _flapping(times: int) -> Hold:
 
 
 def _find_vanished(state: BatchState) -> list[str]:
-    """Hold the accounts without a row in any table of upstream, daily read to its end."""
+    """Hold accounts without upstream rows, all daily rows being read."""
     found = []
     for account_id, progress in state.progress.items():
         confirmed = state.claim.confirmed.get(account_id)

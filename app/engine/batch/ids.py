@@ -1,4 +1,4 @@
-"""Account ids of a batch, judged again when a fetch or a write told whose rows are whose."""
+"""Repairs account ids where a fetch or write showed whose rows are whose."""
 
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
@@ -14,11 +14,11 @@ from app.engine.repositories import Repositories
 from app.store.identity.given_back import GivenBack
 
 _NAMING = (Endpoint.ALLTIME, Endpoint.DAILY)
-"""Tables whose rows tell which account a natural key belongs to."""
+"""Tables that assign keys to accounts."""
 
 
 class BatchIds:
-    """Repairs ids between the fetches of a batch."""
+    """Repairs ids between fetches."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class BatchIds:
         self._detector = detector
 
     async def repair_read(self, state: BatchState, metrics: Sequence[PlannedRequest]) -> None:
-        """Repair ids at accounts whose metrics were just written: their trades are read next."""
+        """Repair ids after metrics were written, before trades are read."""
         written = {
             account_id
             for each in metrics
@@ -49,7 +49,7 @@ class BatchIds:
                 await self._repair_and_note(state, account_ids)
 
     async def repair_doubtful(self, state: BatchState) -> None:
-        """Repair ids that were in doubt, and rows that were written under no account."""
+        """Repair doubtful ids, and rows written without account."""
         doubtful = {account_id for account_id, view in state.views.items() if view.findings}
         account_ids = sorted(doubtful | state.reassigned)
         if account_ids:
@@ -58,9 +58,7 @@ class BatchIds:
                 await self._look_again(state, account_ids)
 
     async def give_back(self, state: BatchState) -> None:
-        """Give metrics rows that upstream does not send for their account to the account whose
-        natural key they have.
-        """
+        """Give unsent metrics rows to the owner of their natural key."""
         given: list[GivenBack] = []
         with state.phase("identity"):
             for endpoint in (Endpoint.DAILY, Endpoint.HOURLY):

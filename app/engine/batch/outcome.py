@@ -1,4 +1,4 @@
-"""The outcome of an account: the verdict on what was found, done and left, as it is recorded."""
+"""Judges a pass over an account, for the record."""
 
 import datetime as dt
 from collections import Counter
@@ -22,7 +22,7 @@ from app.store.claims.claim import FirstPass
 from app.store.results.account_result import AccountResult, Explained
 
 COMPARED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
-"""The tables of which rows are compared."""
+"""Tables whose rows are compared."""
 _LONGEST_DETAIL = 2_000
 _COLUMNS_NAMED = 10
 
@@ -31,9 +31,8 @@ _COLUMNS_NAMED = 10
 class AccountPass:
     """One pass of a run over an account.
 
-    `found` are the issues it came with, `unread` counts fetches that failed, `before` is what the
-    run's earlier pass found and did; `is_second`: that pass postponed it. `columns` counts those
-    compared of each table.
+    `found` issues at its start, `unread` counts failed fetches, `before` is the run's first pass,
+    `columns` are counted by compared table.
     """
 
     view: AccountView
@@ -46,24 +45,24 @@ class AccountPass:
 
     @property
     def found_before(self) -> Collection[IssueCode]:
-        """The issues of the run's first pass."""
+        """Issues of the first pass."""
         return self.before.found if self.before else ()
 
     @property
     def wrote_before(self) -> bool:
-        """Whether the run's first pass wrote anything."""
+        """Whether the first pass wrote."""
         return bool(self.before and self.before.effort.written)
 
     @property
     def is_unread(self) -> bool:
-        """Whether incomplete fetches are all that went wrong."""
+        """Whether all errors are incomplete fetches."""
         return 0 < self.unread == len(self.progress.errors)
 
 
 def result_of(
     passed: AccountPass, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float
 ) -> AccountResult:
-    """The record of an account at `now`; dates from `moving_from` on are unsettled."""
+    """The account's record at `now`; dates from `moving_from` are unsettled."""
     judged = _judge(passed, moving_from, now)
     return AccountResult(
         passed.view.account_id,
@@ -89,7 +88,7 @@ def result_of(
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The outcome of a pass, and what follows from it; `is_open`: something is left."""
+    """A judged pass; `is_open`: something is left."""
 
     passed: AccountPass
     outcome: Outcome
@@ -99,7 +98,7 @@ class _Judged:
 
     @property
     def is_failing(self) -> bool:
-        """Whether it costs an attempt; what the batch had no requests left to try does not."""
+        """Whether it costs an attempt: not for concurrent writers or untried second shapes."""
         return (
             self.outcome in (Outcome.PARTIAL, Outcome.FAILED)
             and not self.passed.progress.left_alone
@@ -108,7 +107,7 @@ class _Judged:
 
     @property
     def is_untried(self) -> bool:
-        """Whether it waits for the next run: it failed in company, and was not tried alone."""
+        """Whether it failed only in company, and waits for the next run."""
         progress = self.passed.progress
         return (
             self.is_open
@@ -119,7 +118,7 @@ class _Judged:
 
     @property
     def is_postponed(self) -> bool:
-        """Whether it comes again in this run, or the next."""
+        """Whether it is read again, now or next run."""
         return self.is_untried or (
             self.is_open
             and not self.passed.is_second
@@ -129,7 +128,7 @@ class _Judged:
 
     @property
     def signature(self) -> str:
-        """The state that is explained; computed for that outcome alone, since it costs most."""
+        """The explained state; expensive, so computed for that outcome alone."""
         if self.outcome is Outcome.EXPLAINED and _explains_itself(
             self.passed, self.left, self.accepted
         ):
@@ -137,25 +136,21 @@ class _Judged:
         return ""
 
     def held_until(self, now: dt.datetime, flap_seconds: float) -> dt.datetime | None:
-        """The end of a flapping account's hold."""
         is_flapping = self.outcome is Outcome.FLAPPING
         return now + dt.timedelta(seconds=flap_seconds) if is_flapping else None
 
     @property
     def closings(self) -> Mapping[IssueCode, Closing]:
-        """As what the issues that are not left are closed."""
         passed = self.passed
         return closings(passed.view, passed.progress, passed.found, self.left, passed.found_before)
 
     @property
     def shown(self) -> Shown | None:
-        """What a person is asked to confirm."""
         hold = self.passed.progress.hold
         return hold.shown if hold and self.outcome is Outcome.NEEDS_CONFIRMATION else None
 
     @property
     def is_newly_held(self) -> bool:
-        """Whether it waits for confirmation now and did not before."""
         return (
             self.outcome is Outcome.NEEDS_CONFIRMATION
             and self.passed.view.status != Outcome.NEEDS_CONFIRMATION
@@ -185,7 +180,7 @@ def _judge(passed: AccountPass, moving_from: dt.date, now: dt.datetime) -> _Judg
 def _explains_itself(
     passed: AccountPass, left: Collection[Issue], accepted: Collection[IssueCode]
 ) -> bool:
-    """Whether what is left needs no asking even when its acceptance has ended."""
+    """Whether the rest stays explained after its acceptance ends."""
     view = passed.view
     if any(issue.can_be_healed and issue.code in accepted for issue in left):
         return False
@@ -193,7 +188,7 @@ def _explains_itself(
 
 
 def _compared(passed: AccountPass) -> dict[str, dict[str, int]] | None:
-    """Rows of both sides, columns and differing rows by table; None if rows were not compared."""
+    """Compared rows by table; None without row comparison."""
     progress = passed.progress
     if not progress.by_rows or progress.known:
         return None
@@ -212,16 +207,13 @@ def _compared(passed: AccountPass) -> dict[str, dict[str, int]] | None:
 
 
 def _was_compared(passed: AccountPass, endpoint: Endpoint) -> bool:
-    """Whether any of the table was read; what a guard holds back was compared, though unread."""
+    """Whether any of the table was read; a guard may hold its writing."""
     read = passed.progress.dates_read(endpoint)
     return bool(read.everything or read.dates or read.ranges or read.rows)
 
 
 def _explained(passed: AccountPass, now: dt.datetime) -> Explained:
-    """How often upstream was asked in vain about this state, and when it is asked again.
-
-    What was not due changes neither.
-    """
+    """Vain requests about this state, and the time of the next."""
     view, progress = passed.view, passed.progress
     is_same = view.explained_as == view.signature and view.ask_again_at is not None
     if is_same and view.ask_again_at is not None and (progress.known or now < view.ask_again_at):
@@ -253,7 +245,6 @@ def _detail(passed: AccountPass, *, is_left: bool) -> str | None:
 
 
 def _said_of(table: str, columns: Collection[str]) -> str:
-    """Which columns of a table hold other values than were sent."""
     others = (
         f" and {counted(len(columns) - _COLUMNS_NAMED, 'other')}"
         if len(columns) > _COLUMNS_NAMED

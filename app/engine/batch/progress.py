@@ -1,4 +1,4 @@
-"""Updates what a run knows of an account after each read and write."""
+"""Updates an account's progress after each read and write."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from app.store.identity.given_back import GivenBack
 def initial_progress(
     view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime
 ) -> Progress:
-    """What a run knows of an account before it asks, and why it cannot if it cannot."""
+    """Progress before any request; an error tells why none is possible."""
     reason = why_not_asked(view)
     kind = request.kind
     return Progress(
@@ -41,7 +41,7 @@ def initial_progress(
 
 
 def forget_left_alone(progress: Iterable[Progress]) -> None:
-    """Let what was left to another writer be read again."""
+    """Have slices left to other writers read again."""
     for each in progress:
         for endpoint in each.left_alone:
             each.dates_read(endpoint).clear()
@@ -49,7 +49,7 @@ def forget_left_alone(progress: Iterable[Progress]) -> None:
 
 
 def add_effort(effort: Effort, done: Applied) -> None:
-    """Count what a write did."""
+    """Count a write."""
     effort.inserted += done.inserted
     effort.updated += done.updated
     effort.moved += done.moved
@@ -59,7 +59,7 @@ def add_effort(effort: Effort, done: Applied) -> None:
 
 
 def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Note what a write came to."""
+    """Note the result of a write."""
     _note_values(progress, done)
     _renew_unsent(progress, planned, done)
     endpoint = planned.request.endpoint
@@ -84,7 +84,7 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
 
 
 def _note_values(progress: Progress, done: Applied) -> None:
-    """Note rows and values that the tables cannot hold; the last read of a row counts."""
+    """Note rows and values that cannot be stored; each row's last read counts."""
     progress.refused.take_in(done.refused)
     for table, columns in done.unheld.items():
         progress.unheld.setdefault(table, set()).update(columns)
@@ -96,7 +96,7 @@ def _note_values(progress: Progress, done: Applied) -> None:
 
 
 def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Renew what upstream does not send on the dates that were read."""
+    """Renew unsent rows on the dates read."""
     endpoint = planned.request.endpoint
     before = {
         day: trades
@@ -118,7 +118,7 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
 
 
 def note_differing(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
-    """Note how rows differ before the write; they do until they are compared again."""
+    """Note differences before the write."""
     known = {(each.endpoint, each.day, each.differs, each.columns) for each in progress.differing}
     progress.differing += [
         each
@@ -129,7 +129,7 @@ def note_differing(progress: Progress, planned: PlannedRequest, found: ComparedT
 
 
 def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTable) -> None:
-    """Note how rows differ after the write."""
+    """Note differences after the write."""
     _renew_unequal(progress, planned, left)
     if not planned.is_trial:
         read = progress.dates_read(planned.request.endpoint)
@@ -138,7 +138,6 @@ def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTabl
 
 
 def _renew_unequal(progress: Progress, planned: PlannedRequest, found: ComparedTable) -> None:
-    """Renew how rows differ on the dates that were read."""
     endpoint = planned.request.endpoint
     before = progress.unequal.pop(endpoint, [])
     differing = [each for each in before if not planned.covers(each.day)] + list(found.differences)
@@ -147,7 +146,7 @@ def _renew_unequal(progress: Progress, planned: PlannedRequest, found: ComparedT
 
 
 def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) -> None:
-    """Note that rows upstream does not send for the account went to their owner."""
+    """Note unsent rows given to their owner."""
     progress.effort.removed += given.removed
     progress.effort.moved += given.rows - given.removed
     progress.written.add(TABLES[endpoint].name)
@@ -161,7 +160,7 @@ def note_given_back(progress: Progress, endpoint: Endpoint, given: GivenBack) ->
 
 
 def record_read(progress: Progress, planned: PlannedRequest) -> None:
-    """Note that a request of the account was read whole, and written."""
+    """Note a request read whole and written."""
     request = planned.request
     read = progress.dates_read(request.endpoint)
     if request.date_from is not None and request.date_to is not None:
@@ -201,7 +200,7 @@ def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
 
 
 def _settle_again(progress: Progress) -> None:
-    """Read rows again that were kept for want of a daily row, now that it was read."""
+    """Have rows read again that waited for these daily rows."""
     daily = progress.dates_read(Endpoint.DAILY)
     for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
         days = {

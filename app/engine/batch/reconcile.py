@@ -1,16 +1,13 @@
-"""Takes a claimed batch of accounts through the flow: detect, plan, fetch, apply, verify, record.
+"""Takes a claimed batch through detect, plan, fetch, apply, verify, record.
 
-Entry points: `BatchReconciler.reconcile` for one claim; `app.engine.batch.record.count_broken_off`
-for what a broken-off batch had done.
+Entry points: `BatchReconciler.reconcile`; `app.engine.batch.record.count_broken_off`.
 
 Invariants:
-1. An issue is closed only by detection after the write, never by the write itself.
-2. Only a fetch that is proven whole is applied, in one transaction under the fence of the claim.
-3. A failure costs the accounts of the failed request alone. One whose rows could not be fetched is
-   postponed behind the other accounts of its run, and fails only if that fails too.
-4. A batch stops only between two requests or two rounds: what is finished is recorded, the other
-   accounts wait in their run. What a batch breaks off in is whole, and counted for the run.
-5. A run that finds upstream suspect is suspended after the batch is recorded, not before.
+1. Only detection after a write closes issues.
+2. Only proven fetches are applied, in one transaction under the claim's fence.
+3. A failure costs its request's accounts alone: postponed once, then failed.
+4. A batch stops between requests; finished accounts are recorded, others wait.
+5. A suspect upstream suspends the run after the batch is recorded.
 """
 
 import asyncio
@@ -42,7 +39,7 @@ from app.upstream.client import UpstreamClient
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What all batches of this process share, whatever dates they compare."""
+    """Shared by all batches here, whatever dates they compare."""
 
     reads: SharedReads
     under_way: BatchProgress
@@ -60,7 +57,6 @@ class BatchReconciler:
         now: Callable[[], dt.datetime],
         shared: "_Shared | None" = None,
     ) -> None:
-        """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._client = client
         self._config = config
@@ -78,11 +74,9 @@ class BatchReconciler:
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> Counter[Outcome]:
-        """Repair the claimed accounts and record them; the outcomes of those still ours.
+        """Repair and record accounts; outcomes of those still ours.
 
-        `use` records what the run asks of the API. Raises UpstreamRefused and UpstreamUnavailable
-        when the API refuses or is out, DatabaseUnavailable when PostgreSQL is gone: nothing is
-        recorded then.
+        Raises UpstreamRefused, UpstreamUnavailable, DatabaseUnavailable, with nothing recorded.
         """
         bound = self.within(run.history_from)
         if bound is not self:
@@ -111,7 +105,7 @@ class BatchReconciler:
         state.timings["detect"] += time.monotonic() - state.begun
 
     def within(self, first: dt.date | None) -> "BatchReconciler":
-        """The same for the dates from `first` on alone (None: all)."""
+        """The same for dates from `first` on (None: all)."""
         store = self._store.within(first)
         if store is self._store:
             return self
@@ -119,13 +113,13 @@ class BatchReconciler:
 
     @property
     def under_way(self) -> BatchProgress:
-        """The batches that are not recorded yet."""
+        """Batches not recorded yet."""
         return self._shared.under_way
 
     def terms(self) -> Terms:
-        """The terms on which results are recorded now."""
+        """The terms of recording now."""
         return self._recorder.terms()
 
     def forget(self, run_id: RunId) -> None:
-        """Drop what is known of a run that is over."""
+        """Drop an ended run."""
         self._shared.guards.forget(run_id)

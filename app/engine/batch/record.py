@@ -1,4 +1,4 @@
-"""Recording: the results of a batch, and what a broken-off batch had done."""
+"""Records results of batches, and the effort of broken-off ones."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 
 class BatchRecorder:
-    """Records each account of a batch once, with its outcome."""
+    """Records each account of a batch once."""
 
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
@@ -38,7 +38,7 @@ class BatchRecorder:
         self._now = now
 
     def terms(self) -> Terms:
-        """The terms on which results are recorded now."""
+        """The terms of recording now."""
         now = self._now()
         return Terms(
             self._config.max_attempts,
@@ -51,7 +51,7 @@ class BatchRecorder:
         )
 
     async def record(self, state: BatchState, use: RunApiStats) -> Counter[Outcome]:
-        """Record the finished accounts; the outcomes of those that were still ours."""
+        """Record finished accounts; outcomes of those still ours."""
         state.results = await off_loop(self._results, state)
         await use.keep()
         state.suspicion = state.guard.reason
@@ -69,14 +69,14 @@ class BatchRecorder:
         return outcomes
 
     async def suspend_if_suspect(self, state: BatchState) -> None:
-        """Suspend the run if its guard found upstream suspect."""
+        """Suspend the run if its guard suspects upstream."""
         if state.suspicion is not None and await self._store.control.suspend(
             state.claim.run_id, state.suspicion, state.run.confirmed_at
         ):
             await log_end(self._store, state.claim.run_id, self._config.today(self._now()))
 
     async def break_off(self, state: BatchState, use: RunApiStats) -> None:
-        """Return the accounts to the run; what was written and asked for is still counted."""
+        """Return the accounts to the run, and count their effort."""
         claim = state.claim
         claim.note_broken_off(state.begun_accounts())
         claim.broken_off.uncounted.append(
@@ -109,7 +109,7 @@ class BatchRecorder:
         ]
 
     async def _write(self, state: BatchState, seconds: float) -> list[AccountResult]:
-        """Write the results under the fence; those whose accounts were still ours."""
+        """Write the results under the fence; those still ours."""
         with state.phase("record"):
             ours = set(
                 await self._store.results.record(
@@ -136,7 +136,6 @@ class BatchRecorder:
 
 
 def _keep_unfinished(state: BatchState) -> None:
-    """Keep in the claim what was done for accounts that go on waiting."""
     state.claim.note_broken_off(
         {
             account_id: done
@@ -149,7 +148,6 @@ def _keep_unfinished(state: BatchState) -> None:
 def _log_recorded(
     state: BatchState, ours: Sequence[AccountResult], seconds: float
 ) -> Counter[Outcome]:
-    """Log the outcomes of a batch, and give them."""
     outcomes = Counter(result.outcome for result in ours if not result.postponed)
     untried = sum(result.untried for result in ours)
     postponed = sum(result.postponed for result in ours) - untried
@@ -169,7 +167,7 @@ def _log_recorded(
 
 
 async def count_broken_off(store: Repositories, claim: Claim) -> None:
-    """Count for the run what broken-off batches of a claim did and was not counted yet."""
+    """Count a claim's broken-off effort for the run."""
     uncounted = claim.broken_off.uncounted
     while uncounted:
         left = uncounted.pop()

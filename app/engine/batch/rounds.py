@@ -1,11 +1,11 @@
-"""The rounds of a batch: each asks for what the last one made worth asking.
+"""The rounds of a batch: each asks for what the last showed to differ.
 
 Entry point: `Rounds.run`.
 
 Invariants:
-1. A round applies metrics before it reads trades: a trade finds its account through them.
-2. After each round its accounts are detected again; the next plan starts from that.
-3. Rows that another writer changes meanwhile are left alone, and read again in the next pass.
+1. Metrics are applied before trades are read, which find their account through them.
+2. Each round ends with detection; the next plan starts there.
+3. Slices that others change are left alone until the next pass.
 """
 
 import asyncio
@@ -33,19 +33,19 @@ from app.engine.repositories import Repositories
 from app.upstream.client import UpstreamClient
 
 _PASSES = 3
-"""Passes over slices that another writer keeps changing."""
+"""Passes over slices that others keep changing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedReads:
-    """What the reads of all batches of this process share: places, and the size of upstream."""
+    """Shared by all batches of this process."""
 
     slots: asyncio.Semaphore
     sizes: RunSizes = field(default_factory=RunSizes)
 
 
 class Rounds:
-    """Reads and repairs the accounts of a batch until they need nothing more."""
+    """Reads and repairs accounts until they need nothing."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Rounds:
         self._searches = BatchSearches(store, client, config, now, reader)
 
     async def run(self, state: BatchState) -> None:
-        """Read and repair in passes, the later ones for slices that others changed meanwhile."""
+        """Run passes, the later ones for slices that others changed."""
         await self._planner.survey(state)
         search = self._searches.begin(state)
         for _ in range(_PASSES):
@@ -105,7 +105,6 @@ class Rounds:
         await _read_all(search, trades)
 
     async def _verify(self, state: BatchState, requests: Sequence[PlannedRequest]) -> None:
-        """Detect again at the accounts of the round, as they stand after its writes."""
         await self._history.note_parts(state)
         account_ids = sorted({each for request in requests for each in request.account_ids})
         with state.phase("verify"):

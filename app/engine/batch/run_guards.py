@@ -1,4 +1,4 @@
-"""The guard of each run: one judgement of upstream, shared by the run's batches here."""
+"""Each run's guard, shared by its batches here."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunGuards:
-    """Gives every batch of a run the same guard; a confirmed run begins with a new one."""
+    """Finds a run's guard; a confirmed run begins a new one."""
 
     def __init__(self, runs: Runs, limits: HoldLimits) -> None:
         self._runs = runs
@@ -23,11 +23,11 @@ class RunGuards:
         self._guards: dict[RunId, tuple[dt.datetime | None, RunGuard]] = {}
 
     def forget(self, run_id: RunId) -> None:
-        """Drop the guard of a run that is over."""
+        """Drop an ended run."""
         self._guards.pop(run_id, None)
 
     async def of(self, run: ActiveRun) -> RunGuard:
-        """The guard of the run, brought up to date with what is recorded."""
+        """The guard, updated from the record."""
         stands = not run.confirmed and await self._runs.is_suspicion_standing(run.run_id)
         # No await from here on: of two batches that begin at once, the later must find the
         # guard of the other.

@@ -1,4 +1,4 @@
-"""The state of a batch on its way through the flow."""
+"""State of a batch."""
 
 import asyncio
 import contextlib
@@ -42,23 +42,17 @@ _NOTHING_REWRITTEN = Rewritten()
 
 @dataclass(slots=True)
 class BatchState:
-    """What is known of the accounts of a batch, and what it cost so far.
+    """A batch's accounts, and their cost so far.
 
-    As it began: `moving` are the unsettled dates, `found` the issues, `totals` what the tables
-    counted, `earlier` the rows that runs rewrote since the account was last whole, `was_held` the
-    accounts that an earlier run left held. `guard` judges upstream over all batches of the run.
+    At the start: `moving` dates, `found` issues, `totals`, rows `earlier` runs rewrote since an
+    account was last whole, accounts that `was_held`. `guard` judges upstream for the whole run.
 
-    As it goes on: `views` and `progress` by account; `unread` counts fetches that failed;
-    `unattributed` is effort for no account of the batch; `reassigned` are accounts whose fetch
-    wrote such rows; `renamed` those that upstream knows by a new id, with that id; `asking` the
-    accounts that this round reads, by table; `columns` how many are compared of each table;
-    `noting` is held while differences are recorded, since tables are read at the same time.
+    In rounds: `unread` failed fetches; effort `unattributed` to the batch's accounts, and the
+    accounts whose fetches caused it (`reassigned`); `renamed` ids, old and new; accounts `asking`
+    in this round; `noting` guards the record of differences.
 
-    At its end: `spent` is what the search for failing accounts cost, `silent` tells of endpoints
-    that answer for no account, `unfinished` are accounts that wait in the run again. `suspicion` is
-    the reason to suspend the run, `is_recording` whether the record may have been made.
-
-    `begun` is on the monotonic clock, `timings` are seconds by phase.
+    At the end: `spent` and `silent` of the search; `unfinished` accounts; `suspicion` that suspends
+    the run; `is_recording`: may be recorded. `begun` is monotonic; `timings` are seconds by phase.
     """
 
     claim: Claim
@@ -93,7 +87,7 @@ class BatchState:
     is_recording: bool = False
 
     def __post_init__(self) -> None:
-        """Keep how the accounts stood before anything was written."""
+        """Keep the state before any write."""
         self.totals = {each: view.totals for each, view in self.views.items()}
         self.was_held = {
             each for each, view in self.views.items() if view.status == Outcome.NEEDS_CONFIRMATION
@@ -106,11 +100,11 @@ class BatchState:
 
     @property
     def requests(self) -> int:
-        """Requests that were sent for the batch, whatever came of them."""
+        """Requests sent for the batch."""
         return self.use.requests
 
     def accounts(self) -> list[tuple[AccountView, Progress]]:
-        """Each account as it stands, with what was done for it."""
+        """Each account with its progress."""
         return [(view, self.progress[account_id]) for account_id, view in self.views.items()]
 
     def renew(self, views: Mapping[str, AccountView]) -> None:
@@ -119,7 +113,7 @@ class BatchState:
             self.views[account_id] = view
 
     def release(self) -> None:
-        """Free the accounts one by one: thousands freed at once block every other thread."""
+        """Free accounts one by one: thousands at once block other threads."""
         while self.results:
             self.results.pop()
         known: tuple[dict[str, Any], ...] = (self.views, self.found, self.progress)
@@ -129,48 +123,48 @@ class BatchState:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a phase."""
+        """Time a phase."""
         begun = time.monotonic()
         try:
             yield
         finally:
             self.timings[name] += time.monotonic() - begun
 
-    # What is found, and what is still to be read
+    # Issues and needs
 
     def found_at(self, account_id: str) -> tuple[Issue, ...]:
-        """The issues with which the account came, and those that comparing its rows found."""
+        """All issues: `found` and `found_by_rows`."""
         return (*self.found[account_id], *self.found_by_rows(account_id))
 
     def found_by_rows(self, account_id: str) -> tuple[Issue, ...]:
-        """The issues that comparing rows found, beside those with which the account came."""
+        """Further issues from comparing rows."""
         return found_by_rows(
             self.progress[account_id], [issue.code for issue in self.found[account_id]]
         )
 
     def compares(self, account_id: str) -> bool:
-        """Whether all rows read of the account are compared, which shows what no count does."""
+        """Whether all rows read of the account are compared."""
         return self.progress[account_id].by_rows or self.views[account_id].money is not None
 
     def is_suspected(self, account_id: str) -> bool:
-        """Whether the account failed before; then it shares no request with those that did not."""
+        """Whether the account failed before, and is asked apart."""
         return self.views[account_id].has_failed or account_id in self.claim.postponed
 
     def note_asking(self, requests: Iterable[PlannedRequest]) -> None:
-        """Keep which accounts the requests of a round are for."""
+        """Note a round's accounts."""
         asking: defaultdict[Endpoint, set[str]] = defaultdict(set)
         for each in requests:
             asking[each.request.endpoint].update(each.account_ids)
         self.asking = {endpoint: frozenset(account_ids) for endpoint, account_ids in asking.items()}
 
     def needs_more(self) -> bool:
-        """Whether another round would ask for anything."""
+        """Whether another round would ask anything."""
         return any(
             self._needs_read(view, progress) for view, progress in self.accounts()
         ) or self.trials.has_more(self.accounts())
 
     def note_unfinished(self) -> None:
-        """Keep which accounts need more, at any level: a plan names only the coarsest."""
+        """Note accounts with needs at any level; a plan names the coarsest."""
         self.unfinished = {
             view.account_id
             for view, progress in self.accounts()
@@ -180,10 +174,10 @@ class BatchState:
     def _needs_read(self, view: AccountView, progress: Progress) -> bool:
         return bool(progress.left_alone) or needs_of(view, progress, self.gaps) != NOTHING
 
-    # What a write needs to know
+    # Writes
 
     def standing(self, account_id: str) -> Standing:
-        """How an account stands before a write, for the guards."""
+        """The account before a write, for the guards."""
         progress = self.progress[account_id]
         return Standing(
             self.totals[account_id],
@@ -197,7 +191,7 @@ class BatchState:
     def write_context(
         self, account_ids: Iterable[str], config: EngineConfig, worker_id: "WorkerId"
     ) -> WriteContext:
-        """What a write to accounts is fenced and guarded by."""
+        """Fence and guards of a write."""
         return WriteContext(
             self.claim.run_id,
             self.claim.claim_id,
@@ -211,32 +205,32 @@ class BatchState:
         )
 
     def note_repaired_ids(self, account_ids: Iterable[str], rows: int) -> None:
-        """Note at accounts that ids of so many of their rows were repaired."""
+        """Note repaired ids at the accounts."""
         for account_id in self.progress.keys() & set(account_ids):
             self.progress[account_id].ids_repaired |= rows > 0
 
-    # What was done
+    # Effort
 
     def effort_of(self, account_id: str) -> Effort:
-        """The effort of an account, `unattributed` if it is not of the batch."""
+        """The account's effort; `unattributed` outside the batch."""
         return (
             self.progress[account_id].effort if account_id in self.progress else self.unattributed
         )
 
     @property
     def efforts(self) -> list[Effort]:
-        """What was done in all."""
+        """All effort."""
         return [*(progress.effort for progress in self.progress.values()), self.unattributed]
 
     def efforts_beside_results(self) -> Sequence[Effort]:
-        """What was done for no account that is recorded now."""
+        """Effort of accounts not recorded now."""
         return [
             self.unattributed,
             *(self.progress[account_id].effort for account_id in self.unfinished),
         ]
 
     def begun_accounts(self) -> dict[str, FirstPass]:
-        """What was found at the accounts for which anything was done, and what was done."""
+        """Issues and effort of accounts with effort."""
         return {
             account_id: FirstPass(
                 frozenset(issue.code for issue in self.found_at(account_id)), progress.effort

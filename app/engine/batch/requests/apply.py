@@ -1,11 +1,9 @@
-"""Applies one fetch: its rows become those of the warehouse, and each account learns what came.
-
-Entry point: `FetchApplier.apply`, for a fetch that is proven whole.
+"""Applies one proven fetch. Entry point: `FetchApplier.apply`.
 
 Invariants:
-1. What a fetch wrote is counted even when the write fails halfway.
-2. An account counts as read only if all its rows were written, or were equal already.
-3. Rows of accounts that were not asked for count for the run, not for an account.
+1. Writes are counted even if a fetch's write fails halfway.
+2. An account counts as read only if all its rows were written or equal.
+3. Rows of other accounts count for the run.
 """
 
 import asyncio
@@ -28,11 +26,11 @@ from app.store.apply.fingerprints import Slice
 from app.store.apply.results import Applied
 
 _IN_A_ROW = 500
-"""Accounts that are noted before other tasks get their turn: a fetch may be for thousands."""
+"""Accounts noted before other tasks get a turn."""
 
 
 class FetchApplier:
-    """Writes fetched rows under the fence of the claim."""
+    """Writes fetched rows under the claim's fence."""
 
     def __init__(self, store: Repositories, config: EngineConfig, history: BatchHistory) -> None:
         self._store = store
@@ -41,7 +39,7 @@ class FetchApplier:
         self._comparison = FetchComparison(store)
 
     async def apply(self, state: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
-        """Write the rows of a fetch, and note at each account what it came to."""
+        """Write rows, and note the result at each account."""
         unknown_keys = await self._resolve_owners(planned, fetched)
         context = state.write_context(
             planned.account_ids, self._config, self._store.claims.worker_id
@@ -58,7 +56,7 @@ class FetchApplier:
         await self._history.note_daily(state, planned, fetched)
 
     async def _resolve_owners(self, planned: PlannedRequest, fetched: Fetched) -> Mapping[str, str]:
-        """Find whose the trades are; the accounts that have trades of unknown natural keys."""
+        """Find owners of trades; unknown natural keys by account."""
         if not planned.request.endpoint.is_trades:
             return {}
         logins = dict(zip(planned.account_ids, planned.logins, strict=True))
@@ -67,9 +65,7 @@ class FetchApplier:
     async def _without_renamed(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
     ) -> Slice:
-        """What a fetch proves, without accounts that upstream knows by another id now: their rows
-        become those of that account.
-        """
+        """The proven slice without accounts that upstream knows by another id."""
         # Others that are asked for by login have an id; upstream only does not send it at this
         # level.
         unknown = [each for each in planned.by_login if state.views[each].by_login]
@@ -89,7 +85,6 @@ class FetchApplier:
     async def _write(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched, context: WriteContext
     ) -> Mapping[str, Applied]:
-        """Write the rows; what was done, by account."""
         applied: defaultdict[str, Applied] = defaultdict(Applied)
         try:
             await self._store.applier.apply(
@@ -110,7 +105,7 @@ class FetchApplier:
 def _count_others(
     state: BatchState, planned: PlannedRequest, applied: Mapping[str, Applied]
 ) -> None:
-    """Count rows of no known account, or under an id that was not asked for, for the run."""
+    """Count rows of other accounts for the run."""
     others = applied.keys() - set(planned.account_ids)
     for account_id in others:
         add_effort(state.unattributed, applied[account_id])
@@ -143,7 +138,6 @@ async def _note_written(
 
 
 def _evidence(state: BatchState, planned: PlannedRequest) -> RemovalEvidence:
-    """What this run knows that decides on removals, and on descents."""
     progress = {account_id: state.progress[account_id] for account_id in planned.account_ids}
     daily = {each: known.dates_read(Endpoint.DAILY) for each, known in progress.items()}
     return RemovalEvidence(

@@ -1,4 +1,4 @@
-"""Compares every row of a fetch with the stored one, before and after the write."""
+"""Compares fetched rows with stored ones, before and after the write."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from app.engine.repositories import Repositories
 
 
 class FetchComparison:
-    """Finds differences that no count shows, at accounts whose rows are compared."""
+    """Finds differences that counts do not show."""
 
     def __init__(self, store: Repositories) -> None:
         self._store = store
@@ -19,7 +19,7 @@ class FetchComparison:
     async def before_write(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
     ) -> dict[str, ComparedTable]:
-        """Compare before any row is written, and record differences as issues; by account."""
+        """Compare by account, and record differences as issues."""
         ids = [account_id for account_id in planned.account_ids if state.compares(account_id)]
         if not ids:
             return {}
@@ -45,7 +45,7 @@ class FetchComparison:
         fetched: Fetched,
         compared: Mapping[str, ComparedTable],
     ) -> None:
-        """Compare the rows that differed once more: only that tells whether they are equal now."""
+        """Compare rows that differed again."""
         differing = [account_id for account_id, found in compared.items() if found.differences]
         again: Mapping[str, ComparedTable] = {}
         if differing:

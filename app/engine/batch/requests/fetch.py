@@ -1,4 +1,4 @@
-"""Fetches planned requests through the client into staging."""
+"""Fetches planned requests into staging."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ from app.upstream.paging.whole import FetchProof
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A fetch that is proven whole; `before` are the fingerprints of the slices that it proves."""
+    """A proven fetch; `before`: its slice's fingerprints."""
 
     staged: StagedFetch
     proven: Slice
@@ -28,7 +28,7 @@ class Fetched:
 
 
 def slice_of(planned: PlannedRequest) -> Slice:
-    """The slice that a request proves when it is read whole."""
+    """The slice that a request proves."""
     request = planned.request
     if request.endpoint.is_trades:
         if request.date_from is None or request.date_to is None:
@@ -47,7 +47,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def fetched(self, planned: PlannedRequest) -> AsyncIterator[Fetched]:
-        """One request, read whole; its staging is dropped at the end, whatever happens."""
+        """Read one request whole; its staging is dropped at the end."""
         proven = slice_of(planned)
         before = await self._applier.fingerprints(proven)
         sink = await self._begin(planned)
@@ -75,7 +75,6 @@ class Fetcher:
         )
 
     async def _read(self, request: Request, planned: PlannedRequest, sink: StageSink) -> FetchProof:
-        """Read one request of a fetch to its end."""
         proof = await self._client.fetch(
             request,
             sink,

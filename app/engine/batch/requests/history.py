@@ -1,4 +1,4 @@
-"""What upstream counts of accounts before the dates that are compared, noted as it is read."""
+"""Keeps upstream's counts of dates before RECON_HISTORY_FROM, if set."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from app.engine.repositories import Repositories
 
 
 class BatchHistory:
-    """Keeps these counts; without RECON_HISTORY_FROM there is nothing to keep."""
+    """Keeps these counts."""
 
     def __init__(self, store: Repositories, detector: Detector) -> None:
         self._store = store
@@ -21,19 +21,19 @@ class BatchHistory:
     async def note_daily(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
     ) -> None:
-        """Keep what the daily rows of a fetch count."""
+        """Keep counts of daily rows."""
         if state.run.history_from is not None and planned.request.endpoint is Endpoint.DAILY:
             before = find_before(state.views, state.progress, planned, fetched.staged.before)
             await self._store.histories.note_before(state.run.history_from, before)
 
     async def note_parts(self, state: BatchState) -> None:
-        """Keep what daily rows that were read in parts count together."""
+        """Keep counts of daily rows read in parts."""
         if state.run.history_from is not None:
             parts = take_parts(state.progress)
             await self._store.histories.note_before(state.run.history_from, parts)
 
     async def note_forgotten(self, state: BatchState, account_ids: Sequence[str]) -> None:
-        """Keep what alltime counts of dates that upstream's daily rows no longer tell."""
+        """Keep alltime's counts before upstream's first daily row."""
         if state.run.history_from is None:
             return
         views = {account_id: state.views[account_id] for account_id in account_ids}

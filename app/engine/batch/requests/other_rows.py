@@ -1,4 +1,4 @@
-"""Stores missing rows that a fetch brought of accounts it was not for, at no further request."""
+"""Stores missing rows that a fetch brought of other accounts."""
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.planning.planned_request import PlannedRequest
@@ -17,10 +17,7 @@ async def bring_in_others(
     fetched: Fetched,
     context: WriteContext,
 ) -> None:
-    """Store missing metrics rows of accounts that were not asked for.
-
-    A run of named accounts writes no others. Nothing is stored while upstream is suspect.
-    """
+    """Store metrics rows of other accounts, unless upstream is suspect or accounts were named."""
     endpoint = planned.request.endpoint
     if (
         endpoint not in _METRICS
@@ -38,7 +35,7 @@ async def bring_in_others(
 
 
 def _kept_out(state: BatchState, planned: PlannedRequest) -> set[str]:
-    """Accounts whose rows are not stored here: asked for in this round, or held."""
+    """Accounts asked for in this round, or held."""
     # A read that is for a slice would take our rows there for another writer's.
     asked = state.asking.get(planned.request.endpoint, frozenset())
     held = {each for each, progress in state.progress.items() if progress.hold is not None}

@@ -1,4 +1,4 @@
-"""Plans the requests of a round from what a batch knows of its accounts."""
+"""Plans the requests of a round."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -15,20 +15,20 @@ from app.upstream.client import UpstreamClient
 
 
 class RunSizes:
-    """The size of upstream as estimated for the latest run: all accounts are counted for it."""
+    """Upstream's size as estimated for the latest run."""
 
     def __init__(self) -> None:
         self._measured: tuple[RunId, Upstream] | None = None
 
     async def of(self, run_id: RunId, store: Repositories) -> Upstream:
-        """The size for a run, counted once."""
+        """The size, counted once."""
         if self._measured is None or self._measured[0] != run_id:
             self._measured = run_id, await store.detection.size()
         return self._measured[1]
 
 
 class RoundPlanner:
-    """Decides what a batch asks for next."""
+    """Decides the next requests."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RoundPlanner:
         self._sizes = sizes
 
     async def survey(self, state: BatchState) -> None:
-        """Find out how large upstream is, and which dates all accounts of the warehouse lack."""
+        """Estimate upstream's size, and find dates all accounts lack."""
         state.upstream = await self._sizes.of(state.claim.run_id, self._store)
         short = [
             view
@@ -61,7 +61,7 @@ class RoundPlanner:
             )
 
     async def plan(self, state: BatchState) -> list[PlannedRequest]:
-        """The requests of the next round; none when nothing is left to ask, or the batch stops."""
+        """The next requests; none when all is asked, or on stop."""
         if state.is_stopping:
             return []
         return await off_loop(_plan_round, state, self._client.max_ids)

@@ -16,7 +16,7 @@ from app.upstream.stats import ApiStatistics
 
 
 class RequestReader:
-    """Fetches and applies requests, as many at once as there are `slots` in the process."""
+    """Reads and applies, within the process's `slots`."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class RequestReader:
         self._applier = applier
 
     async def read(self, state: BatchState, planned: PlannedRequest) -> int | None:
-        """Read a request and write its rows; their number, None if the batch stops."""
+        """Number of rows written; None on stop."""
         try:
             async with self._slots:
                 if state.is_stopping:
@@ -50,7 +50,7 @@ class RequestReader:
             raise
 
     async def _require_database(self, error: ReconError) -> None:
-        """Raise DatabaseUnavailable where PostgreSQL itself fails: no account is blamed then."""
+        """Raise DatabaseUnavailable where PostgreSQL itself fails."""
         # A connection that died silently looks like a slow statement.
         await self._store.reports.is_ready()
         if isinstance(error, ResourcesExhausted):
@@ -59,7 +59,7 @@ class RequestReader:
 
 @contextlib.asynccontextmanager
 async def _shared_effort(state: BatchState, planned: PlannedRequest) -> AsyncIterator[None]:
-    """Divide time and requests spent inside between the accounts, also when it fails."""
+    """Divide time and requests among the accounts, even on failure."""
     begun, asked = time.monotonic(), ApiStatistics()
     try:
         with asked.recording():

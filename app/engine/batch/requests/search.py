@@ -1,4 +1,4 @@
-"""The search of a batch for accounts that make requests fail, with other accounts as controls."""
+"""A batch's search for accounts that make requests fail."""
 
 import dataclasses
 import datetime as dt
@@ -17,11 +17,11 @@ from app.engine.repositories import Repositories
 from app.upstream.client import UpstreamClient
 
 _OWN_CONTROLS = 4
-"""Accounts of the batch itself that show whether an endpoint is well."""
+"""Controls from the batch itself."""
 
 
 class BatchSearches:
-    """Begins the search of each batch."""
+    """Begins each batch's search."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class BatchSearches:
         self._reader = reader
 
     def begin(self, state: BatchState) -> Search:
-        """A search that may spend what the run has left of RECON_SEARCH_REQUESTS."""
+        """A search within the run's remaining RECON_SEARCH_REQUESTS."""
         most = self._config.search_requests
         return Search(
             self._client,
@@ -56,7 +56,7 @@ class BatchSearches:
         return [*others, *await self._own_controls(state)]
 
     async def _own_controls(self, state: BatchState) -> list[Control]:
-        """Some accounts of the batch, drawn anew each time, for when no other can be read."""
+        """Random accounts, for when no other can be read."""
         traded = [
             view
             for view in state.views.values()

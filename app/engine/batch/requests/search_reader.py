@@ -1,4 +1,4 @@
-"""Reads requests for the search of a batch, and notes at its accounts what came of it."""
+"""Notes a search's results at the batch's accounts."""
 
 import dataclasses
 import datetime as dt
@@ -22,7 +22,7 @@ class SearchReader:
         self._reader = reader
 
     async def read(self, planned: PlannedRequest) -> int | None:
-        """Read a request and write its rows; their number, None if the batch stops."""
+        """Number of rows written; None on stop."""
         return await self._reader.read(self._state, planned)
 
     def is_known(self, planned: PlannedRequest) -> bool:
@@ -30,11 +30,11 @@ class SearchReader:
         return self._state.is_suspected(planned.account_ids[0])
 
     def can_wait(self, planned: PlannedRequest) -> bool:
-        """Whether none of the accounts is in its second pass."""
+        """Whether no account is in its second pass."""
         return self._state.claim.postponed.keys().isdisjoint(planned.account_ids)
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        """Whether an account has rows and no earlier run left it held or explained."""
+        """Whether an account with rows was neither held nor explained."""
         views = (
             self._state.views[each]
             for each in planned.account_ids
@@ -45,11 +45,11 @@ class SearchReader:
         )
 
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
-        """The first date on which the account has stored rows."""
+        """The account's first stored date."""
         return self._state.views[planned.account_ids[0]].first_day
 
     def failed(self, planned: PlannedRequest, error: ReconError) -> None:
-        """Note the error at each account of the request."""
+        """Note the error at each account."""
         _log.warning(
             "A fetch failed; its accounts are left as they are.",
             action="fetch.failed",
@@ -64,12 +64,12 @@ class SearchReader:
             self._state.unread[account_id] += isinstance(error, UpstreamError)
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
-        """Note at each account why it waits for the next run."""
+        """Note why each account waits for the next run."""
         for account_id in planned.account_ids:
             self._state.progress[account_id].untried = f"{planned.request.endpoint.value}: {reason}"
 
     def read_in_parts(self, planned: PlannedRequest) -> None:
-        """Note that all dates were read."""
+        """Note all dates as read."""
         for account_id in planned.account_ids:
             record_read(self._state.progress[account_id], planned)
             self._state.progress[account_id].counted_in_parts |= (
@@ -78,13 +78,11 @@ class SearchReader:
 
 
 def _named(planned: PlannedRequest) -> str:
-    """The endpoint, and the dates where not all were asked for."""
     days = _days(planned.request) if planned.is_part else ""
     return f"{planned.request.endpoint.value}{days}"
 
 
 def _as_small_as_can_be(planned: PlannedRequest, error: ReconError) -> str:
-    """That one date, which may be too much for upstream, cannot be cut any further."""
     if (
         len(planned.account_ids) > 1
         or planned.is_undated
