@@ -1,6 +1,4 @@
-"""The copies that are kept of rows which trade-recon changed: why each was kept, and which are
-wanted.
-"""
+"""Copies of rows that trade-recon changed."""
 
 import uuid
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ class TableName(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a copy was kept: what became of the row then."""
+    """What became of the copied row."""
 
     REMOVED = "removed"
     OVERWRITTEN = "overwritten"
@@ -30,7 +28,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which copies are listed; None: any."""
+    """Filters of copies; None: any."""
 
     account_id: str | None = None
     table: str | None = None

@@ -36,14 +36,13 @@ class HistoryFrom:
 
     @property
     def is_auto(self) -> bool:
-        """Whether the partitions tell."""
+        """Whether partitions decide."""
         return self.date is None and self.months is None
 
     def first_day(self, today: dt.date, held_from: dt.date | None = None) -> dt.date | None:
-        """The first date that is compared on the business date `today`, where the partitions begin
-        at `held_from`; None: all dates are.
+        """The first compared date on business date `today`; None: all.
 
-        Raises ConfigurationError if nothing would be left to compare.
+        Partitions begin at `held_from`. ConfigurationError if nothing would be compared.
         """
         first = held_from
         if self.months is not None:

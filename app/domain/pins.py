@@ -1,7 +1,7 @@
 """Pins: restored rows that stay as they are.
 
-A date with a pinned row is compared with nothing. Upstream is asked about it with growing pauses,
-as a row sent with equal values needs no pin.
+Their dates are not compared; upstream is asked with growing pauses, as a row sent with equal values
+needs no pin.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ _COUNTED = (_DAILY, _HOURLY, _CLOSED)
 
 
 def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
-    """The account as compared at `now`: pinned dates agree, and are read again when due."""
+    """The account as compared at `now`: pinned dates agree, and are reread when due."""
     if not view.pins:
         return view
     pinned = {day for table, day in view.pins if table in _COUNTED and day is not None}
@@ -50,7 +50,7 @@ def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
 
 
 def _count_beside(day: DayCounts, view: AccountView) -> int | None:
-    """What an unpinned table counts on the date; None if unknown."""
+    """An unpinned table's count on the date, if known."""
     if (_DAILY, day.date) not in view.pins:
         return day.daily
     finer = {

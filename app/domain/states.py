@@ -5,11 +5,10 @@ from typing import assert_never
 
 
 class RunKind(StrEnum):
-    """Which accounts a run takes: mismatched ones not backing off, all mismatched ones, or whatever
-    differs from upstream.
+    """The accounts that a run takes.
 
-    An inspection takes all that disagree and only detects: it heals nothing, and does not ask
-    upstream.
+    `full`: mismatched ones not backing off; `retry`: all mismatched; `audit`: all that differ from
+    upstream; `inspect`: all that disagree, detecting only, without upstream.
     """
 
     FULL = "full"
@@ -19,18 +18,14 @@ class RunKind(StrEnum):
 
 
 class Depth(StrEnum):
-    """How far a run compares an account: the counts that detection sees, or every row and column of
-    every table.
-    """
+    """What a run compares: trade counts, or every row and column."""
 
     COUNTS = "counts"
     ROWS = "rows"
 
 
 class RunStatus(StrEnum):
-    """The states of a run; all but the first three are ends, and from `needs_confirmation` somebody
-    may let it go on.
-    """
+    """The states of a run; the last five are ends, `needs_confirmation` one that can go on."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,7 +38,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        """Whether nothing more will happen to the run by itself."""
+        """Whether the run is over unless it is confirmed."""
         match self:
             case RunStatus.QUEUED | RunStatus.RUNNING | RunStatus.PAUSED:
                 return False
@@ -62,14 +57,11 @@ class RunStatus(StrEnum):
 class Outcome(StrEnum):
     """How an account left a run.
 
-    `unchanged`: there was nothing to heal; `healed`: issues were there and none is left;
-    `explained`: what is left is not the warehouse's to heal (upstream contradicts itself, forgot,
-    still moves, or the identity is ambiguous); `partial`: some issues were closed, some that can be
-    healed are left; `failed`: none was closed. Held, and not healed though that is possible:
-    `flapping`, where the same issue opens again and again right after healing;
-    `needs_confirmation`, where healing would rewrite too much, or upstream suddenly has nothing.
-    `gone`: somebody deleted it from trade_recon while it waited. `found`: an inspection found
-    issues.
+    `unchanged`: nothing to heal; `healed`: no issue is left; `explained`: those left are not the
+    warehouse's to heal; `partial`: some that can be healed are left; `failed`: none was closed.
+    Held: `flapping` (an issue reopens after healing) and `needs_confirmation` (healing would
+    rewrite too much, or upstream has nothing). `gone`: deleted from trade_recon. `found`: by an
+    inspection.
     """
 
     UNCHANGED = "unchanged"

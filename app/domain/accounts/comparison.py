@@ -1,4 +1,4 @@
-"""How upstream's rows differ from stored ones, where all of them were read."""
+"""Differences between stored rows and upstream's."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -12,19 +12,17 @@ class Differs(StrEnum):
     """How a row differs."""
 
     CHANGED = "changed"
-    """It is stored with other values than upstream sends."""
     MISSING = "missing"
-    """Upstream sends it, and it is not stored."""
+    """Sent but not stored."""
     UNSENT = "unsent"
-    """It is stored, and upstream does not send it."""
+    """Stored but not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Rows of one table and date that differ alike; the first with old and new values.
+    """Rows of one table and date that differ alike.
 
-    `columns` hold other values. `counts`: trades are counted differently, which detection sees.
-    `refused`: the table cannot hold them as sent.
+    `counts`: their trade counts differ. `refused`: the table cannot hold them.
     """
 
     endpoint: Endpoint
@@ -39,7 +37,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """What was compared of one table: `rows` of both sides, and their differences."""
+    """A table's compared rows and differences."""
 
     rows: int = 0
     differences: tuple[Difference, ...] = ()

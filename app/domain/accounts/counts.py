@@ -1,4 +1,4 @@
-"""What detection counts of an account's rows."""
+"""The counts of an account's rows."""
 
 import datetime as dt
 import hashlib
@@ -13,7 +13,7 @@ _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What the tables hold of an account: whether there are rows, and their trades."""
+    """The trades that each table counts."""
 
     has_alltime: bool
     alltime: int
@@ -37,7 +37,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """A line of the day matrix: each table's trades on a date on which they disagree."""
+    """A line of the day matrix: trades on a disagreeing date."""
 
     date: dt.date
     daily: int
@@ -49,7 +49,7 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class IdentityFinding:
-    """Rows of a natural key with a missing (`holder` None) or foreign id, and the ids that fit."""
+    """Rows of a natural key with a missing (None) or foreign `holder`, and fitting ids."""
 
     table: str
     login: str
@@ -62,12 +62,12 @@ class IdentityFinding:
 
     @property
     def is_of_metrics(self) -> bool:
-        """Whether it is about metrics rows under a real id; placeholders are simply replaced."""
+        """Whether metrics stand under another's real id."""
         return self.holder is not None and self.table in _METRICS and not self._is_of_placeholder
 
     @property
     def _is_of_placeholder(self) -> bool:
-        """Whether the id is the MD5 of the natural key, in any spelling, or the login."""
+        """Whether the id is empty, the login, or an MD5 of the natural key."""
         keys = [
             f"{self.login}|{self.platform}|{self.broker}",
             *([f"{self.login}|{self.platform}"] if not self.broker else []),
@@ -76,7 +76,7 @@ class IdentityFinding:
         return self.holder in ("", self.login) or (self.holder or "").lower() in md5s
 
     def shown(self) -> dict[str, object]:
-        """As reports show it, without the dates."""
+        """As reports show it, without dates."""
         return {
             "table": self.table,
             "login": self.login,
@@ -90,7 +90,7 @@ class IdentityFinding:
 
 @dataclass(frozen=True, slots=True)
 class OddRows:
-    """Stored rows of a table with impossible dates, left out of all counts; `samples` name some."""
+    """Rows with impossible dates, in no count."""
 
     table: str
     rows: int
@@ -99,9 +99,8 @@ class OddRows:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What an audit found: both sides' figures, or that upstream lacks the account (`absent`).
-
-    `daily_agrees`: the stored daily rows match upstream's total, so only alltime is stale.
+    """An audit's finding; `absent`: upstream lacks the account, `daily_agrees`: only alltime is
+    stale.
     """
 
     absent: bool
@@ -111,7 +110,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class CountedDay:
-    """Upstream's daily row of a date; unknown figures are None."""
+    """Upstream's daily figures; None: unknown."""
 
     trades: int
     net_profit: Decimal | None = None

@@ -1,4 +1,4 @@
-"""Holds: accounts whose repair waits for confirmation, and what was shown of them."""
+"""Holds: accounts whose repair waits for confirmation."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,11 +8,9 @@ from app.domain.states import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a hold shows, and confirming allows: changes that leave `trades` or more in each
-    table.
+    """Confirmed changes leave at least `trades` in each table; None allows none.
 
-    `trades` is None where upstream has nothing: confirming then allows no write. `blanks` allows
-    empty figures. `stored` is the held table's count; tables that count fewer may keep fewer.
+    `blanks` allows empty figures; `stored` is the held table's count.
     """
 
     trades: int | None = None
@@ -20,7 +18,7 @@ class Shown:
     stored: int | None = None
 
     def least(self, stored: int) -> int:
-        """The trades that a table with so many must keep."""
+        """The trades that a table with `stored` ones must keep."""
         trades = self.trades or 0
         before = trades if self.stored is None else self.stored
         if stored < trades:
@@ -30,10 +28,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An account's hold: its outcome and reason; `absent` if upstream has nothing of it.
-
-    `shown` is what confirming allows.
-    """
+    """An account's hold; `absent`: upstream has nothing."""
 
     outcome: Literal[Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION]
     reason: str
@@ -43,7 +38,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """An account's rows that runs rewrote since it was last whole, and those removed."""
+    """Rows rewritten since the account was last whole."""
 
     rows: int = 0
     removed: int = 0

@@ -1,7 +1,6 @@
 """Money: sums of net profit and lots that should be equal in two tables.
 
-Tables whose counts agree describe the same trades, so at most firms their amounts agree; elsewhere
-fees or deposits stand in one alone. Which relations hold is learned from the warehouse.
+Fees or deposits may stand in one table alone, so relations are learned from the warehouse.
 """
 
 import datetime as dt
@@ -15,13 +14,13 @@ from app.domain.wording.counts import choose, counted
 from app.errors import ConfigurationError
 
 LEAST_SHARE = 0.95
-"""The share of accounts for which a relation must hold to be learned."""
+"""The share of accounts that teaches a relation."""
 LEAST_KEPT = 0.5
-"""The share that keeps a learned one in force: damage at many accounts is no reason to stop."""
+"""The share that keeps a learned one."""
 
 
 class Side(StrEnum):
-    """A table whose amounts are summed."""
+    """A table with amounts."""
 
     ALLTIME = "alltime"
     DAILY = "daily"
@@ -30,26 +29,25 @@ class Side(StrEnum):
 
 
 class Figure(StrEnum):
-    """An amount that the tables share, under another name in closed trades."""
+    """An amount; closed trades name it otherwise."""
 
     PROFIT = "net_profit"
     LOTS = "total_lots"
 
 
 UNITS: Mapping[Figure, float] = {Figure.PROFIT: 0.02, Figure.LOTS: 0.002}
-"""Rounding explains differences up to this times the root of the summed rows.
+"""Times the root of the summed rows: what rounding explains.
 
-Errors of rounding to a cent (lots: a thousandth) add up to a standard deviation of 0.29 times the
-root; seven times that is never reached.
+The standard deviation is 0.29 cents (lots: thousandths) times the root; this is seven times that.
 """
 RELATIVE = 1e-9
-"""The relative error of floating-point sums; more for single precision."""
+"""The relative error of floating-point sums."""
 RELATIVE_OF_REAL = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One figure's sums are equal in two tables: in total, and by date where both have dates."""
+    """A figure's sums are equal in two tables."""
 
     left: Side
     right: Side
@@ -57,12 +55,12 @@ class Relation:
 
     @property
     def name(self) -> str:
-        """Its name in settings, reports and evidence, such as daily_hourly_net_profit."""
+        """Such as daily_hourly_net_profit."""
         return f"{self.left}_{self.right}_{self.figure}"
 
     @property
     def has_dates(self) -> bool:
-        """Whether it also holds date by date."""
+        """Whether it also holds by date."""
         return self.left is not Side.ALLTIME
 
 
@@ -72,15 +70,14 @@ RELATIONS = tuple(
     for left, right in combinations(Side, 2)
     if Side.DAILY in (left, right) or left is Side.ALLTIME
 )
-"""Alltime with each other table, and daily with hourly and closed trades."""
 BY_NAME: Mapping[str, Relation] = {relation.name: relation for relation in RELATIONS}
 BY_DATE = "daily_hourly_by_date"
-"""Daily and hourly agree on each date, which totals do not show; learned like a relation."""
+"""Daily and hourly agree by date; learned like a relation."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyMode:
-    """The relations in use: learned ones (`relations` None), or these."""
+    """Relations to compare; None: learned ones."""
 
     relations: frozenset[str] | None = None
 
@@ -108,9 +105,7 @@ class MoneyMode:
     def is_used(
         self, relation: str, accounts: int, holding: int, *, is_learned: bool = False
     ) -> bool:
-        """Whether a relation that holds for `holding` of `accounts` is used; `is_learned` if it was
-        until now.
-        """
+        """Whether a relation holding for `holding` of `accounts` is used."""
         if self.relations is not None:
             return relation in self.relations
         if is_learned:
@@ -123,26 +118,26 @@ AUTO, OFF = MoneyMode(), MoneyMode(frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is kept of a relation: whether it is used, and why."""
+    """Whether a relation is used, and why."""
 
     is_used: bool = False
     reason: str = ""
 
     @property
     def is_learned(self) -> bool:
-        """Whether it is in force since accounts kept it; one that was named was not learned."""
+        """Whether accounts taught it."""
         return self.is_used and self.reason != NAMED
 
     @property
     def is_dropped(self) -> bool:
-        """Whether it was learned once, and most accounts broke it since."""
+        """Whether most accounts broke it after it was learned."""
         return not self.is_used and self.reason.startswith(_DROPPED)
 
     @classmethod
     def judge(
         cls, mode: MoneyMode, relation: str, accounts: int, holding: int, before: "Known"
     ) -> "Known":
-        """What is kept of a relation that holds for `holding` of `accounts`."""
+        """Judge a relation holding for `holding` of `accounts`."""
         is_used = mode.is_used(relation, accounts, holding, is_learned=before.is_learned)
         if mode.relations is not None:
             return cls(is_used, NAMED if is_used else _NOT_NAMED)
@@ -170,7 +165,7 @@ _UNKNOWN = (
 
 
 def dropped_sentence(names: Sequence[str]) -> str:
-    """A sentence of relations that were learned once and are not compared; empty if none is."""
+    """A sentence of relations once learned and now not compared; empty if none."""
     if not names:
         return ""
     return (
@@ -182,13 +177,13 @@ def dropped_sentence(names: Sequence[str]) -> str:
 
 
 def tolerance(figure: Figure, rows: int, largest: float) -> float:
-    """The largest difference of two sums over so many rows that rounding explains."""
+    """The largest difference that rounding explains."""
     return UNITS[figure] * math.sqrt(rows) + RELATIVE * largest
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyDay:
-    """Each table's amounts and rows on a date on which amounts differ."""
+    """Amounts and rows by table on a date."""
 
     date: dt.date
     amounts: Mapping[Figure, Mapping[Side, float]]
@@ -202,7 +197,7 @@ class MoneyDay:
         )
 
     def breaks(self, relation: Relation) -> bool:
-        """Whether a relation that holds by date is broken here."""
+        """Whether the relation is broken."""
         return relation.has_dates and not self.are_equal(
             relation.figure, relation.left, relation.right
         )
@@ -210,7 +205,7 @@ class MoneyDay:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Amounts that disagree where counts agree: relations `used` and `broken`, dates, totals."""
+    """Amounts that disagree where counts agree."""
 
     used: frozenset[Relation]
     broken: tuple[Relation, ...]
@@ -219,18 +214,18 @@ class Money:
 
     @property
     def sides(self) -> frozenset[Side]:
-        """The tables that stand in broken relations."""
+        """Tables in broken relations."""
         return frozenset(
             side for relation in self.broken for side in (relation.left, relation.right)
         )
 
     @property
     def broken_totals(self) -> tuple[Relation, ...]:
-        """The broken relations with alltime."""
+        """Those with alltime."""
         return tuple(relation for relation in self.broken if not relation.has_dates)
 
     def involved(self, day: MoneyDay) -> frozenset[Side]:
-        """All tables that can be wrong on a date."""
+        """Tables that may be wrong on a date."""
         return frozenset(
             side
             for relation in self.broken
@@ -239,7 +234,7 @@ class Money:
         )
 
     def suspects(self, day: MoneyDay) -> frozenset[Side]:
-        """The table that two others contradict on a date; all involved if there is not just one."""
+        """The one table that two others contradict, else all involved."""
         involved = self.involved(day)
         votes = {side for figure in Figure for side in self._alone(day, figure)}
         return frozenset(votes) if len(votes) == 1 and votes <= involved else involved
@@ -265,7 +260,7 @@ class Money:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """A digest of what is seen, rounded as floating-point sums depend on row order."""
+        """A digest, rounded since sums depend on row order."""
         days = [(day.date.isoformat(), _rounded(day.amounts)) for day in self.days]
         return sorted(relation.name for relation in self.broken), days, _rounded(self.totals)
 
@@ -280,10 +275,10 @@ def _rounded(
 
 
 def shown(amount: float) -> float:
-    """An amount for display, without floating-point noise."""
+    """Without floating-point noise."""
     return round(amount, 6) + 0.0
 
 
 def relations_of(names: Iterable[str]) -> tuple[Relation, ...]:
-    """The relations with these names, in order; unknown names are left out."""
+    """Relations by name; unknown names are ignored."""
     return tuple(BY_NAME[name] for name in names if name in BY_NAME)

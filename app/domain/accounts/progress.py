@@ -1,4 +1,4 @@
-"""What a run has learned and written of an account."""
+"""A run's reads and writes of an account."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
@@ -17,7 +17,7 @@ _FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 @dataclass(slots=True)
 class DatesRead:
-    """Dates of one table that were read completely; `rows` of them were compared."""
+    """Dates of one table read completely; `rows` were compared."""
 
     everything: bool = False
     dates: set[dt.date] = field(default_factory=set)
@@ -40,7 +40,7 @@ class DatesRead:
         )
 
     def covers_span(self, first: dt.date, last: dt.date) -> bool:
-        """Whether each date from `first` to `last` was read."""
+        """Whether the whole range was read."""
         if self.everything or any(start <= first and last <= end for start, end in self.ranges):
             return True
         return self.covers_all(
@@ -48,17 +48,13 @@ class DatesRead:
         )
 
     def covers_all(self, days: Iterable[dt.date]) -> bool:
-        """Whether all of the dates were read."""
+        """Whether all were read."""
         return all(self.covers(day) for day in days)
 
 
 @dataclass(slots=True)
 class Effort:
-    """Rows written for an account in one run; `values_nulled` in fields.
-
-    `requests` that it took part in; `own_requests` and `seconds` are its equal share of requests
-    for several accounts.
-    """
+    """Work on an account in rows; `own_requests` and `seconds` are its share of shared requests."""
 
     requests: int = 0
     inserted: int = 0
@@ -98,107 +94,104 @@ class Effort:
 
     @property
     def rewritten(self) -> int:
-        """Rows that no longer stand as before."""
+        """Rows changed, moved or removed."""
         return self.updated + self.moved + self.removed
 
     @property
     def written(self) -> int:
-        """Rows of raw tables that were touched."""
+        """Raw rows written."""
         return self.inserted + self.rewritten
 
 
 @dataclass(slots=True)
 class Progress:
-    """What one run learned about an account; the only mutable value of the domain."""
+    """What one run learned about an account; the domain's only mutable value."""
 
     read: Mapping[Endpoint, DatesRead] = field(
         default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED}
     )
     kept: dict[Endpoint, dict[dt.date | None, int]] = field(default_factory=dict)
-    """Trades of stored rows that upstream does not send, by date; None: alltime."""
+    """Unsent stored trades by date; None: alltime."""
     refused: SetAside = field(default_factory=SetAside)
-    """Rows that the table cannot hold, with reasons."""
     unheld: dict[str, set[str]] = field(default_factory=dict)
-    """Columns that hold something else than was sent, by table."""
+    """Columns, by table, stored otherwise than sent."""
     unknown_keys: list[str] = field(default_factory=list)
-    """Trades of the account's logins whose natural key no account has."""
+    """Trades of keys that no account has."""
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
-    """Rows that share a key of the table."""
+    """Rows that share a key."""
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
-    """Dates to read once more, since daily may refute stored rows there."""
+    """Dates to reread, as daily may refute them."""
     left_alone: set[Endpoint] = field(default_factory=set)
-    """Tables that another writer changed meanwhile."""
+    """Tables changed by another writer."""
     sent: set[Endpoint] = field(default_factory=set)
-    """Tables of which upstream sent any row."""
+    """Tables with rows upstream."""
     silent: set[Endpoint] = field(default_factory=set)
-    """Tables that were read without a row."""
+    """Tables read without a row."""
     named: set[Endpoint] = field(default_factory=set)
-    """Tables that were asked for by login."""
+    """Tables requested by login."""
     hold: Hold | None = None
     known: bool = False
-    """An earlier run explained this state: nothing is asked."""
+    """Explained before: nothing is asked."""
     moving: Moving = field(default_factory=Moving)
-    """The unsettled dates."""
     withheld: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
-    """Unsettled dates with a withheld removal or lower count; None: alltime."""
+    """Unsettled dates with a withheld decrease; None: alltime."""
     told: dict[dt.date, int] = field(default_factory=dict)
     """Upstream's daily counts on unsettled dates."""
     grew: bool = False
-    """The run brought in rows of unsettled dates."""
+    """Rows of unsettled dates came in."""
     waits: bool = False
-    """An earlier run withheld a lower alltime."""
+    """A lower alltime was withheld before."""
     written: set[str] = field(default_factory=set)
-    """Tables in which rows were written."""
     ids_repaired: bool = False
     tried: dict[Endpoint, set[dt.date | None]] | None = None
-    """Dates asked for in a second shape; None: no trial is wanted."""
+    """Dates requested in a second shape; None: no trial wanted."""
     alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
-    """Those of `tried` that were asked for the account alone."""
+    """Those requested alone."""
     explained_as: str | None = None
-    """A state that needs no trial, since one was made not long ago."""
+    """A state tried recently."""
     by_rows: bool = False
-    """Every row is compared, whatever the counts say."""
+    """Every row is compared."""
     differing: list[Difference] = field(default_factory=list)
-    """How rows differed before the write."""
+    """Before the write."""
     unequal: dict[Endpoint, list[Difference]] = field(default_factory=dict)
-    """How rows still differ after the write."""
+    """After it."""
     counted: dict[dt.date, CountedDay] = field(default_factory=dict)
     """Upstream's daily rows before the history."""
     counted_in_parts: bool = False
     """All of `counted` were read."""
     first_sent: dt.date | None = None
-    """The first date before the history that upstream has, or the first compared one."""
+    """Upstream's first date, or the first compared."""
     accepted: dict[str, AcceptedIssue] = field(default_factory=dict)
-    """Accepted issues by code."""
+    """By code."""
     covered: bool = False
-    """The accepted issues are all that is known to be wrong."""
+    """All known issues are accepted."""
     errors: list[str] = field(default_factory=list)
     untried: str | None = None
-    """Why the account was not read, though it did not fail alone."""
+    """Why it was not read, without failing itself."""
     effort: Effort = field(default_factory=Effort)
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:
-        """The dates read of the endpoint's table."""
+        """The dates read of a table."""
         return self.read[endpoint]
 
     def owes_to_write(self, tables: Collection[str] = ()) -> bool:
-        """Whether these tables (none: any), or account ids, were written."""
+        """Whether ids or these tables (none: any) were written."""
         return self.ids_repaired or bool(
             self.written.intersection(tables) if tables else self.written
         )
 
     @property
     def moving_figures(self) -> MovingFigures:
-        """What is known of the unsettled dates when alltime is written."""
+        """Unsettled dates' figures for writing alltime."""
         was_told = self.read[Endpoint.DAILY].covers_all(self.moving.days)
         return MovingFigures(sum(self.told.values()) if was_told else None, self.grew, self.waits)
 
     @property
     def withheld_days(self) -> set[dt.date]:
-        """The dates on which something was withheld, of all tables."""
+        """Dates with anything withheld."""
         return {day for days in self.withheld.values() for day in days if day is not None}
 
     @property
     def alltime_is_withheld(self) -> bool:
-        """Whether alltime keeps a count that may lie on unsettled dates."""
+        """Whether alltime keeps a higher count."""
         return None in self.withheld.get(Endpoint.ALLTIME, ())

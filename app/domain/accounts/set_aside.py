@@ -1,4 +1,4 @@
-"""Rows of upstream that the warehouse cannot hold, counted once for all reads."""
+"""Upstream rows that the warehouse cannot hold."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,29 +9,27 @@ from app.domain.wording.counts import counted
 
 @dataclass(slots=True)
 class SetAside:
-    """Keys of rows by table and reason, with their rows; a reason without keys is about the
-    table.
-    """
+    """Row keys by table and reason; without keys it is the table's."""
 
     by_reason: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether anything was refused."""
+        """Whether any was set aside."""
         return bool(self.by_reason)
 
     def add(self, table: str, reason: str, keys: Iterable[str]) -> None:
-        """Merge one read; of a key the largest number counts, as others brought the same rows."""
+        """Merge one read; each key keeps its largest count."""
         known = self.by_reason.setdefault((table, reason), Counter())
         for key, rows in Counter(keys).items():
             known[key] = max(known[key], rows)
 
     def take_in(self, other: "SetAside") -> None:
-        """Merge another read, or part of one."""
+        """Merge another read."""
         for (table, reason), keys in other.by_reason.items():
             self.add(table, reason, keys.elements())
 
     def sentences(self) -> list[str]:
-        """Each reason with its first row and the number of others."""
+        """Each reason with its first row."""
         return [
             self._sentence(table, reason, keys) for (table, reason), keys in self.by_reason.items()
         ]

@@ -1,38 +1,36 @@
-"""Unsettled dates only grow: when upstream's lower count may be written.
+"""When upstream's lower count may be written: unsettled dates only grow.
 
-A lagging replica looks like a correction, so what upstream lacks on unsettled dates proves nothing.
+A lagging replica looks like a correction, so missing rows prove nothing there.
 """
 
 import datetime as dt
 from dataclasses import dataclass
 
 NEVER = dt.date.max
-"""The first date that still moves where none does."""
+"""No date is unsettled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """The unsettled dates: all from `first` on; on `days` upstream can have rows by now."""
+    """Unsettled dates: all from `first`; upstream may have rows on `days`."""
 
     first: dt.date = NEVER
     days: tuple[dt.date, ...] = ()
 
     @property
     def last(self) -> dt.date:
-        """The last date on which upstream can have rows by now."""
+        """The last date with possible rows."""
         return max(self.days, default=self.first)
 
     def __contains__(self, day: dt.date | None) -> bool:
-        """Whether the date is unsettled; None is not."""
+        """Whether it is unsettled; None is not."""
         return day is not None and day >= self.first
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLevels:
-    """An account's counts before a write: `daily` in all, and on unsettled dates.
-
-    `moving` sums the largest count by date, `moving_daily` daily alone, `moving_finer` the largest
-    but daily.
+    """Counts before a write; on unsettled dates `moving` sums the largest, `moving_finer` the
+    largest but daily.
     """
 
     daily: int = 0
@@ -43,10 +41,10 @@ class StoredLevels:
 
 @dataclass(frozen=True, slots=True)
 class MovingFigures:
-    """What a run knows of unsettled dates when alltime is written.
+    """Unsettled dates' figures when alltime is written.
 
-    `told` are upstream's daily counts (None: not read), `grew` that rows came in, `waits` that a
-    lower count was withheld before.
+    `told`: upstream's daily counts (None: unread); `grew`: rows came in; `waits`: a lower count was
+    withheld.
     """
 
     told: int | None = None
@@ -54,10 +52,8 @@ class MovingFigures:
     waits: bool = False
 
     def allow_fall(self, to: int, stored: StoredLevels) -> bool:
-        """Whether alltime may be lowered: what it loses cannot lie on unsettled dates.
-
-        The stored daily rows match the new count and no finer table counts more there; or upstream
-        counts no less there than the warehouse.
+        """Whether alltime's loss cannot lie on unsettled dates: stored daily rows match the new
+        count and count most there, or upstream counts no less there.
         """
         if self.waits or (self.grew and stored.moving > stored.moving_finer):
             # Daily rows that came in by this run count what no table here did: alltime may have

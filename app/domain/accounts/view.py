@@ -12,10 +12,9 @@ from app.domain.contract.tables import MAX_DATES
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of an account before `first`, the first compared date.
+    """What is known before `first`, the first compared date.
 
-    Unless it `is_known`, upstream is asked for all daily rows, or those since `counted_from`,
-    before which it counts `counted` trades. `first_trade` is the first date, if known.
+    Unless it `is_known`, daily rows are read: all, or since `counted_from`.
     """
 
     first: dt.date
@@ -26,7 +25,7 @@ class History:
 
     @property
     def uncounted(self) -> frozenset[dt.date] | None:
-        """Dates with unknown counts; None: all before the first one."""
+        """Dates with unknown counts; None: all before the first."""
         if self.is_known:
             return frozenset()
         if self.counted_from is None or (self.first - self.counted_from).days > MAX_DATES:
@@ -44,9 +43,9 @@ class AccountView:
     account_id: str
     totals: Totals
     days: tuple[DayCounts, ...] = ()
-    """The dates that disagree."""
+    """Those that disagree."""
     known_days: int = 0
-    """The number of dates with any row."""
+    """Dates with any row."""
     first_day: dt.date | None = None
     last_day: dt.date | None = None
     findings: tuple[IdentityFinding, ...] = ()
@@ -55,31 +54,26 @@ class AccountView:
     by_login: bool = False
     """Upstream knows no id for it."""
     open_issues: tuple[Mapping[str, object], ...] = ()
-    """As `trade_recon.issues` holds them."""
     descents: frozenset[dt.date] = frozenset()
-    """Dates below a repaired daily row whose finer rows were not read since."""
+    """Dates of repaired daily rows whose finer rows were not read since."""
     explained_as: str | None = None
-    """The signature that was last explained."""
+    """The last explained signature."""
     explained_times: int = 0
     ask_again_at: dt.datetime | None = None
-    """When that is doubted."""
     status: str = "pending"
     odd_rows: tuple[OddRows, ...] = ()
-    """Rows in no count."""
     doubts: frozenset[dt.date] = frozenset()
-    """Dates that an earlier run lowered, to be read again by an audit."""
+    """Dates lowered before, for audits."""
     history: History | None = None
     """None: all dates are compared."""
     pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
-    """Restored rows by table and date, 0 where upstream has one under another date."""
+    """Restored rows by table and date; 0: upstream has it under another."""
     pins_elsewhere: int = 0
-    """Those of them that stand under another account id or none."""
+    """Pins under another id or none."""
     pins_are_due: bool = False
-    """Upstream is to be asked about the pins."""
     doubled: frozenset[dt.date] = frozenset()
-    """Dates of trades that are stored under several."""
+    """Dates of trades stored under several."""
     money: Money | None = None
-    """Amounts that disagree where all counts agree."""
 
     @property
     def is_history_known(self) -> bool:
@@ -88,10 +82,7 @@ class AccountView:
 
     @property
     def surplus_days(self) -> tuple[dt.date, ...]:
-        """Dates with more stored trades than daily counts; some may belong to another date.
-
-        Where alltime contradicts daily, only dates that the other tables know.
-        """
+        """Dates where trades exceed daily; where alltime contradicts daily, only known dates."""
         if not self.totals.has_daily:
             return ()
         if self.totals.alltime == self.totals.daily:
@@ -104,7 +95,7 @@ class AccountView:
 
     @property
     def agrees(self) -> bool:
-        """Whether its tables agree and nothing else is known to be wrong."""
+        """Whether nothing is known to be wrong."""
         totals = self.totals
         if (
             not self.is_history_known
@@ -132,12 +123,12 @@ class AccountView:
 
     @property
     def drifts(self) -> bool:
-        """Whether an audit found other figures upstream."""
+        """Whether an audit found other figures."""
         return self.drift is not None and not self.drift.absent
 
     @property
     def has_failed(self) -> bool:
-        """Whether the last run recorded it as failed."""
+        """Whether the last run failed it."""
         return self.status in ("failed", "exhausted")
 
     @property
@@ -164,11 +155,7 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedIssue:
-    """An issue accepted before `until`, with its figures and the disagreement of the tables
-    then.
-
-    `was_held`: the account is guarded again once this ends.
-    """
+    """An issue accepted before `until`; `was_held`: guarded again afterwards."""
 
     account_id: str
     code: str

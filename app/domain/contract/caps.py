@@ -1,6 +1,4 @@
-"""Caps: limits at which the warehouse's ingestion cuts extreme values; capped values count as
-equal.
-"""
+"""Caps: limits where ingestion cuts extreme values; capped values count as equal."""
 
 import re
 from dataclasses import dataclass
@@ -11,28 +9,28 @@ from app.errors import ConfigurationError
 
 _RULE = re.compile(r"\s*([a-z0-9_.*? ]+(?:\(\s*\d+\s*,\s*\d+\s*\))?)\s*=\s*([0-9.eE+]+)\s*")
 _LONGEST = 30
-"""Digits of an amount; no column of the API holds more."""
+"""Digits of an amount, as the API's widest column."""
 _LEAST_ROWS, _LEAST_ACCOUNTS = 8, 5
-"""Of several accounts, since an account's own figure may stand still for days."""
+"""An account's own figure may stand still for days."""
 _LEAST_VALUES = 12
 _FEWER = 5
-"""Other values are shared by so many times fewer accounts: measured figures hardly repeat."""
+"""Ordinary values are shared by so many times fewer accounts."""
 _NATURAL = frozenset(map(Decimal, (0, 1, 100)))
-"""Rates and percentages stop here by themselves."""
+"""Natural limits of rates and percentages."""
 _BETWEEN = re.compile(r"[,;](?![^(]*\))")
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Rules in order: a column pattern (`rel_*`) or type (`numeric(10,6)`), and the largest
-    amount.
+    """A column pattern (`rel_*`) or type (`numeric(10,6)`) with its largest amount; the first
+    counts.
     """
 
     rules: tuple[tuple[str, Decimal], ...] = ()
 
     @classmethod
     def read(cls, text: str) -> "Caps":
-        """Read rules such as `numeric(10,6)=9999.999999, rel_*=1000`. Raises ConfigurationError."""
+        """Parse `numeric(10,6)=9999.999999, rel_*=1000`; ConfigurationError."""
         rules = [cls._rule(part) for part in _BETWEEN.split(text) if part.strip()]
         return cls(tuple(rules))
 
@@ -52,11 +50,11 @@ class Caps:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The rules as the setting holds them."""
+        """As the setting holds them."""
         return tuple(f"{pattern}={amount:f}" for pattern, amount in self.rules)
 
     def of(self, table: str, column: str, sql_type: str) -> Decimal | None:
-        """A column's cap by the first matching rule; None if there is none."""
+        """A column's cap, if any."""
         names = (column.lower(), f"{table}.{column}".lower(), sql_type.lower())
         return next(
             (
@@ -73,10 +71,9 @@ NO_CAPS = Caps()
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A column's largest amount, either sign, and the values there and below.
+    """A column's largest amount, either sign: `at` rows of `accounts` have it.
 
-    `at` rows of `accounts` accounts have it, of `rows` with a value; `values` are the different
-    amounts below without 0, `shared` the most accounts with one of them.
+    Below are `values` different amounts, each shared by at most `shared` accounts.
     """
 
     amount: Decimal
@@ -88,7 +85,7 @@ class Extreme:
 
     @property
     def may_be_cap(self) -> bool:
-        """Whether enough rows stand there to look at the values below."""
+        """Whether enough rows have it."""
         return (
             self.amount not in _NATURAL
             and self.amount.is_finite()
@@ -100,7 +97,7 @@ class Extreme:
 
     @property
     def is_cap(self) -> bool:
-        """Whether values are cut off there, and not by chance, classes or rates."""
+        """Whether values are cut off there, not by chance, classes or rates."""
         return (
             self.may_be_cap
             and self.values >= _LEAST_VALUES

@@ -1,8 +1,7 @@
-"""The fields of the API and the warehouse columns that hold them.
+"""The API's fields and the warehouse columns that hold them, from the vendor's published list.
 
-One line a field: API name (``-``: filled by the service), column, SQL type, and tables: ``a``
-alltime, ``d`` daily, ``h`` hourly, ``c`` closed trades, ``o`` open trades. Source: the vendor's
-published field list.
+A line a field: API name (``-``: filled by the service), column, SQL type, tables (``a`` alltime,
+``d`` daily, ``h`` hourly, ``c`` closed, ``o`` open trades).
 """
 
 METRICS_FIELDS = """

@@ -1,4 +1,4 @@
-"""Open trades: upstream's snapshot against stored rows, in counts by date."""
+"""Upstream's snapshot of open trades against stored rows, by date."""
 
 import datetime as dt
 from collections import Counter
@@ -10,11 +10,11 @@ NaturalKey = tuple[str, str, str]
 """Login, platform and broker."""
 _KEY = ("login", "platform", "broker")
 _SHOWN = 100
-"""Dates that are named."""
+"""Most dates named."""
 
 
 def date_of(row: bytes) -> dt.date | None:
-    """The date of an open trade as it was sent; None if it has none."""
+    """The date of an open trade as sent, if any."""
     raw = fields_of(row).get("tradeDate")
     text = "" if raw is None else bytes(raw).strip(b'"').decode("utf-8", "replace")
     digits = text.replace("-", "")[:8]
@@ -27,7 +27,7 @@ def date_of(row: bytes) -> dt.date | None:
 
 
 def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
-    """Whether an open trade has one of the natural keys; numeric logins lack leading zeros."""
+    """Whether an open trade has one of the keys; numeric logins lack leading zeros."""
     fields = fields_of(row)
     login, platform, broker = (
         bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY
@@ -36,17 +36,14 @@ def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
 
 
 def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
-    """Natural keys as `is_of` compares them."""
+    """Keys as `is_of` compares them."""
     return frozenset((login.lstrip("0"), platform, broker) for login, platform, broker in keys)
 
 
 def compared(
     sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
 ) -> dict[str, object]:
-    """Both counts as JSON: in total, and by date where they differ.
-
-    Stored rows of other dates are earlier snapshots.
-    """
+    """Both counts as JSON, by date where they differ; other stored dates are earlier snapshots."""
     days = sorted((day for day in sent if day is not None), reverse=True)
     differ = [day for day in days if sent[day] != stored.get(day, 0)]
     return {
@@ -63,7 +60,7 @@ def compared(
 
 
 def not_compared(reason: str) -> dict[str, object]:
-    """That upstream's snapshot could not be read."""
+    """Upstream's snapshot could not be read."""
     return {
         "upstream": None,
         "stored": None,

@@ -1,7 +1,4 @@
-"""Rows of the API as JSON that PostgreSQL accepts, and which fields were repaired for that.
-
-A repair stays within one field.
-"""
+"""Rows of the API as JSON that PostgreSQL accepts; repairs stay within one field."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +8,7 @@ from typing import Self
 import msgspec
 
 REPLACEMENT = "\ufffd"
-"""Stands for a character that PostgreSQL cannot hold."""
+"""For characters that PostgreSQL cannot hold."""
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = msgspec.Raw(b"null")
@@ -19,11 +16,7 @@ _NUMBER = re.compile(rb'"?\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,6})?)\s*"
 
 
 class RepairedRow(bytes):
-    """A row with repaired fields.
-
-    `nulled` hold null for an unreadable value, `replaced` hold REPLACEMENT for characters that
-    PostgreSQL cannot store.
-    """
+    """A row whose fields were `nulled` (unreadable) or `replaced` (by REPLACEMENT)."""
 
     nulled: frozenset[str]
     replaced: frozenset[str]
@@ -36,7 +29,7 @@ class RepairedRow(bytes):
         nulled: Iterable[str] = (),
         replaced: Iterable[str] = (),
     ) -> Self:
-        """The row with these fields, null in those of `nulled`."""
+        """The row, null in `nulled` fields."""
         nulled = frozenset(nulled)
         row = cls(
             msgspec.json.encode(
@@ -47,7 +40,7 @@ class RepairedRow(bytes):
         return row
 
     def with_text(self, text: bytes) -> Self:
-        """The row with the same repairs noted and another text."""
+        """Another text with the same repairs."""
         row = type(self)(text)
         row.nulled, row.replaced = self.nulled, self.replaced
         return row
@@ -60,12 +53,12 @@ class RepairedRow(bytes):
 
 
 def fields_of(row: bytes) -> dict[str, msgspec.Raw]:
-    """A row's fields as sent; of a doubled one the last, as PostgreSQL reads it."""
+    """Fields as sent; the last of doubles, as in PostgreSQL."""
     return _FIELDS.decode(row)
 
 
 def flattened(row: bytes) -> bytes:
-    """The row with null for objects and arrays, which no column takes."""
+    """The row with null for objects and arrays."""
     if row.find(b"{", 1) < 0 and b"[" not in row:
         return row
     fields = fields_of(row)
@@ -80,7 +73,7 @@ def flattened(row: bytes) -> bytes:
 
 
 def is_count(value: bytes, largest: int) -> bool:
-    """Whether a value is a whole number from 0 to `largest` in any spelling, or null."""
+    """Whether it is null, or a whole number up to `largest` in any spelling."""
     if value.isdigit() and len(value) < len(str(largest)):
         return True
     if value == b"null":

@@ -1,7 +1,5 @@
-"""Key parts in one spelling.
-
-A serializer may write a login or id as a number, a word for a missing id, or leave blanks and
-invisible characters.
+"""Key parts in one spelling: logins and ids may come as numbers, with blanks or invisible
+characters.
 """
 
 import re
@@ -25,9 +23,9 @@ _ODD_TEXT = re.compile(
     rb'("[!#-\[\]-~]*+(?:[^!#-\[\]-~"\\]|\\.)(?:[^"\\]++|\\.)*+")',
     re.DOTALL,
 )
-"""A key part with other than plain characters, or an escape."""
+"""A key part with unusual characters or an escape."""
 _HIDDEN = frozenset({"Cf", "Cc", "Zs", "Zl", "Zp"})
-"""Unicode categories of invisible characters, meaningless at the ends of a key part."""
+"""Unicode categories dropped at the ends of a key part."""
 _NO_ID = frozenset({"", "null", "none", "nan"})
 _LONGEST = 255
 _PLATFORM = ("mt_version", "platform")
@@ -43,10 +41,9 @@ class SentKey(NamedTuple):
 
 
 def respelled(row: bytes, shared_ids: Collection[str] = ()) -> bytes:
-    """A flat row with plain whole numbers in key parts, and null for an id that is none.
+    """A flat row with plain key parts, and null for an id that is none.
 
-    Texts lose blanks at their ends and invisible characters. `shared_ids` are sent for several
-    natural keys and so identify no account.
+    `shared_ids` come with several natural keys and so identify no account.
     """
     plain = _NUMBER.sub(_plain_number, row)
     if b" " in plain or b"\\" in plain or not plain.isascii():
@@ -78,7 +75,7 @@ def folded(text: str) -> str:
 
 
 class AskedIds:
-    """The ids of a request, recognized in any case and with invisible characters."""
+    """Recognizes a request's ids in any spelling."""
 
     def __init__(self, asked: Collection[str]) -> None:
         """Ids that differ only in case stay apart."""
@@ -89,7 +86,7 @@ class AskedIds:
             self._by_fold[fold] = each if fold not in self._by_fold else None
 
     def meant(self, row: bytes) -> str | None:
-        """The id that a row spells otherwise; None for other rows."""
+        """The id that a row spells otherwise, if so."""
         found = _ID.search(row)
         if found is None:
             return None
@@ -98,12 +95,12 @@ class AskedIds:
 
 
 def numbered_key(row: bytes) -> SentKey | None:
-    """The key of a row with a numeric login; None for others."""
+    """The key of a row with a numeric login, else None."""
     return None if _LOGIN.search(row) is None else key_of(row)
 
 
 def key_of(row: bytes) -> SentKey:
-    """A row's natural key and id; empty texts for missing parts."""
+    """A row's natural key and id; empty for missing parts."""
     fields = fields_of(row)
     platform = next((_text(fields[name]) for name in _PLATFORM if name in fields), "")
     return SentKey(
@@ -115,7 +112,7 @@ def key_of(row: bytes) -> SentKey:
 
 
 def with_id(row: bytes, account_id: str) -> bytes:
-    """The row with another spelling of its account id."""
+    """The row with this account id."""
     written = msgspec.json.encode(account_id)
     text = _ID.sub(lambda found: found[1] + written, row)
     return row.with_text(text) if isinstance(row, RepairedRow) else text
@@ -129,7 +126,7 @@ def with_login(row: bytes, login: str) -> bytes:
 
 
 def same_but_for_zeros(login: str, known: Iterable[str]) -> list[str]:
-    """Known logins equal to a number but for leading zeros."""
+    """Known logins equal but for leading zeros."""
     return sorted({each for each in known if each.lstrip("0") == login.lstrip("0")})
 
 
@@ -139,11 +136,9 @@ def chosen_login(
     held: Mapping[tuple[str, str, str], Sequence[str]],
     asked: Collection[str],
 ) -> str | None:
-    """The login that a number stands for: the account's, the only known one, or the one asked
-    for.
+    """The login that a number stands for: the account's, the only known one, or one asked for.
 
-    `own` logins by account id, `held` by number, platform and broker. The number itself if none is
-    known; None if several are.
+    `own` logins by account id, `held` by natural key. The number if none is known; None if several.
     """
     if mine := same_but_for_zeros(key.login, own.get(key.account_id, ())):
         return max(mine, key=len)  # zeros can be lost, they are never added
@@ -179,7 +174,7 @@ def _is_no_id(value: bytes, shared_ids: Collection[str]) -> bool:
 
 
 def _text(value: bytes | None) -> str:
-    """A value as PostgreSQL's `->>` writes it."""
+    """As PostgreSQL's `->>` writes it."""
     if value is None or bytes(value) == b"null":
         return ""
     raw = bytes(value)

@@ -1,7 +1,4 @@
-"""What the API sends and where the warehouse keeps it.
-
-Facts: `app.domain.contract.fields` and docs/explanation/upstream.md.
-"""
+"""Endpoints, raw tables and requests; facts from `fields` and docs/explanation/upstream.md."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -11,13 +8,13 @@ from enum import StrEnum
 from app.domain.contract.fields import METRICS_FIELDS, TRADE_FIELDS
 
 PAGE_ROWS = 1000
-"""The most rows that the API puts into one page."""
+"""Rows of a page at most."""
 MAX_DATES = 100
-"""Dates of one request, for the length of the URL."""
+"""Dates of one request, for the URL's length."""
 
 
 class Endpoint(StrEnum):
-    """An endpoint by the end of its path; each fills one raw table."""
+    """An endpoint by its path; each fills one raw table."""
 
     ALLTIME = "metrics/alltime"
     DAILY = "metrics/daily"
@@ -27,18 +24,18 @@ class Endpoint(StrEnum):
 
     @property
     def path(self) -> str:
-        """The path below the base URL."""
+        """Below the base URL."""
         return f"v2/{self.value}"
 
     @property
     def is_trades(self) -> bool:
-        """Whether rows are trades: asked for by login, without an account id."""
+        """Whether rows are trades: by login, without account id."""
         return self in (Endpoint.CLOSED, Endpoint.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column that the API fills: both names, and its SQL type in a fresh install."""
+    """A column that the API fills, and its SQL type in a fresh install."""
 
     api_name: str
     column: str
@@ -47,7 +44,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A raw table: API `fields`, `key` of a fresh install, partitioned by `date_column`."""
+    """A raw table; `key` is a fresh install's, `date_column` partitions it."""
 
     name: str
     endpoint: Endpoint
@@ -57,7 +54,7 @@ class Table:
     own_columns: tuple[Field, ...]
 
     def field(self, column: str) -> Field:
-        """The field that fills `column`; KeyError if none does."""
+        """The field that fills `column`; KeyError."""
         for field in self.fields:
             if field.column == column:
                 return field
@@ -65,7 +62,7 @@ class Table:
 
     @property
     def key_fields(self) -> tuple[Field, ...]:
-        """The fields that the API sends of the key."""
+        """Key fields that the API sends."""
         return tuple(field for field in self.fields if field.column in self.key)
 
 
@@ -103,16 +100,14 @@ TABLES: Mapping[Endpoint, Table] = {
 
 
 METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
-"""The endpoints whose rows carry an account id."""
+"""Their rows carry an account id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One filtered read of an endpoint, over any number of pages.
+    """One filtered read, over any number of pages; ranges include both ends.
 
-    Metrics take `account_ids` or `logins`, `dates` and `hours`; trades take `logins` and
-    `date_from` to `date_to`, both included. Empty or None: no filter. `is_single` asks for one date
-    by its own filter.
+    Empty or None: no filter. `is_single` names one date by its own filter.
     """
 
     endpoint: Endpoint
@@ -126,7 +121,7 @@ class Request:
 
     @property
     def names_several(self) -> bool:
-        """Whether it names more than one account id, or login."""
+        """Whether it names several accounts or logins."""
         return len(self.account_ids) > 1 or len(self.logins) > 1
 
     @property
@@ -139,7 +134,7 @@ class Request:
         return len(self.dates) != 1 or (self.endpoint is Endpoint.HOURLY and len(self.hours) != 1)
 
     def params(self) -> dict[str, str]:
-        """The filter as query parameters, without paging."""
+        """Query parameters, without paging."""
         params: dict[str, str] = {}
         if self.account_ids:
             params["accountIds"] = ",".join(self.account_ids)

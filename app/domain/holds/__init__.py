@@ -1,1 +1,1 @@
-"""Safety limits and holds: what is not written without confirmation."""
+"""Safety limits and holds: changes not written without confirmation."""

@@ -1,4 +1,4 @@
-"""Holds of single accounts, with what confirming them would write."""
+"""Holds of accounts, with what confirming would write."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from app.domain.wording.counts import choose, counted
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What upstream sent of an account: rows, trades (None: no count), `on` dates (empty: all)."""
+    """Upstream's rows and trades (None: no count) of an account, `on` dates (empty: all)."""
 
     rows: int = 0
     trades: int | None = 0
@@ -22,7 +22,7 @@ class Sent:
 
     @property
     def phrase(self) -> str:
-        """It as the object of a sentence."""
+        """As the object of a sentence."""
         trades = (
             "rows without a count of trades"
             if self.trades is None
@@ -33,10 +33,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class HoldFigures:
-    """What a write to one table would do to an account.
+    """A write's effect on an account in one table: trades `stored` and `left`, rows `lost`.
 
-    `stored` trades when the run began, `left` after the write, which removes, moves, lowers or
-    blanks `lost` rows. `blanks`: figures become empty.
+    `blanks`: figures become empty.
     """
 
     table: str
@@ -48,7 +47,7 @@ class HoldFigures:
 
     @property
     def shown(self) -> Shown:
-        """What confirming lets through."""
+        """What confirming allows."""
         return Shown(self.left, self.blanks, self.stored)
 
     @property
@@ -66,7 +65,6 @@ class HoldFigures:
 
 
 def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
-    """A hold with its counts, run and the call that confirms it."""
     return Hold(
         Outcome.NEEDS_CONFIRMATION,
         f"{what} {figures.sentence} Run {run_id} did not write that. Compare with upstream; to"
@@ -78,7 +76,7 @@ def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
 def rewriting(
     rewritten: int, rows: int, limits: HoldLimits, figures: HoldFigures, run_id: object
 ) -> Hold:
-    """The hold of an account with too many changed rows."""
+    """Too many rows would change."""
     what = (
         f"Healing {figures.table} would bring the rewritten or removed rows to {rewritten} of the"
         f" account's {rows}; allowed without a question are {limits.row_share:.0%}, or fewer than"
@@ -88,7 +86,7 @@ def rewriting(
 
 
 def lowering(figures: HoldFigures, run_id: object) -> Hold:
-    """The hold of an account that a suspect upstream lowers or blanks, now or before."""
+    """A suspect upstream lowers or blanks the account."""
     if figures.left < figures.stored:
         what = "Upstream is suspect, and would lower the number of the account's trades."
     elif figures.blanks:
@@ -99,7 +97,7 @@ def lowering(figures: HoldFigures, run_id: object) -> Hold:
 
 
 def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
-    """The hold of an account that would lose more than was confirmed."""
+    """More would be lost than was confirmed."""
     least = confirmed.least(figures.stored)
     fewer = (
         [f"that at least {counted(least, 'trade')} {choose(least, 'is', 'are')} left"]
@@ -115,10 +113,7 @@ def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
 
 
 def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> Hold | None:
-    """The hold of an account of which upstream suddenly has nothing; None for others.
-
-    One that was confirmed, or known to be absent before this guard existed, is not held again.
-    """
+    """The hold of an account that vanished upstream, unless confirmed or known to be absent."""
     if not is_absent(view, progress) or is_accepted(view):
         return None
     most = max(view.totals.counts.values())

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from app.domain.wording.counts import choose, counted
 
 FLAPS = 3
-"""An account is held after the same issue reopened this often right after a repair."""
+"""Reopenings right after a repair that hold an account."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldLimits:
     """What may be repaired without confirmation.
 
-    An account is held if more than `row_share` of its rows, and at least `rows`, would change. A
-    run stops if upstream lowers or blanks more than `account_share` of the compared accounts, and
-    at least `accounts`; or if more than `run_row_share` of the compared rows, and at least
-    `run_rows`, would be lost.
+    An account is held beyond `row_share` of its rows, if at least `rows`. A run stops beyond
+    `account_share` of compared accounts lowered or blanked, if at least `accounts`, or beyond
+    `run_row_share` of compared rows lost, if at least `run_rows`.
     """
 
     row_share: float = 0.2
@@ -34,11 +33,11 @@ class HoldLimits:
         return lowered >= self.accounts and lowered > self.account_share * compared
 
     def suspects_rows(self, lost: int, compared: int) -> bool:
-        """Whether so many lost rows make upstream suspect."""
+        """Whether so many lost rows do."""
         return lost >= self.run_rows and lost > self.run_row_share * compared
 
     def suspicion(self, lowered: int, compared: int, rewritten: int | None = None) -> str:
-        """Why accounts make upstream suspect; `rewritten` of them only by rewritten rows (None:
+        """Why accounts make upstream suspect, `rewritten` of them only by rewritten rows (None:
         unknown).
         """
         among = f"{lowered} of the {counted(compared, 'account')} compared so far"
@@ -72,7 +71,7 @@ class HoldLimits:
         )
 
     def suspicion_of_keys(self, rekeyed: int, compared: int) -> str:
-        """Why natural keys make upstream suspect."""
+        """Why natural keys do."""
         return _suspicion(
             f"{rekeyed} of the {counted(compared, 'account')} compared"
             f" {choose(rekeyed, 'has', 'have')} another login, platform or broker there than here,"
@@ -81,7 +80,7 @@ class HoldLimits:
         )
 
     def suspicion_of_rows(self, lost: int, compared: int) -> str:
-        """Why rows make upstream suspect."""
+        """Why rows do."""
         return _suspicion(
             f"healing would remove, lower or blank {lost} of the {counted(compared, 'row')}"
             f" compared so far; allowed are {self.run_row_share:.0%}, or fewer than {self.run_rows}"

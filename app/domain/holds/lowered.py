@@ -7,7 +7,7 @@ from app.domain.accounts.counts import Totals
 
 @dataclass(frozen=True, slots=True)
 class MovingTrades:
-    """What the tables below alltime count on unsettled dates."""
+    """Counts of finer tables on unsettled dates."""
 
     daily: int = 0
     hourly: int = 0
@@ -15,7 +15,7 @@ class MovingTrades:
 
     @property
     def most(self) -> int:
-        """The count of the table that counts most."""
+        """The largest of them."""
         return max(self.daily, self.hourly, self.closed)
 
 
@@ -25,12 +25,11 @@ NOTHING_MOVES = MovingTrades()
 def is_lowered(
     before: Totals, after: int, moving: MovingTrades, told: int, *, is_bounded: bool = False
 ) -> bool:
-    """Whether upstream's alltime, `after`, counts fewer settled trades than the warehouse `before`.
+    """Whether upstream's alltime, `after`, counts fewer settled trades than the warehouse.
 
-    Trades on unsettled dates, `moving` here and `told` there, are taken off, so that neither
-    today's trades nor a lagging replica hides or feigns a loss. Of several finer tables one that
-    alone counts more proves nothing: the warehouse was damaged. With `is_bounded` history absent
-    rows count 0.
+    Trades on unsettled dates, `moving` here and `told` there, are taken off: neither today's trades
+    nor a lagging replica count. One finer table alone proves nothing. With `is_bounded` history
+    absent rows count 0.
     """
     finer = (
         (before.has_daily, before.daily - moving.daily),

@@ -1,4 +1,4 @@
-"""The run guard: what a run takes from all accounts, and when that stops it."""
+"""The run guard: a run's losses over all accounts, and when they stop it."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from app.domain.holds.limits import HoldLimits
 
 
 def undoing(run_id: object) -> str:
-    """The sentence that says how to undo a run, and that inserted rows stay."""
+    """How to undo a run."""
     return (
         f" `trade-recon removed restore --all-of-run {run_id}` brings back what the run removed,"
         " moved or overwrote; rows that it inserted stay."
@@ -16,9 +16,9 @@ def undoing(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a run takes from an account: lost rows, and whether its figures are lowered.
+    """Rows lost by an account, and whether its figures fall.
 
-    One that `rewrites` counts as lowered only for the number of its rewritten rows.
+    If it `rewrites`, it counts as lowered only for its rewritten rows.
     """
 
     rows: int = 0
@@ -34,10 +34,9 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """What is recorded of a run: compared accounts and rows, and the losses in other processes.
+    """The record of a run: accounts and rows compared, losses in other processes.
 
-    `others_rewritten` of the lowered accounts count only for rewritten rows. `stands`: an earlier
-    run was stopped, not confirmed, and no audit since cleared upstream.
+    `stands`: an earlier run was stopped, neither confirmed nor cleared by an audit.
     """
 
     accounts: int = 0
@@ -55,9 +54,8 @@ NO_LOSS = Loss()
 class RunGuard:
     """Judges upstream in one run, for all batches of a process.
 
-    `recorded` is the database's last state, `total` the accounts that an audit's scan compared,
-    `undo` a sentence. Once `reason` is set the run stops after its batches, and no account that
-    loses anything is written.
+    `recorded` is the database's state, `total` the accounts of an audit's scan. Once `reason` is
+    set the run stops after its batches, writing no account with losses.
     """
 
     limits: HoldLimits
@@ -69,12 +67,12 @@ class RunGuard:
     reason: str | None = None
 
     def note_compared(self, slices: Hashable, rows: Mapping[str, int]) -> None:
-        """Count stored rows that met a complete answer, in the named slices."""
+        """Count stored rows compared in the named slices."""
         for account_id, number in rows.items():
             self.compared.setdefault(account_id, {})[slices] = number
 
     def forget_compared(self, account_ids: Iterable[str]) -> tuple[int, int]:
-        """Accounts wait again; how many were compared, and how many rows."""
+        """Accounts wait again; returns the compared accounts and rows."""
         left = [
             self.compared.pop(account_id)
             for account_id in account_ids
@@ -83,7 +81,7 @@ class RunGuard:
         return len(left), sum(sum(slices.values()) for slices in left)
 
     def record_compared(self, account_ids: Iterable[str]) -> int:
-        """Accounts are recorded; how many of their rows were compared."""
+        """Accounts are recorded; returns their compared rows."""
         accounts, rows = self.forget_compared(account_ids)
         self.recorded = replace(
             self.recorded,
@@ -93,7 +91,7 @@ class RunGuard:
         return rows
 
     def judge(self, news: Mapping[str, Loss]) -> list[str]:
-        """The accounts that may not be written, since upstream is suspect with these losses."""
+        """The accounts that may not be written with these losses."""
         after = {
             **self.losses,
             **{
@@ -111,17 +109,17 @@ class RunGuard:
         ]
 
     def add(self, news: Mapping[str, Loss]) -> None:
-        """Count losses that are being written."""
+        """Count losses being written."""
         for account_id, loss in news.items():
             self.losses[account_id] = self.losses.get(account_id, NO_LOSS) + loss
 
     def hold(self, news: Mapping[str, Loss]) -> None:
-        """Count accounts that are newly held."""
+        """Count newly held accounts."""
         self.add(news)
         self._suspect(self.losses)
 
     def take_back(self, news: Mapping[str, Loss]) -> None:
-        """Losses that were counted and not written after all."""
+        """Uncount losses not written after all."""
         for account_id, loss in news.items():
             left = self.losses[account_id].rows - loss.rows
             # Upstream lowers the account all the same: the next try will say so again.

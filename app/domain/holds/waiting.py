@@ -7,16 +7,16 @@ from app.domain.wording.counts import choose, counted
 
 
 def confirming(run_id: object) -> str:
-    """How what a run holds is let through."""
+    """How to confirm a run."""
     return f"`trade-recon confirm {run_id}` or POST /runs/{run_id}/confirm"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The accounts that a run leaves held, those `newly` so, and `since` which run others are.
+    """Held accounts of a run, `newly` so or `since` an earlier run; `still`: to this moment (None:
+    all).
 
-    `status` may be a later version's. A run that `was_confirmed` may have held the others itself.
-    `still` are held to this moment (None: all).
+    `status` may be a later version's.
     """
 
     run_id: object
@@ -29,7 +29,7 @@ class Waiting:
 
     @property
     def sentence(self) -> str:
-        """How many accounts wait, since when, and what to do; empty if none does."""
+        """How many accounts wait, and what to do; empty if none."""
         is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
         if not self.accounts:
             return (

@@ -13,13 +13,13 @@ _STRATEGY = "keep_stored_rows"
 
 
 def is_silent(view: AccountView, progress: Progress) -> bool:
-    """Whether no table that was read has anything of an account with stored rows."""
+    """Whether nothing read holds the stored account."""
     told = (view.drift is not None and view.drift.absent) or Endpoint.ALLTIME in progress.silent
     return told and _has_rows(view) and not progress.sent
 
 
 def is_absent(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream sent nothing of the account where all that could tell was read."""
+    """Whether upstream sent nothing, and all that could tell was read."""
     if progress.known or not is_silent(view, progress) or may_be_without_id(view, progress):
         return False
     return (
@@ -30,7 +30,7 @@ def is_absent(view: AccountView, progress: Progress) -> bool:
 
 
 def may_be_without_id(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream may have the account without its id, so that a second shape is due."""
+    """Whether upstream may have it without id, so that a second shape is due."""
     return (
         progress.tried is not None
         and not view.by_login
@@ -40,7 +40,7 @@ def may_be_without_id(view: AccountView, progress: Progress) -> bool:
 
 
 def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
-    """Whether hourly rows are stored and upstream's were not all read."""
+    """Whether upstream's hourly rows must still be read."""
     read = progress.dates_read(Endpoint.HOURLY)
     if view.history is not None and view.first_day is not None and view.last_day is not None:
         # What is not compared is not asked for.
@@ -49,7 +49,7 @@ def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
 
 
 def is_closed_unread(view: AccountView, progress: Progress) -> bool:
-    """Whether trades are stored and upstream's were not all read."""
+    """Whether upstream's trades must still be read."""
     if (
         not view.totals.has_closed
         or not view.logins
@@ -61,12 +61,12 @@ def is_closed_unread(view: AccountView, progress: Progress) -> bool:
 
 
 def is_accepted(view: AccountView) -> bool:
-    """Whether the absence was confirmed, or known before that was needed."""
+    """Whether the absence was confirmed or known before."""
     return view.status == Outcome.EXPLAINED and open_absence(view) is not None
 
 
 def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream lacks the alltime row, as an audit or this run found."""
+    """Whether upstream lacks the alltime row, by an audit or this run."""
     if not view.totals.has_alltime or Endpoint.ALLTIME in progress.sent:
         return False
     asked = lacks_alltime(view) and progress.dates_read(Endpoint.ALLTIME).everything
@@ -83,7 +83,7 @@ def lacks_alltime(view: AccountView) -> bool:
 
 
 def open_absence(view: AccountView) -> Mapping[str, object] | None:
-    """The open issue of an absent account; None if there is none."""
+    """The open issue of an absent account, if any."""
     for entry in _entries(view):
         tables = entry.get("affected")
         if isinstance(tables, list) and set(COUNTED_TABLES).issubset(tables):
@@ -92,13 +92,13 @@ def open_absence(view: AccountView) -> Mapping[str, object] | None:
 
 
 def absence() -> Issue:
-    """That upstream has nothing at all of the account."""
+    """Upstream has nothing of the account."""
     text = "Upstream does not have the account; the stored rows are kept."
     return Issue(IssueCode.ABSENT_UPSTREAM, Severity.MEDIUM, text, COUNTED_TABLES, _STRATEGY, {})
 
 
 def alltime_absence(view: AccountView) -> Issue:
-    """Upstream lacks the account's alltime row."""
+    """Upstream lacks the alltime row."""
     text = f"Upstream does not send the row of {_ALLTIME} that is stored; it is kept."
     evidence = {
         **plain_dates_evidence(()),
@@ -108,7 +108,7 @@ def alltime_absence(view: AccountView) -> Issue:
 
 
 def carried(view: AccountView, progress: Progress) -> tuple[Issue, ...]:
-    """Earlier conclusions that this run neither confirmed nor refuted."""
+    """Earlier conclusions that this run did not decide."""
     entry = open_absence(view)
     if entry is None or progress.sent or is_absent(view, progress):
         return ()

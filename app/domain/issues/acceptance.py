@@ -1,7 +1,6 @@
 """Accepting an issue: it holds nothing back while its figures stay as they are.
 
-Accepted are the dates, counts and values that differ; totals that grow alike on both sides are no
-change.
+Totals that grow alike on both sides are no change.
 """
 
 import datetime as dt
@@ -32,10 +31,10 @@ _PASSING = frozenset(
         BY_ROWS,
     }
 )
-"""Evidence about the run and not the difference."""
+"""Evidence about the run, not the difference."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
 _RELATIONS = "relations"
-"""What the evidence of amounts has, and no other."""
+"""Only the evidence of amounts has it."""
 _NAMED = ("date", "figure")
 _DIGITS = 4
 _ALLTIME, _DAILY = "raw_metrics_alltime", "raw_metrics_daily"
@@ -92,7 +91,7 @@ def disagreement_of(view: AccountView) -> str:
 
 
 def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool:
-    """Whether all known issues of the account are accepted."""
+    """Whether all its issues are accepted."""
     codes = {str(entry.get("type")) for entry in view.open_issues}
     if not codes or not codes <= accepted.keys() or view.doubts or view.pins_are_due:
         return False
@@ -102,10 +101,8 @@ def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool
 def _is_seen_as_accepted(
     view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]
 ) -> bool:
-    """Whether the tables disagree as they did then.
-
-    Maintenance records no such digest: detected issues must have the accepted figures, and no other
-    be open.
+    """Whether the tables disagree as accepted; issues of maintenance, without digest, compare
+    figures.
     """
     seen = disagreement_of(view)
     if all(accepted[code].seen == seen for code in codes):
@@ -140,7 +137,7 @@ def how_it_ended(
 ) -> str | None:
     """How an acceptance ended; None while it holds.
 
-    `judged` are the codes that this run decides; the date counts if `today` is given.
+    `judged` are the codes that this run decides; without `today` no date ends it.
     """
     found = [issue for issue in left if issue.code == accepted.code]
     if not found:
@@ -181,7 +178,6 @@ def _plain_metadata(metadata: Mapping[str, object], *, has_dates: bool) -> dict[
 
 
 def _money(money: Money | None) -> object:
-    """The disagreement of amounts: amounts by date, differences of totals."""
     if money is None:
         return None
     _, days, _ = money.signature
@@ -197,14 +193,14 @@ def _samples(samples: object) -> list[Mapping[str, object]]:
 
 
 def _amounts_of(sample: Mapping[str, object]) -> list[str]:
-    """The date, the figure, and the different amounts, whichever tables were compared."""
+    """Date, figure and amounts, whichever tables were compared."""
     named = [str(sample.get(name)) for name in _NAMED]
     amounts = {str(value) for name, value in sample.items() if name not in _NAMED}
     return [*named, *sorted(amounts)]
 
 
 def _differences(counts: Mapping[str, object] | Mapping[Side, float]) -> dict[str, str]:
-    """Counts or amounts by table above the least, without floating-point noise."""
+    """Amounts above the least, without floating-point noise."""
     numbers = {str(table): _number(count) for table, count in counts.items()}
     known = [number for number in numbers.values() if number is not None]
     return {

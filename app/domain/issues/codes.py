@@ -1,4 +1,4 @@
-"""The issues: kinds of disagreement, their groups and severities, and how they are recorded."""
+"""Issues: kinds of disagreement, groups, severities, records."""
 
 import datetime as dt
 import hashlib
@@ -15,9 +15,9 @@ COUNTED_TABLES = tuple(
     TABLES[endpoint].name
     for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 )
-"""The tables whose trades are counted against each other."""
+"""Their trade counts are compared."""
 SAMPLE = 10
-"""How many examples evidence shows; dates are named all."""
+"""Examples in evidence; dates are complete."""
 
 
 class Severity(IntEnum):
@@ -30,7 +30,7 @@ class Severity(IntEnum):
 
 
 class IssueCode(StrEnum):
-    """The kinds of disagreement; names are a public interface."""
+    """The kinds of disagreement; a public interface."""
 
     NULL_ACCOUNT_ID_CLOSED_TRADES = "null_account_id_closed_trades"
     NULL_ACCOUNT_ID_OPEN_TRADES = "null_account_id_open_trades"
@@ -62,7 +62,7 @@ class Seen(Enum):
     IDS = auto()
     COUNTS = auto()
     UPSTREAM = auto()
-    """A comparison with upstream, or with what another account's tables hold."""
+    """Or another account's tables."""
 
 
 class EndedBy(Enum):
@@ -70,13 +70,13 @@ class EndedBy(Enum):
 
     RUN = auto()
     UPSTREAM = auto()
-    """Upstream alone, which every run asks again."""
+    """Asked again by every run."""
     OWNER = auto()
-    """Seldom anything but the owner of the warehouse: full runs ask with growing pauses."""
+    """Seldom anything else; full runs ask with growing pauses."""
 
 
 def traits_of(code: IssueCode) -> tuple[Seen, EndedBy]:
-    """The one place where a code is sorted into groups."""
+    """The one place where codes are grouped."""
     match code:
         case (
             IssueCode.NULL_ACCOUNT_ID_CLOSED_TRADES
@@ -118,29 +118,27 @@ def traits_of(code: IssueCode) -> tuple[Seen, EndedBy]:
 
 
 COUNT_CODES = frozenset(code for code in IssueCode if traits_of(code)[0] is Seen.COUNTS)
-"""Issues that are seen in counts alone."""
 IDENTITY_CODES = frozenset(code for code in IssueCode if traits_of(code)[0] is Seen.IDS)
-"""Issues that are seen in account ids alone."""
 NOT_OURS_TO_HEAL = frozenset(code for code in IssueCode if traits_of(code)[1] is not EndedBy.RUN)
-"""Issues that no fetch can close: they are shown, and cost the account no attempt."""
+"""No fetch closes them, and they cost no attempt."""
 LASTING = frozenset(code for code in IssueCode if traits_of(code)[1] is EndedBy.OWNER)
-"""Issues that full runs ask about with growing pauses; audits always do."""
+"""Full runs ask about them with growing pauses."""
 
 ASK_UPSTREAM = "ask_upstream"
-"""The strategy for metrics rows under another account's id: upstream decides."""
+"""For metrics under another account's id: upstream decides."""
 SHOW_UNMATCHED = "show_unmatched"
-"""The strategy for rows under a wrong id that fit no account: nothing is guessed."""
+"""For rows that fit no account: nothing is guessed."""
 SHOW_ROWS = "show_rows"
-"""The strategy for rows that the table cannot hold: they are shown, its owner decides."""
+"""For rows that the table cannot hold: its owner decides."""
 BY_ROWS = "compared_by_rows"
-"""Marks an issue's metadata where a comparison of all rows found it."""
+"""Metadata of issues found by a comparison of all rows."""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One kind of disagreement of one account, with its evidence."""
+    """One kind of disagreement of one account."""
 
     code: IssueCode
     severity: Severity
@@ -151,7 +149,7 @@ class Issue:
 
     @property
     def can_be_healed(self) -> bool:
-        """Whether a run may end it: not if it is not ours, nor if rows fit no account."""
+        """Whether a run may end it."""
         return self.code not in NOT_OURS_TO_HEAL and self.strategy not in (
             ASK_UPSTREAM,
             SHOW_UNMATCHED,
@@ -159,7 +157,7 @@ class Issue:
         )
 
     def as_json(self) -> dict[str, object]:
-        """The entry of `trade_recon.issues`, in the names that dashboards read."""
+        """An entry of `trade_recon.issues`."""
         return {
             "type": self.code.value,
             "severity": int(self.severity),
@@ -171,7 +169,7 @@ class Issue:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, object]) -> Self:
-        """The issue that `as_json` wrote."""
+        """The inverse of `as_json`."""
         evidence = {name: value for name, value in entry.items() if name not in _OWN_FIELDS}
         affected = entry.get("affected")
         return cls(
@@ -185,11 +183,11 @@ class Issue:
 
 
 FEW_HOURS_TRADES = 10
-"""A date with more trades than this has them in more than one hour, most likely."""
+"""More trades a date most likely spread over hours."""
 
 
 def few_hours_issue(days: Sequence[dt.date]) -> Issue:
-    """Many trades of a date in one hourly row: for information, beside the other issues."""
+    """Many trades of a date in one hourly row."""
     text = (
         f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single"
         " hourly row."
@@ -206,7 +204,7 @@ def few_hours_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def restored_issue(days: Sequence[dt.date]) -> Issue:
-    """Rows were restored that a run had changed as upstream said."""
+    """Rows were restored that a run had changed."""
     text = (
         "Rows were brought back that a run had changed on upstream's word; the next run compares"
         " the account with upstream."
@@ -218,7 +216,7 @@ def restored_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def overtaken_issue(days: Sequence[dt.date]) -> Issue:
-    """Pinned rows were written or deleted since, so that their pins are over."""
+    """Pinned rows were written or deleted since."""
     text = (
         "Pinned rows are stored no more as they were restored: somebody wrote or deleted them"
         " since. Their pins are over; the next run compares the account with upstream."
@@ -227,9 +225,7 @@ def overtaken_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int], elsewhere: int = 0) -> Issue:
-    """Restored rows stay as they are; `pins` counts them by table and date, `elsewhere` those that
-    are the account's by their natural key alone.
-    """
+    """Pinned rows by table and date; `elsewhere` counts those under another account id."""
     rows = sum(pins.values())
     tables = tuple(sorted({table for table, _ in pins}))
     text = (
@@ -255,7 +251,7 @@ def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int], elsewhere: int 
 
 
 def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
-    """All dates that differ, and the counts of some."""
+    """All differing dates, and some counts."""
     return {
         **dates_evidence([day.date for day in days]),
         "sample_mismatches": [
@@ -280,12 +276,12 @@ def days_evidence(days: Sequence[DayCounts]) -> dict[str, object]:
 
 
 def plain_dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
-    """All dates of an issue and their number, where nothing is missing."""
+    """All dates, where nothing is missing."""
     return {"dates": [day.isoformat() for day in dates], "total_dates": len(dates)}
 
 
 def dates_of_evidence(evidence: Mapping[str, object]) -> list[str]:
-    """The dates of an issue, whether anything is missing on them or not."""
+    """An issue's dates."""
     for name in ("missing_dates", "dates"):
         dates = evidence.get(name)
         if isinstance(dates, list):
@@ -294,5 +290,5 @@ def dates_of_evidence(evidence: Mapping[str, object]) -> list[str]:
 
 
 def dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
-    """All dates on which something is missing or differs, and their number."""
+    """All dates on which something is missing or differs."""
     return {"missing_dates": [day.isoformat() for day in dates], "total_missing": len(dates)}

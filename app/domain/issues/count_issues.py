@@ -15,11 +15,11 @@ from app.domain.wording.counts import counted
 
 _ALLTIME, _DAILY, _HOURLY, _CLOSED = COUNTED_TABLES
 _SHARP_SHARE = 10
-"""A mismatch of totals above this part (a tenth) of the largest is HIGH."""
+"""Totals that differ by more than a tenth are HIGH."""
 
 
 def presence_issues(view: AccountView) -> list[Issue]:
-    """Tables that lack the account while others count trades."""
+    """Tables without the account, though others count trades."""
     totals = view.totals
     present = {_ALLTIME: totals.has_alltime, _DAILY: totals.has_daily, _HOURLY: totals.has_hourly}
     missing = tuple(table for table, there in present.items() if not there)
@@ -53,7 +53,7 @@ def presence_issues(view: AccountView) -> list[Issue]:
 
 
 def total_issues(view: AccountView) -> list[Issue]:
-    """Totals of tables that differ."""
+    """Totals that differ."""
     counts = view.totals.counts
     largest, least = max(counts.values()), min(counts.values())
     if largest == least:
@@ -118,11 +118,11 @@ _DAY_KINDS: tuple[_DayKind, ...] = (
         lambda day: day.closed != day.daily,
     ),
 )
-"""Each issue of dates: code, severity, sentence, tables, strategy, and the test of a date."""
+"""By code: severity, sentence, tables, strategy, test of a date."""
 
 
 def day_issues(view: AccountView) -> list[Issue]:
-    """Dates on which daily rows, hourly rows and closed trades differ."""
+    """Dates on which tables differ."""
     return [
         Issue(
             code,

@@ -1,4 +1,4 @@
-"""Detection: what is wrong with an account, told from counts and ids alone."""
+"""Detection: issues from counts and ids alone."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ _ALLTIME, _, _HOURLY, _CLOSED = COUNTED_TABLES
 
 
 def detect(view: AccountView) -> tuple[Issue, ...]:
-    """All issues of an account as it stands, each with all of its dates."""
+    """All issues of an account, with all their dates."""
     if view.agrees:
         return ()
     return (
@@ -38,7 +38,7 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
 
 
 def with_open_drift(view: AccountView) -> AccountView:
-    """The account with the drift that an earlier audit found and no run has repaired."""
+    """The account with the drift of an earlier audit, if unrepaired."""
     if view.drift is not None:
         return view
     for entry in view.open_issues:

@@ -1,4 +1,4 @@
-"""Issues of account ids: missing, foreign or ambiguous ones."""
+"""Missing, foreign and ambiguous account ids."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ _CLOSED, _OPEN = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
 
 
 def identity_issues(view: AccountView) -> list[Issue]:
-    """Issues of the rows that the account should hold by their natural key."""
+    """Issues of rows that the account should hold by natural key."""
     return [*_missing_ids(view), *_foreign_ids(view), *_ambiguous_ids(view)]
 
 
@@ -96,7 +96,7 @@ def _tables(findings: Sequence[IdentityFinding]) -> tuple[str, ...]:
 
 
 def _example(findings: Sequence[IdentityFinding]) -> str:
-    """The first foreign metrics row, as a sentence to find it by."""
+    """A sentence naming the first foreign metrics row."""
     for finding in findings:
         if finding.is_of_metrics:
             date = f" of {finding.dates[0]}" if finding.dates else ""

@@ -1,7 +1,4 @@
-"""Issues of amounts: detected, to be read, and left after the repair.
-
-No second shape is needed: a cut answer changes counts, and those agree.
-"""
+"""Issues of amounts. No second shape is needed: a cut answer changes counts, and those agree."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -34,7 +31,7 @@ _COLUMNS: Mapping[Side, Mapping[Figure, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What amounts need read next; None stands for every date, an empty set for nothing."""
+    """Amounts to read next; None: every date."""
 
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
@@ -43,12 +40,12 @@ class Unread:
 
 
 def table_of(side: Side) -> str:
-    """The raw table of a side."""
+    """The side's raw table."""
     return TABLES[ENDPOINTS[side]].name
 
 
 def judged(view: AccountView) -> Money | None:
-    """The disagreement of amounts beyond pinned rows; None if there is none."""
+    """The disagreement beyond pinned rows, if any."""
     if view.money is None or not view.pins:
         return view.money
     pinned = {day for _, day in view.pins}
@@ -98,7 +95,7 @@ def money_issues(view: AccountView) -> list[Issue]:
 
 
 def unread_money(view: AccountView, progress: Progress) -> Unread:
-    """What to read next: on each date the contradicted table, the others, then alltime."""
+    """Next reads: by date the contradicted table, then the others, then alltime."""
     money = judged(view)
     if money is None:
         return Unread()
@@ -115,7 +112,7 @@ def unread_money(view: AccountView, progress: Progress) -> Unread:
 
 
 def money_is_read(view: AccountView, progress: Progress) -> bool:
-    """Whether all was read and written that could end it."""
+    """Whether all that could end it was read."""
     money = judged(view)
     can_ask = bool(view.logins) or money is None or Side.CLOSED not in money.sides
     return can_ask and unread_money(view, progress) == Unread()
@@ -124,10 +121,8 @@ def money_is_read(view: AccountView, progress: Progress) -> bool:
 def explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date, looks: int
 ) -> tuple[Issue, ...]:
-    """What a difference comes to once all was read.
-
-    Upstream's contradiction; on unsettled dates, or totals with such, unsettled for so many
-    `looks`.
+    """The difference once all was read: upstream's contradiction, or unsettled for `looks` more
+    runs.
     """
     money = judged(view)
     if money is None:
@@ -189,7 +184,7 @@ def _unread_dates(
 
 
 def _unread_totals(view: AccountView, progress: Progress, broken: Sequence[Relation]) -> Unread:
-    """Finer tables as a whole, where alltime contradicts them and not daily."""
+    """Finer tables as a whole, where alltime contradicts them but not daily."""
     by_daily = {relation.figure for relation in broken if relation.right is Side.DAILY}
     finer = {relation.right for relation in broken if relation.figure not in by_daily}
     if view.first_day is None or view.last_day is None:
@@ -213,7 +208,7 @@ def _unread_totals(view: AccountView, progress: Progress, broken: Sequence[Relat
 
 
 def _columns(money: Money) -> set[tuple[str, str]]:
-    """The tables and columns that stand in broken relations."""
+    """Columns in broken relations."""
     return {
         (table_of(side), _COLUMNS.get(side, {}).get(relation.figure, relation.figure.value))
         for relation in money.broken
@@ -226,7 +221,7 @@ def _tables(money: Money) -> tuple[str, ...]:
 
 
 def _evidence(money: Money) -> Mapping[str, object]:
-    """All dates, both amounts of some, and the totals."""
+    """All dates, some amounts, the totals."""
     dates = [day.date for day in money.days]
     samples = [sample for day in money.days for sample in _samples(money, day)]
     figures = [
@@ -251,7 +246,7 @@ def _evidence(money: Money) -> Mapping[str, object]:
 
 
 def _samples(money: Money, day: MoneyDay) -> list[dict[str, object]]:
-    """The amounts of a date, an entry for each figure that differs."""
+    """A date's amounts by differing figure."""
     broken = [relation for relation in money.broken if day.breaks(relation)]
     found: list[dict[str, object]] = []
     for figure in Figure:

@@ -9,15 +9,14 @@ from app.domain.contract.tables import PAGE_ROWS
 
 _OPEN_BINS = 8
 PAGE_FILL = 0.95 * (PAGE_ROWS - 1)
-"""Rows planned for a page: pages overlap by one, and one row too many costs a whole page."""
+"""Pages overlap by one row, and one too many costs a page."""
 _HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one account needs: its `ids` in a request, and the rows expected on each date.
-
-    `density` are the rows on any other date; without dates, all rows of the account.
+    """An account's `ids`, and expected rows by date; `density` on other dates, or in all if
+    undated.
     """
 
     account_id: str
@@ -28,7 +27,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Accounts that share a request, its dates (none: all; of a range first and last), its rows."""
+    """Accounts sharing a request; no `dates`: all; of a range, its ends."""
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, ...]
@@ -36,23 +35,23 @@ class Pack:
 
     @property
     def cost(self) -> float:
-        """The requests that it probably takes."""
+        """Expected requests."""
         return cost_of(self.rows)
 
 
 def pages_of(rows: float) -> float:
-    """The share of planned pages that so many rows fill."""
+    """Planned pages, fractional."""
     return rows / PAGE_FILL
 
 
 def cost_of(rows: float) -> float:
-    """Expected requests; the fill of the last page is unknown, so half a page is added."""
+    """Expected requests; half a page is added for the unknown last one."""
     return 1.0 if rows <= PAGE_FILL else rows / (PAGE_ROWS - 1) + _HALF
 
 
 @dataclass(slots=True)
 class _Bin:
-    """A request in the making: `fixed` rows, and `density` for each day in the bits of `mask`."""
+    """`fixed` rows, and `density` for each date in `mask`."""
 
     mask: int = 0
     fixed: float = 0.0
@@ -74,7 +73,7 @@ class Packer:
         self._bins: list[_Bin] = []
 
     def pack(self, pieces: Sequence[Piece]) -> list[Pack]:
-        """First fit by least waste, then pairs joined where that saves pages."""
+        """First fit by least waste, then pairs joined."""
         base = min((day for piece in pieces for day in piece.dates), default=dt.date.min)
         masked = [(self._mask(piece, base), piece) for piece in pieces]
         # Short ones by their place in time, long ones among themselves: so neighbours have like
@@ -129,7 +128,7 @@ class Packer:
             self._bins[chosen] = self._joined(self._bins[chosen], new)
 
     def _waste(self, old: _Bin, new: _Bin) -> float | None:
-        """Unneeded rows if the two share a request; None if they should not."""
+        """Unneeded rows if both share a request; None if they should not."""
         ids = len(old.ids | new.ids)
         if ids > self._max_ids:
             return None
@@ -144,7 +143,7 @@ class Packer:
         return together - old.rows - new.rows
 
     def _merge(self) -> None:
-        """Join requests that fill fewer pages together: the last of each kind is seldom full."""
+        """Join requests that together fill fewer pages."""
         number = 0
         while number < len(self._bins):
             one = self._bins[number]
@@ -194,7 +193,6 @@ def _bin_of(piece: Piece, mask: int) -> _Bin:
 
 
 def _whole_pages(rows: float) -> int:
-    """Planned pages, at least one."""
     return max(1, math.ceil(pages_of(rows)))
 
 

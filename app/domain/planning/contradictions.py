@@ -10,13 +10,13 @@ from app.domain.issues.detection import _ALLTIME
 
 
 def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades of unknown dates, so that whole days may be missing."""
+    """Whether alltime counts trades of unknown dates."""
     totals = view.totals
     return totals.has_daily and totals.alltime > max(daily_if_contradicted(view))
 
 
 def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
-    """Daily's total if it were wrong on all contradicted dates, and on those with trades alone."""
+    """Daily's total if wrong on all contradicted dates, or on those with trades."""
     differences = [
         (day.hourly, day.hourly - day.daily) for day in view.days if is_day_contradicted(day)
     ]
@@ -27,7 +27,7 @@ def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
 
 
 def is_day_contradicted(day: DayCounts) -> bool:
-    """Whether hourly rows and trades agree on another count than daily."""
+    """Whether hourly rows and trades agree against daily."""
     return day.hourly == day.closed != day.daily
 
 
@@ -46,24 +46,24 @@ def is_daily_contradicted_by_all(view: AccountView, progress: Progress) -> bool:
 
 
 def is_daily_contradicted(view: AccountView) -> bool:
-    """Whether the contradicted dates explain what alltime counts."""
+    """Whether contradicted dates explain alltime."""
     return view.totals.alltime in daily_if_contradicted(view)
 
 
 def has_surplus(day: DayCounts) -> bool:
-    """Whether a finer table counts more than daily; only a refetched daily row can refute it."""
+    """Whether a finer table counts more."""
     return day.hourly > day.daily or day.closed > day.daily
 
 
 def is_split(view: AccountView) -> bool:
-    """Whether two levels contradict two, or trades fit several accounts."""
+    """Whether two levels contradict two, or trades are ambiguous."""
     return any(is_day_contradicted(day) and has_surplus(day) for day in view.days) or bool(
         ambiguous_days(view)
     )
 
 
 def ambiguous_days(view: AccountView) -> set[dt.date]:
-    """Dates that lack trades which fit several accounts: only upstream's counts help there."""
+    """Dates lacking trades that fit several accounts."""
     lacking = {day.date for day in view.days if day.closed < day.daily}
     return lacking.intersection(
         day for finding in view.findings if len(finding.candidates) > 1 for day in finding.dates
@@ -71,7 +71,7 @@ def ambiguous_days(view: AccountView) -> set[dt.date]:
 
 
 def is_alltime_foreign(view: AccountView) -> bool:
-    """Whether the alltime row has another account's natural key."""
+    """Whether the alltime row has another account's key."""
     return any(
         finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
         for finding in view.findings
@@ -79,5 +79,5 @@ def is_alltime_foreign(view: AccountView) -> bool:
 
 
 def foreign_days(view: AccountView) -> set[dt.date]:
-    """Dates of daily rows with the id of an account that did not hold their key then."""
+    """Dates of daily rows under a wrong id."""
     return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}

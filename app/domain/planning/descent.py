@@ -1,9 +1,7 @@
-"""What must be read next of one account, from coarse levels to fine ones.
+"""The next reads of one account, from coarse levels to fine ones.
 
-Where alltime and daily agree, daily stands, and only dates that differ from it are read. Elsewhere
-the order is: dates on which hourly rows and trades contradict daily, if they explain the
-difference; dates that all accounts lack; alltime; all of daily. What still differs after the finer
-tables makes daily suspect.
+Where alltime and daily agree, only differing dates are read. Elsewhere first the dates that
+contradict daily, if they explain alltime; then common gaps; alltime; all of daily.
 """
 
 import datetime as dt
@@ -33,9 +31,8 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must be read next of one account: no dates mean nothing, None every date.
-
-    Closed trades of every date are those of the account's life, extended to `closed_until`.
+    """Dates to read by level; None: all. Trades then cover the account's life until
+    `closed_until`.
     """
 
     alltime: bool = False
@@ -51,11 +48,9 @@ NOTHING = Needs()
 def needs_of(
     view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()
 ) -> Needs:
-    """What must be read next, given what this run has read; `gaps` are dates that all accounts
-    lack.
+    """The next reads; `gaps` are dates that all accounts lack.
 
-    Empty when nothing more can be learned, or the account failed, is held, written by others or
-    explained.
+    Empty if nothing can be learned, or the account failed, is held, left to others or explained.
     """
     if _is_left(progress):
         return NOTHING
@@ -65,7 +60,6 @@ def needs_of(
 
 
 def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
-    """Needs of an account that disagrees or is doubted."""
     if uncounted := _uncounted(view, progress):
         return uncounted
     if progress.alltime_is_withheld and (
@@ -88,16 +82,12 @@ def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) 
 
 
 def _money_needs(view: AccountView, progress: Progress) -> Needs:
-    """What amounts that disagree give reason to read."""
     unread = unread_money(view, progress)
     return Needs(unread.alltime, unread.daily, unread.hourly, unread.closed)
 
 
 def uncompared(view: AccountView, progress: Progress) -> Needs | None:
-    """Needs of a comparison of every row; None once all are read, or if only counts are compared.
-
-    It covers the dates of the account's life and the unsettled ones.
-    """
+    """The unread part of a comparison of all rows; None if there is none."""
     if not progress.by_rows:
         return None
     span = _compared_span(view, progress)
@@ -122,19 +112,19 @@ def uncompared(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def _compared_span(view: AccountView, progress: Progress) -> tuple[dt.date, dt.date] | None:
-    """The first and last date on which the account may have rows; None if unknown."""
+    """First and last date with possible rows."""
     if view.first_day is None or view.last_day is None:
         return None
     return view.first_day, max((view.last_day, *progress.moving.days))
 
 
 def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
-    """Each date from the first to the last one."""
+    """Each date, both ends included."""
     return (first + dt.timedelta(days=number) for number in range((last - first).days + 1))
 
 
 def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
-    """The daily rows that count trades before the history; None once they are read."""
+    """Daily rows counting trades before the history; None once read."""
     daily = progress.dates_read(Endpoint.DAILY)
     if view.history is None or view.history.is_known or daily.everything:
         return None
@@ -195,10 +185,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
 
 
 def _whole_levels(view: AccountView, progress: Progress) -> Needs:
-    """Alltime, or all of daily, where they are missing or suspect as a whole.
-
-    Without their rows an account also lacks what tells its trades from others'.
-    """
+    """Alltime, or all of daily, where missing or suspect as a whole."""
     totals = view.totals
     counts_trades = any(totals.counts.values())
     alltime = not progress.dates_read(Endpoint.ALLTIME).everything and (
@@ -216,12 +203,11 @@ def _whole_levels(view: AccountView, progress: Progress) -> Needs:
 
 
 def _is_to_be_asked_again(view: AccountView) -> bool:
-    """Whether an earlier run found no alltime row upstream, and no audit has asked since."""
+    """An earlier run found no alltime row upstream, and no audit asked since."""
     return view.drift is None and lacks_alltime(view)
 
 
 def _is_pin_due(view: AccountView) -> bool:
-    """Whether the alltime row is pinned and due for a comparison with upstream."""
     return view.pins_are_due and (_ALLTIME, None) in view.pins
 
 
@@ -230,14 +216,14 @@ def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
 
 
 def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
-    """All dates of the account's life; None if no date need be named."""
+    """All dates of its life; None if none need be named."""
     if view.history is None or view.first_day is None or view.last_day is None:
         return None
     return frozenset(days_between(view.first_day, view.last_day))
 
 
 def _dates_with_key_conflicts(progress: Progress) -> set[dt.date]:
-    """Stored rows upstream no longer sends may occupy the key of one it does; daily decides."""
+    """Unsent stored rows may occupy a sent row's key; daily decides."""
     if not progress.too_narrow:
         return set()
     return {

@@ -1,7 +1,4 @@
-"""Row-count estimates, which choose requests.
-
-A wrong estimate costs requests, never rows: whatever is asked is read to its end.
-"""
+"""Row-count estimates: a wrong one costs requests, never rows."""
 
 import datetime as dt
 import math
@@ -13,29 +10,29 @@ from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 
 _DOUBT = 1.25
-"""Overestimate of unknown accounts' rows: a scan must be clearly cheaper than ids."""
+"""Scans must be clearly cheaper than ids."""
 _TRADES_A_DAY = 3.0
 _HOURS_A_DAY = 24.0
 _HOURS_EXPONENT = 0.7
-"""Trades come in bunches: in real accounts about trades ** 0.7 hours of a day have some."""
+"""Trades cluster: real accounts trade in about trades ** 0.7 hours of a day."""
 _FEWEST_USUAL = 10
-"""With fewer accounts a date without rows is chance."""
+"""With fewer accounts an empty date is chance."""
 _GAP_SHARE = 10
 """A date with a smaller share of the usual rows is a gap."""
 _LOST_SHARE = 2
-"""A lost date needs this many short accounts for each that usually has a row."""
+"""A lost date needs this many short accounts for each usual one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What one account has at one endpoint: `rows` in all, `density` on any day of its life."""
+    """An account's rows at an endpoint; `density`: a day."""
 
     rows: float
     density: float
 
 
 def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
-    """The rows expected of the account."""
+    """The account's expected rows."""
     if endpoint is Endpoint.ALLTIME:
         return Expected(1.0, 0.0)
     trades = _counted_trades(view)
@@ -52,7 +49,7 @@ def expected_of(view: AccountView, endpoint: Endpoint) -> Expected:
 def expected_on(
     view: AccountView, endpoint: Endpoint, dates: Iterable[dt.date]
 ) -> dict[dt.date, float]:
-    """The rows expected of the account on each date."""
+    """Expected rows by date."""
     counted = {day.date: _trades(day) for day in view.days}
     if endpoint is Endpoint.DAILY:
         density = expected_of(view, endpoint).density
@@ -64,7 +61,7 @@ def expected_on(
 def expected_elsewhere(
     view: AccountView, endpoint: Endpoint, dates: Mapping[dt.date, float]
 ) -> float:
-    """The rows expected on a date outside `dates`, whose rows are known."""
+    """Expected rows on a date outside `dates`."""
     whole = expected_of(view, endpoint)
     span = whole.rows / whole.density
     return max(0.0, whole.rows - sum(dates.values())) / max(1.0, span - len(dates))
@@ -72,14 +69,14 @@ def expected_elsewhere(
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The accounts and trades that upstream is assumed to have."""
+    """Assumed accounts and trades of upstream."""
 
     accounts: int
     trades: int
 
 
 def upstream_rows(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
-    """The rows expected of all accounts, judged by a sample."""
+    """All accounts' expected rows, from a sample."""
     if endpoint is Endpoint.ALLTIME:
         return float(max(upstream.accounts, len(views)))
     rows = sum(expected_of(view, endpoint).rows for view in views)
@@ -88,16 +85,13 @@ def upstream_rows(views: Sequence[AccountView], endpoint: Endpoint, upstream: Up
 
 
 def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
-    """The rows expected on one date."""
+    """Expected rows a date."""
     return upstream_rows(views, endpoint, upstream) / _common_span(views)
 
 
 def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
-    """Dates up to `until` that the whole warehouse lost.
-
-    There about as many accounts are `short` of trades as usually have a row (`coverage`: accounts
-    with a row by date). A date that ingestion has not reached yet is lost only if alltime counts
-    it.
+    """Dates that the whole warehouse lost: about as many accounts are `short` of trades as usually
+    have a row. `coverage` counts accounts with rows by date.
     """
     usual = _usual(coverage, until)
     return frozenset(
@@ -106,10 +100,7 @@ def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> f
 
 
 def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
-    """Dates up to `until` on which few accounts have a row, though many have on the same weekday.
-
-    `coverage` counts the short accounts with rows by date. Days without trading do not show.
-    """
+    """Dates with few accounts, where the weekday usually has many."""
     if not coverage:
         return frozenset()
     usual = _usual(coverage, until)
@@ -122,7 +113,7 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
 
 
 def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
-    """How many accounts usually have a row, by weekday."""
+    """The usual number of accounts by weekday."""
     days = _days_until(coverage, until)
     return {
         weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday])

@@ -1,8 +1,7 @@
-"""Packing: accounts share requests so that all together fill the fewest pages.
+"""Packing: accounts share requests so that all fill the fewest pages.
 
-A request asks for the product of its accounts and dates, so accounts with like dates belong
-together. The date axis is cut into windows, the same for all accounts: no row is asked for twice,
-and far-apart dates of one account burden no other. Several widths are tried; the cheapest wins.
+The date axis is cut into windows common to all accounts, so that no row is requested twice; the
+cheapest of several cuts wins.
 """
 
 import bisect
@@ -13,21 +12,19 @@ from app.domain.contract.tables import MAX_DATES
 from app.domain.planning.bins import PAGE_FILL, Pack, Packer, Piece
 
 _WIDTHS = (MAX_DATES, 30, 10, 3, 1)
-"""Dates in a window, for even cuts."""
+"""Dates in a window."""
 _SHARES = (4.0, 2.0, 1.0, 0.5, 0.25)
-"""Accounts in a window as a share of a request's ids, for cuts by need."""
+"""Accounts in a window as a share of a request's ids."""
 _FEW_DATES = (2, 5)
-"""Up to so many dates an account counts as one with few."""
+"""At most this many dates are few."""
 _PATIENCE = 2
 _GOOD_ENOUGH = 1.1
 
 
 def pack(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list[Pack]:
-    """Packs of pieces with dates; with `is_range` a request covers all dates between first and
-    last.
+    """Packs of dated pieces; with `is_range` from first to last date.
 
-    Accounts with many dates may be packed apart: a cut that suits single dates would cost them a
-    request a window.
+    Accounts with many dates may be packed apart.
     """
     best = _pack_best(pieces, max_ids=max_ids, is_range=is_range)
     for few in _FEW_DATES:
@@ -70,7 +67,7 @@ def _pack_best(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list
 
 
 def pack_whole(pieces: Sequence[Piece], *, max_ids: int) -> list[Pack]:
-    """The packs of pieces without dates."""
+    """Packs of undated pieces."""
     return Packer(max_ids, is_range=False).pack(pieces)
 
 
@@ -86,7 +83,7 @@ def _least_pages(pieces: Sequence[Piece], max_ids: int) -> float:
 def _cuts(
     pieces: Sequence[Piece], needed: Sequence[dt.date], max_ids: int
 ) -> Iterator[list[dt.date]]:
-    """Ways to cut the date axis, each as the first dates of its windows."""
+    """Ways to cut the date axis, as windows' first dates."""
     seen: list[list[dt.date]] = []
     by_date: dict[dt.date, list[str]] = {day: [] for day in needed}
     for piece in pieces:

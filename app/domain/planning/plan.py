@@ -1,8 +1,4 @@
-"""The requests of a round, and those of audits.
-
-Accounts are named by id, 100 a request, or not at all: where most accounts need the same dates, a
-scan costs fewer pages.
-"""
+"""Requests of rounds and audits; scans where most accounts need the same dates."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,13 +16,13 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.planner import Planner, Wanted, total_cost
 
 MAX_ROUNDS = 12
-"""Rounds a batch can need; more would mean that a round learns nothing."""
+"""More rounds would mean that one learns nothing."""
 _WORTH_A_GUESS = 2
-"""How much cheaper guessed dates must be than all dates."""
+"""How much cheaper guessed dates must be."""
 
 
 def why_not_asked(view: AccountView) -> str | None:
-    """Why the API cannot be asked about the account; None if it can."""
+    """Why the API cannot be asked about the account, if so."""
     for name, values in (("account id", (view.account_id,)), ("login", view.logins)):
         if any("," in value for value in values):
             return (
@@ -43,10 +39,9 @@ def plan_round(
     upstream: Upstream | None = None,
     gaps: frozenset[dt.date] = frozenset(),
 ) -> list[PlannedRequest]:
-    """The next round's requests; none when no account needs more.
+    """The next round's requests. Without `upstream`, its estimated size, nothing is scanned.
 
-    Without `upstream`, its estimated size, nothing is scanned; `gaps` are dates that all accounts
-    lack. ValueError: `max_ids` is not positive.
+    ValueError: `max_ids` is not positive.
     """
     known = list(accounts)
     planner = Planner([view for view, _ in known], max_ids, upstream)
@@ -68,7 +63,6 @@ def plan_round(
 
 
 def _living_on(view: AccountView, until: dt.date | None) -> AccountView:
-    """The account with its life extended to the date: trades are asked for as a range."""
     if until is None or view.last_day is None or until <= view.last_day:
         return view
     return replace(view, last_day=until)
@@ -82,9 +76,9 @@ def find_gaps(
     max_ids: int,
     upstream: Upstream,
 ) -> frozenset[dt.date]:
-    """The dates that all accounts probably lack, if they cost less than all daily rows.
+    """Dates that all accounts probably lack, if cheaper to read than all daily rows.
 
-    `short` accounts lack trades of unknown dates; `coverage` counts those with rows on a date.
+    `short` accounts lack trades of unknown dates; `coverage` counts accounts by date.
     """
     gaps = common_gaps(coverage, until)
     if not gaps or len(gaps) > MAX_DATES:
@@ -98,13 +92,13 @@ def find_gaps(
 
 
 _Logins = Mapping[str, tuple[str, ...]]
-"""The logins of accounts that upstream knows by no id."""
+"""Logins of accounts without an id upstream."""
 
 
 def plan_accounts(
     account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None
 ) -> list[PlannedRequest]:
-    """Requests for alltime rows that an audit's scan missed, by id or login."""
+    """Requests for alltime rows that an audit's scan missed."""
     return _plan_each(Request(Endpoint.ALLTIME), account_ids, max_ids, logins or {})
 
 
@@ -115,7 +109,7 @@ def plan_days(
     max_ids: int,
     logins: _Logins | None = None,
 ) -> list[PlannedRequest]:
-    """Requests for the same daily rows of accounts, by id or login."""
+    """Requests for daily rows."""
     return _plan_each(Request(Endpoint.DAILY, dates=days), account_ids, max_ids, logins or {})
 
 
@@ -129,6 +123,6 @@ def _plan_each(
 
 
 def plan_by_login(endpoint: Endpoint, wanted: Wanted, *, max_ids: int) -> list[PlannedRequest]:
-    """Requests for metrics by login, though upstream knows the ids at other levels."""
+    """Requests for metrics by login."""
     named = [(replace(view, by_login=True), dates) for view, dates in wanted]
     return Planner([], max_ids, None).plan(endpoint, named)

@@ -1,4 +1,4 @@
-"""A request of a plan, and how it is cut into smaller ones."""
+"""A planned request, and how it is cut."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -8,42 +8,40 @@ from app.domain.contract.tables import MAX_DATES, Endpoint, Request
 from app.domain.sequences import pieces
 
 _HOURS, _HOUR_PARTS = 24, (4, 24)
-"""Hours of a date, and in how many requests they are read."""
+"""Hours of a date, and numbers of parts to try."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request and the accounts whose slices it will prove, on its dates (all, if it names none).
-
-    A suspect names accounts that failed before, or is a part of a request that failed.
+    """A request and the accounts whose slices it proves; a suspect holds some that
+    failed before.
     """
 
     request: Request
     account_ids: tuple[str, ...]
     logins: tuple[tuple[str, ...], ...] = ()
-    """Each account's logins, in the same order; a slice is proven only if all are asked for."""
+    """By account; all are requested, or no slice is proven."""
     cost: float = 1.0
     """Expected requests."""
     most_rows: int | None = None
-    """Set for a scan, which names no id: beyond so many rows asking by id is cheaper."""
+    """Of a scan: beyond this, ids are cheaper."""
     is_trial: bool = False
-    """It asks in a second shape for what was read."""
+    """It repeats a read in a second shape."""
     is_part: bool = False
-    """It asks for some dates of one account, for which all were too many."""
+    """It covers some dates of one account."""
     missing_is_empty: bool = False
-    """A 404 says that upstream has no such row."""
+    """A 404 means no rows."""
     hour_parts: int = 1
-    """Requests, each for some hours, that read one date of hourly rows."""
     is_suspect: bool = False
 
     @property
     def ids(self) -> int:
-        """How many ids the request names."""
+        """Ids named."""
         return max(len(self.request.account_ids), len(self.request.logins))
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """The requests that make one fetch."""
+        """The requests of one fetch."""
         if self.hour_parts == 1:
             return (self.request,)
         return tuple(
@@ -52,7 +50,7 @@ class PlannedRequest:
         )
 
     def by_hours(self) -> tuple["PlannedRequest", ...]:
-        """One account and date in ever smaller parts by hours; none if that cannot be."""
+        """One account and date in ever smaller parts by hours, if possible."""
         if (
             self.request.endpoint is not Endpoint.HOURLY
             or len(self.account_ids) != 1
@@ -63,12 +61,12 @@ class PlannedRequest:
 
     @property
     def is_undated(self) -> bool:
-        """Whether it asks for rows of all dates."""
+        """Whether it covers all dates."""
         return not self.request.dates and self.request.date_from is None
 
     @property
     def by_login(self) -> tuple[str, ...]:
-        """Accounts whose metrics are asked for by login, as they may have no id."""
+        """Accounts whose metrics are requested by login."""
         if self.request.endpoint.is_trades:
             return ()
         return tuple(
@@ -79,20 +77,19 @@ class PlannedRequest:
 
     @property
     def is_scan(self) -> bool:
-        """Whether it names no ids, so that upstream sends all accounts."""
+        """Whether it names no ids."""
         return self.most_rows is not None
 
     def covers(self, day: dt.date | None) -> bool:
-        """Whether it asks for the date; None stands for a row without one."""
+        """Whether it covers the date; None: a row without one."""
         request = self.request
         if day is not None and request.date_from is not None and request.date_to is not None:
             return request.date_from <= day <= request.date_to
         return not request.dates or day in request.dates
 
     def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
-        """The same work in smaller requests, none if that cannot be.
-
-        A scan is asked by id; others are halved by accounts, one account by dates.
+        """The same work in smaller requests, if possible: a scan by id, others by accounts, then
+        dates.
         """
         if self.is_scan:
             return tuple(part for group in self._groups() for part in group.in_pieces(max_ids))
@@ -102,14 +99,11 @@ class PlannedRequest:
         return self.by_dates()
 
     def alone(self, number: int) -> "PlannedRequest":
-        """The same work for one of its accounts."""
+        """The same work for one account."""
         return self._part(slice(number, number + 1))
 
     def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """One account's work in halves by date, none if that cannot be.
-
-        `life`, its first and last date, is needed to cut a request for all dates.
-        """
+        """One account's work in halves by date, if possible; undated ones need `life`, its ends."""
         days = self._days(life)
         if len(days) < 2 and not (days and self.is_undated):  # noqa: PLR2004 - nothing is left to be cut in two
             return ()
@@ -122,7 +116,7 @@ class PlannedRequest:
         )
 
     def edges(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """Its last and its first date, each alone; none for a single date."""
+        """Its last and first date, each alone; none for a single date."""
         days = self._days(life)
         return (
             tuple(self._on([day]) for day in (days[-1], days[0]))
@@ -151,14 +145,13 @@ class PlannedRequest:
         return replace(self, request=replace(self.request, dates=tuple(days)), is_part=True)
 
     def in_pieces(self, max_ids: int) -> tuple["PlannedRequest", ...]:
-        """The same work by id, so many accounts a request."""
+        """The same work by id, at most `max_ids` accounts each."""
         return tuple(
             self._part(slice(start, start + max_ids))
             for start in range(0, len(self.account_ids), max_ids)
         )
 
     def _groups(self) -> tuple["PlannedRequest", ...]:
-        """A scan's accounts by id, and by login."""
         by_login = frozenset(self.by_login)
         if not by_login:
             return (self,)

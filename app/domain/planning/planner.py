@@ -1,4 +1,4 @@
-"""Requests to one endpoint at the least cost, by id or as scans of dates."""
+"""The cheapest requests to one endpoint, by id or as scans of dates."""
 
 import datetime as dt
 from collections import defaultdict
@@ -20,13 +20,13 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.sequences import pieces
 
 _HOT_SHARES = (0.6, 1.0)
-"""Cost by id, as shares of a scan's cost, from which a date is scanned."""
+"""Scan a date if its cost by id exceeds this share of a scan's."""
 Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
-"""Accounts and the dates that they need; None: every date."""
+"""Accounts and their needed dates; None: all."""
 
 
 class Planner:
-    """Plans requests to one endpoint after the other for a batch."""
+    """Plans a batch's requests."""
 
     def __init__(
         self, views: Sequence[AccountView], max_ids: int, upstream: Upstream | None
@@ -38,7 +38,7 @@ class Planner:
         self._upstream = upstream
 
     def plan(self, endpoint: Endpoint, wanted: Wanted) -> list[PlannedRequest]:
-        """The cheapest requests; accounts with an empty set of dates need none."""
+        """The cheapest requests."""
         wanted = [(view, dates) for view, dates in wanted if dates is None or dates]
         plans = [self._by_ids(endpoint, wanted)]
         if wanted and self._upstream is not None:
@@ -69,7 +69,7 @@ class Planner:
     def fill_up(
         self, planned: Sequence[PlannedRequest], opportunistic: Sequence[AccountView]
     ) -> list[PlannedRequest]:
-        """The same requests with opportunistic accounts in spare places, at no cost."""
+        """The same requests, with opportunistic accounts in spare places."""
         asked = {account_id for each in planned for account_id in each.account_ids}
         waiting = [
             view.account_id
@@ -132,7 +132,6 @@ class Planner:
         rows_a_day: float,
         cost_by_ids: float,
     ) -> list[PlannedRequest]:
-        """Scans of the hot dates, and the rest by id."""
         # A range by id would run over dates that are scanned, and two fetches of one slice disturb
         # each other.
         scanned = {
@@ -161,7 +160,6 @@ class Planner:
         return scans + rest
 
     def _cost_by_date(self, endpoint: Endpoint, wanted: Wanted) -> Mapping[dt.date, float]:
-        """The cost of each date by id, in requests."""
         cost: defaultdict[dt.date, float] = defaultdict(float)
         for view, dates in wanted:
             for day, rows in expected_on(view, endpoint, dates or ()).items():
@@ -172,7 +170,7 @@ class Planner:
 def _scanned(
     dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: bool
 ) -> frozenset[dt.date]:
-    """The account's dates that a scan of the hot dates covers."""
+    """The account's dates that the scans cover."""
     return frozenset() if is_range and not hot.issuperset(dates) else hot.intersection(dates)
 
 
@@ -206,7 +204,7 @@ def _request_by_ids(
 def _scan(
     request: Request, views: Sequence[AccountView], cost: float, spared: float
 ) -> PlannedRequest:
-    """`spared` are the requests that the scan saves: it may take as many."""
+    """A scan may take as many requests as it saves, `spared`."""
     named = request.endpoint.is_trades or any(view.by_login for view in views)
     logins = (
         tuple(view.logins if request.endpoint.is_trades or view.by_login else () for view in views)
@@ -222,7 +220,7 @@ def _scan(
 def _reads_of_all(
     endpoint: Endpoint, hot: frozenset[dt.date], rows_a_day: float
 ) -> list[tuple[tuple[dt.date, ...], Request]]:
-    """The hot dates in groups, each with the request for all accounts' rows on them."""
+    """Groups of hot dates with their scans."""
     if endpoint.is_trades:
         return [
             (days, Request(endpoint, date_from=days[0], date_to=days[-1]))
@@ -233,7 +231,7 @@ def _reads_of_all(
 
 
 def _ranges(days: Sequence[dt.date], rows_a_day: float) -> list[tuple[dt.date, ...]]:
-    """Dates in ranges; the dates between two of one range fill less than a page."""
+    """Date ranges whose gaps fill less than a page."""
     ranges: list[list[dt.date]] = []
     for day in days:
         if ranges and pages_of(rows_a_day * ((day - ranges[-1][-1]).days - 1)) < 1:
@@ -244,5 +242,5 @@ def _ranges(days: Sequence[dt.date], rows_a_day: float) -> list[tuple[dt.date, .
 
 
 def total_cost(planned: Iterable[PlannedRequest]) -> float:
-    """The requests that they probably take together."""
+    """Expected requests."""
     return sum(each.cost for each in planned)

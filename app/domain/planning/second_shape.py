@@ -1,7 +1,7 @@
-"""What must be asked for in a second shape before upstream is contradicted.
+"""Reads to repeat in a second shape before upstream is contradicted.
 
-An API may clip a range, cap its answers or count a page for the whole, and the first answer looks
-whole. So what still differs is asked for once more on single dates, the contradicted table first.
+An API may clip ranges or cap answers unnoticed, so differences are read again on single dates, the
+contradicted table first.
 """
 
 import datetime as dt
@@ -22,11 +22,7 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """What is asked for once more: single `dates` by table, alltime, or all dates of its `life`.
-
-    The whole life is disputed where only totals differ. Tables that may have rows without an id
-    come first, by login.
-    """
+    """Reads to repeat: tables that may lack ids, single dates, alltime, or the whole `life`."""
 
     by_login: frozenset[Endpoint] = frozenset()
     dates: Mapping[Endpoint, frozenset[dt.date]] = field(default_factory=dict)
@@ -34,7 +30,7 @@ class Disputed:
     life: frozenset[dt.date] = frozenset()
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether any is due."""
         return bool(self.by_login or self.dates or self.alltime or self.life)
 
 
@@ -42,7 +38,7 @@ NOTHING = Disputed()
 
 
 def was_read(view: AccountView, progress: Progress) -> bool:
-    """Whether every table that takes part in a mismatch was read where it takes part."""
+    """Whether each table in a mismatch was read there."""
     if is_daily_contradicted_by_all(view, progress):
         return True
     days = [day.date for day in view.days]
@@ -64,9 +60,7 @@ def was_read(view: AccountView, progress: Progress) -> bool:
 
 
 def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCounts]:
-    """Those of the days on which the tables differ, but for trades of which nobody can say whose
-    they are.
-    """
+    """The differing days, except for trades of ambiguous owner."""
     ambiguous = {
         day
         for finding in view.findings
@@ -87,11 +81,9 @@ def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCo
 
 
 def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> Disputed:
-    """What of the account's difference was not asked for in a second shape yet; with `alone` what
-    was not asked for it alone.
+    """Differences not yet read in a second shape; with `alone`, not yet alone.
 
-    Nothing for a run that wants no trial, for an account of which the first reading is not done,
-    and for a state that an earlier run has tried and that is not due again.
+    None without trials, before the first reading ends, or for a recently tried state.
     """
     unfinished = (
         progress.errors
@@ -138,7 +130,7 @@ def _untried(
     *,
     only_daily: bool,
 ) -> dict[Endpoint, frozenset[dt.date]]:
-    """The dates to ask for, of each the first stage that was not asked for whole."""
+    """Dates by table: each date's first untried stage."""
     dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
     for day in days:
         for stage in _stages(day, only_daily=only_daily):
@@ -151,9 +143,7 @@ def _untried(
 
 
 def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether a table of metrics counts less on a date than another one does, or upstream sent
-    nothing of what it holds there.
-    """
+    """Whether the metrics table counts less on the date, or holds unsent rows."""
     if day in progress.kept.get(endpoint, {}):
         return True
     counts = next((each for each in view.days if each.date == day), None)
@@ -165,7 +155,7 @@ def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.dat
 
 
 def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
-    """Metrics tables that brought nothing by id, though others count trades."""
+    """Metrics tables empty by id, though others count trades."""
     if view.by_login or not view.logins or not any(view.totals.counts.values()):
         return frozenset()
     return frozenset(
@@ -176,7 +166,7 @@ def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
 
 
 def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...]]:
-    """The tables to ask for on a date, the contradicted one first."""
+    """Tables to request on a date, the contradicted one first."""
     if day.hourly == day.daily:
         yield (Endpoint.CLOSED,)
         yield (Endpoint.DAILY, Endpoint.HOURLY)
@@ -192,7 +182,7 @@ def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...
 def _life(
     view: AccountView, progress: Progress, tried: Mapping[Endpoint, set[dt.date | None]]
 ) -> frozenset[dt.date]:
-    """Settled dates that may lack daily rows, where alltime counts more than is known."""
+    """Settled dates, where alltime exceeds daily."""
     last = (
         min(progress.moving.first, view.last_day + dt.timedelta(days=1))
         if view.last_day is not None

@@ -1,8 +1,5 @@
-"""The requests of a trial, at a bounded cost: a sample of accounts alone, the others together.
-
-The smallest request is one account on one date; many accounts on one date still differ in shape
-from a range, at a hundredth of the cost. The sample tells whether that is enough. Suspects are
-asked for alone, after all others.
+"""Trials in a second shape at bounded cost: a sample of accounts alone, then the others
+together.
 """
 
 import datetime as dt
@@ -19,27 +16,23 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.second_shape import Disputed, disputed, lacks
 
 _SAMPLE = 10
-"""Accounts of a batch that are asked for alone first."""
+"""Accounts sampled alone."""
 _SAMPLE_DATES, _SAMPLE_LIVES = 10, 3
-"""Dates of one table that are asked for of each of them, and how many of them for all their dates,
-where none is known.
-"""
+"""Sampled dates of one table, and sampled whole lives."""
 _MOST_REQUESTS, _MOST_WORTHWHILE = 600, 6000
-"""Requests of a batch for trials, and for such as are known to tell more: what is left in dispute
-is tried by the next run.
-"""
+"""A batch's limits of requests, first and once trials help."""
 _MOST_DATES = 60
-"""Dates of one table that a round asks for of one account alone."""
+"""A round's dates of one table for one account alone."""
 _SHORTEST_LIST = 5
 _MOST_LISTS = 40
-"""A life without known dates is asked for in at most so many lists."""
+"""Most lists for one life."""
 
 _Case = tuple[AccountView, Progress, Disputed]
 
 
 @dataclass(slots=True)
 class Trials:
-    """The trials of a batch: requests `spent`, and whether asking alone `helped`."""
+    """A batch's trials: requests `spent`, and whether asking alone `helped`."""
 
     spent: int = 0
     helped: bool = False
@@ -53,7 +46,7 @@ class Trials:
         max_ids: int,
         suspects: Collection[str] = (),
     ) -> list[PlannedRequest]:
-        """The next trials, once nothing else is to be read; none when done, or over budget."""
+        """The next trials once nothing else is to be read; none when done or over budget."""
         known = sorted(accounts, key=lambda account: account[0].account_id in suspects)
         self._note_help(known)
         cases = [
@@ -92,7 +85,7 @@ class Trials:
         )
 
     def has_more(self, accounts: Iterable[tuple[AccountView, Progress]]) -> bool:
-        """Whether `plan` would ask for anything; spends nothing."""
+        """Whether `plan` would ask; spends nothing."""
         known = list(accounts)
         cases = [case for view, progress in known if (case := disputed(view, progress))]
         if any(case.by_login for case in cases):
@@ -107,7 +100,7 @@ class Trials:
     def _few(
         self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]
     ) -> list[PlannedRequest]:
-        """Each alone; of whole lives one alone, the others together."""
+        """Each alone; several whole lives together, after one alone."""
         lives: list[_Case] = []
         others: list[_Case] = []
         for case in cases:
@@ -159,7 +152,6 @@ class Trials:
 
 
 def _by_login(cases: Sequence[_Case], max_ids: int) -> Iterator[PlannedRequest]:
-    """What requests by id did not bring, asked for by login."""
     for endpoint in METRICS:
         wanted = [
             # An audit asks for alltime rows before the batch.
@@ -219,7 +211,6 @@ def _together(cases: Sequence[_Case], max_ids: int, *, with_life: bool) -> list[
 
 
 def _list_dates(cases: Sequence[Disputed]) -> int:
-    """Dates in a list, so that the longest life needs few lists."""
     return max(_SHORTEST_LIST, *(-(-len(case.life) // _MOST_LISTS) for case in cases))
 
 
@@ -232,7 +223,7 @@ def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]
 def _parts(
     views: Sequence[AccountView], max_ids: int, *, by_login: bool
 ) -> Iterator[list[AccountView]]:
-    """The accounts in groups whose ids fit into a request."""
+    """The accounts in groups whose ids fit a request."""
     part: list[AccountView] = []
     filled = 0
     for view in views:
@@ -247,7 +238,7 @@ def _parts(
 
 
 def _asks_by_login(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether a date is asked for by login: trades, and metrics that may have no id."""
+    """Trades go by login, and metrics that may lack an id."""
     return (
         endpoint.is_trades
         or view.by_login

@@ -8,20 +8,19 @@ NOBODY_KNOWN = (
     f"{_NOTHING}: run --kind audit first (`trade-recon reconcile --kind audit`, or POST /runs with"
     " kind audit), which lists the accounts that upstream has."
 )
-"""For whoever asks for accounts where there are none."""
+"""The hint where no account is known."""
 NOTHING_LISTED = (
     f"{_NOTHING}: the tables are empty, and upstream lists none either. Check RISK_API_BASE_URL,"
     " and what the API key may see."
 )
-"""After an audit of all accounts that found none."""
+"""After an audit of all accounts."""
 NO_TRADES = (
     "No account counts a trade: that the tables agree rests on nothing but their being empty."
 )
-"""Accounts are known, and none has a trade."""
 
 
 def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
-    """The message of a run that knew no account; None where it knew some."""
+    """The message of a run that knew no account, if so."""
     if accounts is None or accounts > 0:
         return None
     if refused:

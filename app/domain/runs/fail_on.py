@@ -12,7 +12,7 @@ _FAILED = "failed"
 
 
 class Condition(StrEnum):
-    """What of a run that came to its end counts."""
+    """What fails the command."""
 
     ACTION = "action"
     ISSUES = "issues"
@@ -22,16 +22,13 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailOn:
-    """Conditions, one of which is enough; `failed` is a share of accounts (None: ignored)."""
+    """Conditions, any one suffices; `failed` is a share of accounts."""
 
     conditions: frozenset[Condition] = frozenset({Condition.ACTION})
     failed: float | None = None
 
     def reason(self, left: Leftovers, *, done: int, failed: int) -> str | None:
-        """Why such an end is a failure; None if it is none.
-
-        A run that healed nothing always is.
-        """
+        """Why such an end is a failure, if so; a run that healed nothing always is."""
         if 0 < failed == done:
             return "no account could be healed"
         if self.failed is not None and failed > self.failed * done:
@@ -54,13 +51,11 @@ _REASONS = {
     Condition.NEW_ISSUES: "issues are left that no run had found before (--fail-on new-issues)",
 }
 ACTION = FailOn()
-"""Unless something else is chosen: where somebody must act."""
+"""The default."""
 
 
 def parse_fail_on(given: Iterable[str]) -> FailOn:
-    """Parse conditions, also separated by commas; the smaller of two shares counts.
-    InvalidRequest.
-    """
+    """Parse conditions, also separated by commas; the smallest share counts. InvalidRequest."""
     words = [word.strip() for text in given for word in text.split(",")]
     conditions = frozenset(_condition(word) for word in words if not _is_share(word))
     if Condition.NONE in conditions and len(words) > 1:
@@ -70,7 +65,7 @@ def parse_fail_on(given: Iterable[str]) -> FailOn:
 
 
 def parse_share(text: str) -> float:
-    """A share such as 10% or 0.1; InvalidRequest."""
+    """Parse 10% or 0.1; InvalidRequest."""
     number, is_percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     try:
         share = float(number) / (100 if is_percent else 1)

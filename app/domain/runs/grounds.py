@@ -1,4 +1,4 @@
-"""What an answer rests on: accounts compared, when, by what, with how many requests."""
+"""What an answer rests on: accounts compared, when, and with how many requests."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -15,16 +15,14 @@ _COUNTS = (
 )
 _AUDIT, _INSPECT = "audit", "inspect"
 _SLACK = dt.timedelta(minutes=1)
-"""An earlier version recorded an account and its attempt in two transactions."""
+"""Earlier versions recorded an account and its attempt in two transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What an ended run compared: `named` accounts (None: all), `taken` to look at closer.
+    """What an ended run compared; None: all, or unknown.
 
-    `known` accounts (None: unknown), `began` (aware; None: never), `first` compared date (None:
-    all), `is_prepared` accounts; `compared`, `left_out`, and `unread` ones that failed, were
-    deleted or not reached; `pinned` rows.
+    `unread` accounts failed, were deleted or not reached; `pinned` counts rows. `began` is aware.
     """
 
     kind: str
@@ -126,9 +124,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class LastLook:
-    """When an account was last compared (aware; None: never), whether it agrees, and its last
-    run.
-    """
+    """When an account was last compared (aware; None: never), and its last run."""
 
     checked: dt.datetime | None
     agrees: bool
@@ -168,7 +164,7 @@ class LastLook:
 
 
 def audited(ended: dt.datetime | None, run_id: object | None, left_out: int = 0) -> str:
-    """The age of the last comparison with upstream, except for accounts left out or failed."""
+    """The age of the last comparison with upstream."""
     if ended is None:
         return (
             "No audit has compared all accounts with upstream yet: that tables agree rests on what"
@@ -186,5 +182,5 @@ def _minute(moment: dt.datetime | None) -> str:
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:
-    """A recorded time; PostgreSQL's infinity comes without a zone."""
+    """PostgreSQL's infinity comes without a zone."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

@@ -1,4 +1,4 @@
-"""What an inspection counts, by issue, table, broker and date."""
+"""Counts of an inspection, by issue, table, broker and date."""
 
 import datetime as dt
 from collections import Counter
@@ -13,7 +13,7 @@ from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCod
 from app.domain.planning.estimates import common_gaps, lost_dates
 
 JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE, IssueCode.MONEY_MISMATCH}
-"""Issues that an inspection closes where it does not see them."""
+"""Issues that an inspection closes if undetected."""
 _OF_UPSTREAM = (IssueCode.UPSTREAM_DRIFT.value, IssueCode.UNSETTLED.value)
 _COUNTED = {
     "daily": TABLES[Endpoint.DAILY].name,
@@ -26,7 +26,7 @@ _UNKNOWN_BROKER = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One account's issues to record (None: open ones stand), and the entries open then.
+    """An account's issues to record (None: open ones stand) and its open entries.
 
     `seen` is a digest of the disagreement.
     """
@@ -43,7 +43,7 @@ class Inspected:
 
     @property
     def is_news(self) -> bool:
-        """Whether any is more than information, not accepted, and possibly ours to heal."""
+        """Whether any may be healed and is not accepted."""
         return self.issues is not None and any(
             _severity(entry) < Severity.INFO for entry in self.entries
         )
@@ -73,7 +73,7 @@ def inspect_account(
 
 
 def _unseen_money(view: AccountView) -> list[Issue]:
-    """The open issue of amounts, which stands while counts disagree."""
+    """The open issue of amounts stands while counts disagree."""
     if not view.days and len(set(view.totals.counts.values())) == 1:
         return []
     return [
@@ -85,7 +85,7 @@ def _unseen_money(view: AccountView) -> list[Issue]:
 
 @dataclass(slots=True)
 class InspectionFigures:
-    """Accounts by issue, table, broker and date, and what points to lost dates."""
+    """Accounts by issue, table, broker and date, and signs of lost dates."""
 
     issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """By type and severity."""
@@ -94,13 +94,13 @@ class InspectionFigures:
     dates: Counter[str] = field(default_factory=Counter)
     short: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     more: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-    """What a table counts beyond the two others, and beyond alltime."""
+    """A table's count beyond the two others, and beyond alltime."""
     short_accounts: int = 0
-    """Accounts whose alltime counts more than any other table."""
+    """Accounts whose alltime exceeds all tables."""
     coverage: Counter[str] = field(default_factory=Counter)
-    """How many of these have a row on a date."""
+    """Of these, accounts with rows by date."""
     everywhere: Counter[str] = field(default_factory=Counter)
-    """Accounts of the whole warehouse by date; empty if some were named."""
+    """All accounts by date; empty if some were named."""
     until: str | None = None
     """The last date that may be lost."""
 
@@ -142,17 +142,17 @@ class InspectionFigures:
                     of_day.setdefault(table, Counter()).update(accounts=1, trades=most - count)
 
     def add_gaps(self, accounts: int, coverage: Mapping[dt.date, int], until: dt.date) -> None:
-        """Count `accounts` short of trades, and the dates up to `until` with rows."""
+        """Add `accounts` short of trades, and their dates with rows."""
         self.short_accounts += accounts
         self.coverage.update({day.isoformat(): number for day, number in coverage.items()})
         self.until = max(self.until or "", until.isoformat())
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Short accounts without rows on the dates that are probably lost.
+        """Short accounts without rows, on dates that are probably lost.
 
-        These are dates that they lack though they trade on that weekday, and those that the whole
-        warehouse lacks, unless one table has rows there.
+        They trade on that weekday, or the whole warehouse lacks the date; one table's rows refute
+        it.
         """
         if self.until is None or not self.short_accounts:
             return {}
@@ -166,7 +166,7 @@ class InspectionFigures:
         return {day: accounts for day, accounts in lacking.items() if accounts > self.dates[day]}
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept."""
+        """As recorded."""
         return {
             "issues": self._kept_issues(),
             "tables": self.tables,
@@ -181,7 +181,7 @@ class InspectionFigures:
         }
 
     def _kept_issues(self) -> dict[str, dict[str, Any]]:
-        """The issues by type, also as earlier versions read them."""
+        """By type, also as earlier versions read them."""
         kept: dict[str, dict[str, Any]] = {}
         for (issue, severity), known in self.issues.items():
             whole = kept.setdefault(
@@ -195,7 +195,7 @@ class InspectionFigures:
 
     @classmethod
     def summed(cls, kept: Iterable[Mapping[str, Any]]) -> "InspectionFigures":
-        """The sum of figures as they were kept."""
+        """The sum of recorded figures."""
         total = cls()
         for each in kept:
             for issue, kept_issue in each.get("issues", {}).items():
@@ -225,7 +225,7 @@ class InspectionFigures:
 
 
 def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades of dates that no table has."""
+    """Whether alltime exceeds all tables."""
     totals = view.totals
     return totals.alltime > max(totals.daily, totals.hourly, totals.closed)
 

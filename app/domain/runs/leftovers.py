@@ -1,4 +1,4 @@
-"""What a run leaves, whether action is needed, and the status that follows."""
+"""What a run leaves, whether action is needed, and the resulting status."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,16 +10,13 @@ from app.domain.states import Outcome, RunStatus
 from app.domain.wording.counts import counted
 
 SETTLING_CODES = frozenset({IssueCode.UNSETTLED})
-"""Issues that end once their dates settle; never news."""
+"""They end once their dates settle; never news."""
 OWN_WORD_CODES = frozenset({IssueCode.PINNED_BY_RESTORE})
-"""Issues that follow from a decision; never news."""
+"""They follow from a decision; never news."""
 
 
 class Left(StrEnum):
-    """What a run may leave.
-
-    All but the last four are accounts, counted once as the most urgent.
-    """
+    """What a run may leave: accounts by urgency, except for the last four."""
 
     WAITING = "waiting"
     HEALABLE = "healable"
@@ -68,7 +65,7 @@ class Left(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenKinds:
-    """The kinds of an account's open issues that are not accepted."""
+    """Kinds of an account's open issues; all but `accepted` are not accepted."""
 
     new: bool = False
     known: bool = False
@@ -79,7 +76,7 @@ class OpenKinds:
 def left_of(  # noqa: PLR0911 - a line of the table each
     outcome: Outcome | None, open_kinds: OpenKinds, *, is_exhausted: bool
 ) -> Left | None:
-    """What an account is left as; None for nothing. Without outcome it was not reached."""
+    """What an account is left as, if anything; without outcome it was not reached."""
     match outcome:
         case None:
             return Left.WAITING
@@ -113,24 +110,24 @@ def _left_of_explained(open_kinds: OpenKinds) -> Left:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Numbers of what a run leaves, and of accounts with issues it was first to find."""
+    """What a run leaves; `new_issues`: accounts with issues it was first to find."""
 
     counts: Mapping[Left, int] = field(default_factory=dict)
     new_issues: int = 0
 
     @property
     def needs_somebody(self) -> bool:
-        """Whether somebody must act."""
+        """Whether action is needed."""
         return any(left.needs_somebody for left in self._present)
 
     @property
     def has_issues(self) -> bool:
-        """Whether anything is left that nobody accepted."""
+        """Whether an unaccepted issue is left."""
         return any(left.is_issue for left in self._present)
 
     @property
     def has_new(self) -> bool:
-        """Whether the run left something that it was first to find."""
+        """Whether the run was first to find one."""
         return (
             self.new_issues > 0
             or self.counts.get(Left.NEW, 0) > 0
@@ -139,7 +136,7 @@ class Leftovers:
 
     @property
     def sentence(self) -> str:
-        """What is left and who acts on it; for people."""
+        """What is left and who acts on it."""
         acting = [_told(left, self.counts[left]) for left in self._present if left.needs_somebody]
         resting = [
             _told(left, self.counts[left]) for left in self._present if not left.needs_somebody
@@ -157,13 +154,13 @@ class Leftovers:
         return [left for left in Left if self.counts.get(left, 0) > 0]
 
     def with_held(self, still: int) -> "Leftovers":
-        """What is left by now, with `still` accounts held."""
+        """With `still` accounts held by now."""
         return replace(
             self, counts={**self.counts, Left.HELD: min(self.counts.get(Left.HELD, 0), still)}
         )
 
     def as_json(self) -> dict[str, object]:
-        """As it stays in the record."""
+        """As recorded."""
         return {
             **{left.value: self.counts.get(left, 0) for left in Left},
             "new_issues": self.new_issues,
@@ -171,7 +168,7 @@ class Leftovers:
 
     @classmethod
     def from_json(cls, figures: Mapping[str, object] | None) -> Self | None:
-        """The inverse of `as_json`; None for runs of earlier versions."""
+        """The inverse of `as_json`; None for earlier versions."""
         if figures is None:
             return None
         known = {left: int(str(figures.get(left.value, 0))) for left in Left}
@@ -179,7 +176,7 @@ class Leftovers:
 
 
 def gathered(counts: Iterable[tuple[Left | None, int]], *, new_issues: int = 0) -> Leftovers:
-    """Counts of what is left, summed up."""
+    """Sums by kind."""
     sums: dict[Left, int] = {}
     for left, number in counts:
         if left is not None and number > 0:
@@ -188,9 +185,7 @@ def gathered(counts: Iterable[tuple[Left | None, int]], *, new_issues: int = 0) 
 
 
 def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatus:
-    """The status of an ended run; `is_faulty`: it could not work, `is_stopped`: a guard holds
-    all.
-    """
+    """The status of an ended run; `is_stopped`: by a guard."""
     if is_faulty:
         return RunStatus.FAILED
     if is_stopped:

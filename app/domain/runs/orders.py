@@ -1,4 +1,4 @@
-"""Orders and their reasons, which stay in the record."""
+"""Recorded orders and reasons."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ LONGEST_REASON = 500
 
 
 def bounded_reason(text: str | None) -> str | None:
-    """The reason to keep; InvalidRequest if too long."""
+    """The reason in one line; InvalidRequest if too long."""
     given = " ".join((text or "").replace("\x00", " ").split())
     if len(given) > LONGEST_REASON:
         raise InvalidRequest(
@@ -19,7 +19,7 @@ def bounded_reason(text: str | None) -> str | None:
 
 
 def required_reason(text: str | None) -> str:
-    """The reason to keep; InvalidRequest if missing or too long."""
+    """Likewise, and InvalidRequest if missing."""
     given = bounded_reason(text)
     if given is None:
         raise InvalidRequest(
@@ -30,7 +30,7 @@ def required_reason(text: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How rows are restored: for good or as a trial, pinned or not, and why."""
+    """How rows are restored: as a trial, pinned, and why."""
 
     is_trial: bool = False
     pins: bool = False

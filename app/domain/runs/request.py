@@ -10,13 +10,11 @@ from app.domain.states import Depth, RunKind
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was asked to do: its kind, at most how many accounts (None: all), or which ones
-    (None: those that need it).
+    """What a run is asked to do; None stands for all accounts that need it, or no limit.
 
-    At `stop_at` (aware) it ends in order, whatever is left; None: when nothing is left.
-    `changed_only` leaves out accounts of which no row was written since the last run over all.
-    `depth` tells how far its accounts are compared; None: every row of named accounts, the counts
-    of all others.
+    At `stop_at` (aware) it ends in order. `changed_only` leaves out accounts without rows written
+    since the last run over all. Without `depth`, named accounts are compared by rows, others by
+    counts.
     """
 
     kind: RunKind = RunKind.FULL
@@ -28,7 +26,7 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def compares_rows(self) -> bool:
-        """Whether every row of its accounts is compared with upstream."""
+        """Whether every row is compared with upstream."""
         if self.kind is RunKind.INSPECT:
             return False
         return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
@@ -53,9 +51,7 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What a caller names a request by, so that sending it twice does it once, and the digest of
-    that request.
-    """
+    """A caller's key and the digest of the request that it names."""
 
     key: str
     digest: str

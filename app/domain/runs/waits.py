@@ -9,7 +9,7 @@ from app.domain.wording.counts import choose, counted
 
 
 class WaitReason(StrEnum):
-    """What a run waits for."""
+    """The cause of a wait."""
 
     UPSTREAM_DOWN = "upstream_down"
     UPSTREAM_THROTTLES = "upstream_throttles"
@@ -26,10 +26,8 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """What holds up a process.
-
-    It began `since` seconds ago; retry in `next_in` seconds (None: soon), the end in `ends_in`
-    (None: never).
+    """What holds up a process: for `since` seconds, next try in `next_in` (None: soon), given up in
+    `ends_in` (None: never).
     """
 
     reason: WaitReason
@@ -40,16 +38,13 @@ class Hindrance:
 
     @property
     def kind(self) -> tuple[WaitReason, str]:
-        """The same for hindrances that differ in their times only."""
+        """Equal where only times differ."""
         return self.reason, self.detail
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a run does not go on, `until` when at the latest (None: unknown).
-
-    `accounts` are those concerned, if not all.
-    """
+    """Why a run does not go on, at the latest `until`; `accounts` None: all."""
 
     reason: WaitReason
     message: str
@@ -60,7 +55,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that works on runs: its last heartbeat, and what holds it up."""
+    """A process that works on runs, and its hindrance."""
 
     place: str
     heartbeat_at: dt.datetime
@@ -73,7 +68,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A session of somebody else's that locks rows of trade_recon."""
+    """Another session that locks rows of trade_recon."""
 
     pid: int
     role: str
@@ -82,7 +77,7 @@ class Blocker:
 
 
 def hindered(processes: Sequence[Process], now: dt.datetime) -> list[Wait]:
-    """What holds up live processes, each reason once."""
+    """Hindrances of live processes, each reason once."""
     waits = []
     for reason in WaitReason:
         among = [process for process in processes if process.reason == reason]
@@ -123,7 +118,7 @@ def _told(reason: WaitReason, process: Process, now: dt.datetime) -> str:
 
 
 def held_accounts(accounts: int, process: Process, free_at: dt.datetime, now: dt.datetime) -> Wait:
-    """Accounts that a process holds which is not heard of."""
+    """Accounts claimed by a silent process."""
     return Wait(
         WaitReason.ACCOUNTS_HELD,
         f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} held by a worker not heard"
@@ -148,7 +143,7 @@ def held_preparation(process: Process, free_at: dt.datetime, now: dt.datetime) -
 
 
 def unattended() -> Wait:
-    """A run at which no process works."""
+    """A run without a process."""
     return Wait(
         WaitReason.UNATTENDED,
         "No process works on runs: start `trade-recon serve`, or `trade-recon reconcile`, which"
@@ -167,7 +162,7 @@ def turn(runs: int, first: object) -> Wait:
 
 
 def locked(accounts: int, blocker: Blocker, now: dt.datetime) -> Wait:
-    """Accounts whose rows in trade_recon somebody else locks."""
+    """Accounts whose rows in trade_recon are locked."""
     program = f", {blocker.program}" if blocker.program else ""
     since = (
         ""
@@ -186,7 +181,7 @@ def locked(accounts: int, blocker: Blocker, now: dt.datetime) -> Wait:
 
 
 def postponed(accounts: int, until: dt.datetime, now: dt.datetime) -> Wait:
-    """Accounts that are read a second time."""
+    """Accounts read a second time later."""
     return Wait(
         WaitReason.POSTPONED,
         f"{counted(accounts, 'account')} {choose(accounts, 'is', 'are')} read a second time at"
@@ -198,7 +193,7 @@ def postponed(accounts: int, until: dt.datetime, now: dt.datetime) -> Wait:
 
 
 def paused(since: dt.datetime | None, run_id: object, now: dt.datetime) -> Wait:
-    """A run that somebody paused."""
+    """A paused run."""
     at = "" if since is None else f" since {moment(since, now)}"
     return Wait(
         WaitReason.PAUSED,
@@ -209,12 +204,12 @@ def paused(since: dt.datetime | None, run_id: object, now: dt.datetime) -> Wait:
 
 
 def guarded(message: str, since: dt.datetime | None, accounts: int) -> Wait:
-    """A run that a guard stopped; `message` says which and what to do."""
+    """A run that a guard stopped."""
     return Wait(WaitReason.GUARD, message, since, None, accounts or None)
 
 
 def moment(at: dt.datetime, now: dt.datetime, *, with_seconds: bool = False) -> str:
-    """A time in UTC for a sentence, with its date unless it is today's."""
+    """A time in UTC, with its date unless today."""
     here = at.astimezone(dt.UTC)
     day = "" if here.date() == now.astimezone(dt.UTC).date() else f"{here:%Y-%m-%d} "
     return f"{day}{here:%H:%M:%S} UTC" if with_seconds else f"{day}{here:%H:%M} UTC"

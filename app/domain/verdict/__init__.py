@@ -1,1 +1,1 @@
-"""Verdicts: what is left after a repair, why, and how the account leaves the run."""
+"""Verdicts: the issues left after a repair, and the account's outcome."""

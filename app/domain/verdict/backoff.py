@@ -1,4 +1,4 @@
-"""When a failed account is tried, and an explained one asked about, again."""
+"""When failed accounts are retried, and explained ones asked about again."""
 
 import datetime as dt
 
@@ -6,14 +6,13 @@ FIRST_WAIT = dt.timedelta(minutes=1)
 LONGEST_WAIT = dt.timedelta(hours=24)
 LONGEST_PAUSE_DAYS = 32
 _EARLY = dt.timedelta(hours=4)
-"""Less than whole days: a nightly run may reach an account earlier than the night before."""
+"""Nightly runs may come earlier than the night before."""
 
 
 def next_attempt(failed_attempts: int, now: dt.datetime, *, jitter: float) -> dt.datetime:
-    """The time of the next attempt after so many failures in a row (at least 1).
+    """The next attempt after so many failures in a row.
 
-    The wait doubles from a minute to a day; `jitter` from 0 to 1 takes off up to half of it, so
-    that accounts spread.
+    The wait doubles from a minute to a day; `jitter` (0 to 1) takes off up to half.
     """
     doublings = min(max(failed_attempts, 1) - 1, 11)
     wait: dt.timedelta = min(FIRST_WAIT * 2**doublings, LONGEST_WAIT)
@@ -21,10 +20,7 @@ def next_attempt(failed_attempts: int, now: dt.datetime, *, jitter: float) -> dt
 
 
 def ask_again(times: int, now: dt.datetime) -> dt.datetime:
-    """When upstream is asked again about what it was blamed for so many times (at least 1).
-
-    After 1, 2, 4 days and so on up to 32: one bad night of upstream must not be believed for ever.
-    """
+    """When upstream is asked again: after 1, 2, 4 and so on up to 32 days."""
     return (
         now + dt.timedelta(days=min(2 ** (min(max(times, 1), 10) - 1), LONGEST_PAUSE_DAYS)) - _EARLY
     )

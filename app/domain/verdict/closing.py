@@ -1,7 +1,6 @@
-"""As what an issue is closed: healed, relabelled, or gone by itself.
+"""How an issue is closed: healed, relabelled, or gone by itself.
 
-Only a healed issue that comes back shows another writer; one that is shown under another code, or
-went without a write of the run, was not healed.
+Only a healed issue that comes back shows another writer.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,14 +14,14 @@ from app.domain.issues.detection import detect
 
 
 class ClosedAs(StrEnum):
-    """What became of an issue that is no longer open."""
+    """How an issue was closed."""
 
     HEALED = "healed"
-    """Not detected after a write of the run."""
+    """Undetected after a write."""
     RELABELLED = "relabelled"
-    """The difference remains, under other codes."""
+    """The difference remains under other codes."""
     GONE = "gone"
-    """Not detected, though the run wrote nothing that explains it."""
+    """Undetected without a write that explains it."""
 
 
 _CLOSED_BY = {
@@ -34,13 +33,13 @@ _CLOSED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """As what an issue is closed, with the codes that show a relabelled one now."""
+    """How an issue is closed, and the codes that replace it."""
 
     closed_as: ClosedAs
     relabelled_as: tuple[IssueCode, ...] = ()
 
     def as_json(self) -> dict[str, object]:
-        """The evidence of the history."""
+        """As evidence of the history."""
         shown: dict[str, object] = {
             "closed_as": self.closed_as.value,
             "closed_by": _CLOSED_BY[self.closed_as],
@@ -62,9 +61,7 @@ def closings(
     left: Sequence[Issue],
     before: Collection[IssueCode] = (),
 ) -> dict[IssueCode, Closing]:
-    """How each issue was closed that was open or found and is not `left`; `before`: an earlier
-    pass.
-    """
+    """By code, how issues open or found were closed; `before`: an earlier pass."""
     remaining = {issue.code for issue in left}
     judged = _Judge(view, progress, left)
     opened = {issue.code: issue for issue in (*_open_before(view), *found)}
@@ -82,8 +79,6 @@ def _open_before(view: AccountView) -> Iterator[Issue]:
 
 
 class _Judge:
-    """Judges the issues of one account at the end of a run."""
-
     def __init__(self, view: AccountView, progress: Progress, left: Sequence[Issue]) -> None:
         self._progress = progress
         self._left = left

@@ -1,7 +1,7 @@
 """What is left of an account's issues after a repair, and why.
 
-Where everything involved was read and written and the counts still differ, the difference is
-upstream's, lies in rows that it no longer sends, or on unsettled dates.
+Where all was read and written and counts still differ, the difference is upstream's, lies in rows
+that it no longer sends, or on unsettled dates.
 """
 
 import datetime as dt
@@ -48,11 +48,10 @@ from app.domain.verdict.upstream_issues import (
 def explain(
     view: AccountView, progress: Progress, *, moving_from: dt.date, now: dt.datetime | None = None
 ) -> tuple[Issue, ...]:
-    """What remains of an account; dates from `moving_from` on are unsettled at `now` (None: last
-    run).
+    """What remains; dates from `moving_from` on are unsettled at `now` (None: last run).
 
-    A mismatch keeps its code while anything that could repair it was not read, was rejected, failed
-    or was left to another writer. Only then does it become upstream's.
+    A mismatch keeps its code while anything that could repair it was unread, rejected, failed or
+    left to another writer.
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
@@ -65,7 +64,6 @@ def explain(
 
 
 def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
-    """What remains beside pinned rows."""
     found = detect(view)
     others = tuple(
         issue
@@ -108,15 +106,13 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
 
 
 def _may_be_ours(view: AccountView, progress: Progress) -> bool:
-    """Whether a difference may not be upstream's: something was not read in both shapes, or the
-    missing trades may be those of an unknown natural key.
-    """
+    """Whether anything was not read in both shapes, or trades of unknown keys are missing."""
     is_unmatched = bool(progress.unknown_keys) and any(day.closed < day.daily for day in view.days)
     return is_unmatched or not was_read(view, progress) or bool(disputed(view, progress))
 
 
 def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
-    """Whether the drifting levels were read, and every date below a wrong daily row."""
+    """Whether the drifting levels and all dates below were read."""
     if view.drift is not None and not progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     if (
@@ -129,13 +125,13 @@ def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
 
 
 def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
-    """Dates below a drift whose hourly rows and trades were both read."""
+    """Dates below a drift with hourly rows and trades read."""
     hourly, closed = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
     return frozenset(day for day in view.descents if hourly.covers(day) and closed.covers(day))
 
 
 def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
-    """What remains though all was read: unsent rows, unsettled dates, or a contradiction."""
+    """Unsent rows, unsettled dates, or a contradiction."""
     kept = {
         endpoint: {day: trades for day, trades in days.items() if trades}
         for endpoint, days in progress.kept.items()
@@ -178,9 +174,7 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
 def _do_totals_agree(
     view: AccountView, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]
 ) -> bool:
-    """Whether alltime and daily agree, with or without unsent rows: alltime may go on counting
-    forgotten days.
-    """
+    """Whether alltime and daily agree, with or without unsent rows."""
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
     return view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
@@ -189,7 +183,6 @@ def _do_totals_agree(
 def _explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date
 ) -> tuple[Issue, ...]:
-    """What differing amounts come to, as counts do."""
     if view.money is None:
         return ()
     days = {day.date for day in view.money.days}

@@ -1,8 +1,4 @@
-"""What a comparison of every row finds and leaves.
-
-Only reading the same rows again closes such an issue: each run compares the account by rows, and
-the issue stays open where it could not.
-"""
+"""Issues of a comparison of every row; only another one closes them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,14 +29,14 @@ _LOOKED_AT = frozenset({*COUNT_CODES, IssueCode.UPSTREAM_DRIFT})
 
 
 def compares_rows(view: AccountView) -> bool:
-    """Whether only another comparison of rows can close an open issue."""
+    """Whether an open issue needs such a comparison."""
     return any(_is_by_rows(entry) for entry in view.open_issues)
 
 
 def difference_issues(
     differences: Sequence[Difference], seen: Collection[IssueCode]
 ) -> tuple[Issue, ...]:
-    """Differing values, and differing counts that `seen` issues do not show."""
+    """Differing values, and counts unless `seen` issues show them."""
     values = [each for each in differences if not each.counts]
     counts = [each for each in differences if each.counts] if _LOOKED_AT.isdisjoint(seen) else []
     issues = []
@@ -66,7 +62,7 @@ def difference_issues(
 
 
 def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """Issues of the compared rows; unsent rows count once removed, unsettled counts never."""
+    """Issues of compared rows; unsent rows count once removed, unsettled counts never."""
     left = {
         (each.endpoint, each.day) for each in _unequal(progress) if each.differs is Differs.UNSENT
     }
@@ -83,7 +79,7 @@ def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issu
 def left_by_rows(
     view: AccountView, progress: Progress, seen: Collection[IssueCode]
 ) -> tuple[Issue, ...]:
-    """Rows that still differ, and earlier findings that were not compared."""
+    """Rows that still differ, and earlier findings not compared."""
     if not progress.by_rows:
         return ()
     # What upstream does not send is judged by the rules of removal.
@@ -145,7 +141,6 @@ def _listed(differences: Sequence[Difference]) -> str:
 
 
 def _evidence(differences: Sequence[Difference]) -> Mapping[str, object]:
-    """All dates, the columns by table with their rows, and some old and new values."""
     by_table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     columns: defaultdict[str, Counter[str]] = defaultdict(Counter)
     days: set[dt.date] = set()

@@ -1,4 +1,4 @@
-"""Stored rows that upstream does not send, as a verdict counts them."""
+"""Stored rows that upstream does not send, in verdicts."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from app.domain.contract.tables import Endpoint
 
 
 def still_unsent(progress: Progress, endpoint: Endpoint) -> dict[dt.date | None, int]:
-    """Kept rows of a table that the last comparison of rows found unsent."""
+    """Kept rows that the last comparison found unsent."""
     days = {
         each.day for each in progress.unequal.get(endpoint, ()) if each.differs is Differs.UNSENT
     }
@@ -21,7 +21,7 @@ def still_unsent(progress: Progress, endpoint: Endpoint) -> dict[dt.date | None,
 def unsent_rows(
     kept: Mapping[Endpoint, Mapping[dt.date | None, int]], view: AccountView, progress: Progress
 ) -> Mapping[Endpoint, Mapping[dt.date | None, int]]:
-    """What upstream does not send; after a trial, only on dates that differ."""
+    """Unsent rows; after a trial, only on differing dates."""
     if not any((progress.tried or {}).values()):
         return kept
     differing = {day.date for day in view.days}
@@ -34,7 +34,7 @@ def unsent_rows(
 def is_forgotten(
     day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]], progress: Progress
 ) -> bool:
-    """Whether upstream has nothing on the date in what was read of it."""
+    """Whether upstream has nothing on the date."""
     if day.date not in kept.get(Endpoint.DAILY, {}):
         return False
     left = without_kept(day, kept)
@@ -47,7 +47,7 @@ def is_forgotten(
 def without_kept(
     day: DayCounts, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]
 ) -> DayCounts:
-    """The counts of a date without the rows that upstream does not send."""
+    """The counts without unsent rows."""
 
     def less(count: int, endpoint: Endpoint) -> int:
         return count - kept.get(endpoint, {}).get(day.date, 0)

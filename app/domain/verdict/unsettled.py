@@ -1,4 +1,4 @@
-"""Unsettled dates, and after how many runs their difference lasts."""
+"""Unsettled dates, and the runs after which a difference lasts."""
 
 import contextlib
 import datetime as dt
@@ -15,15 +15,15 @@ from app.domain.issues.codes import (
 )
 
 SETTLED_AFTER = 3
-"""After this many runs, an hour apart, an unsettled date counts as inconsistent."""
+"""Runs after which an unsettled date is inconsistent."""
 TOTALS = "totals"
 _BETWEEN_COUNTS = dt.timedelta(hours=1)
-"""Runs closer than this count once: upstream had no time to settle."""
+"""Closer runs count once: upstream had no time to settle."""
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 
 
 def once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
-    """The issue with at most one run an hour counted for each date."""
+    """The issue with at most one run an hour counted."""
     metadata = issue.evidence.get("metadata")
     if (
         issue.code is not IssueCode.UNSETTLED
@@ -50,7 +50,6 @@ def once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
 
 
 def _last_counted_at(view: AccountView) -> dt.datetime | None:
-    """When a run last counted."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         text = metadata.get("looked_at") if isinstance(metadata, Mapping) else None
@@ -75,7 +74,7 @@ def with_runs_counted(issue: Issue, places: Sequence[str], looks: Mapping[str, i
 
 
 def is_lasting(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> bool:
-    """Whether an unsettled date disagreed for several runs in all that upstream sends."""
+    """Whether an unsettled date disagreed for several runs, as read."""
     differing = [
         endpoint
         for endpoint, trades in ((Endpoint.HOURLY, day.hourly), (Endpoint.CLOSED, day.closed))
@@ -86,7 +85,7 @@ def is_lasting(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> 
 
 
 def runs_unsettled(view: AccountView) -> dict[str, int]:
-    """How many runs left each date, or the totals, unsettled; kept once that lasts."""
+    """How many runs left each date, or the totals, unsettled."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         looks = metadata.get("looks") if isinstance(metadata, Mapping) else None
@@ -96,7 +95,7 @@ def runs_unsettled(view: AccountView) -> dict[str, int]:
 
 
 def waits_until(view: AccountView) -> dt.date | None:
-    """The last unsettled date when a lower alltime was first withheld."""
+    """The last unsettled date when a lower alltime was withheld."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         text = metadata.get("alltime_waits_until") if isinstance(metadata, Mapping) else None

@@ -25,7 +25,7 @@ _COUNT = "num_trades"
 
 
 def unread_history_issue(history: History) -> Issue:
-    """Upstream's counts before the history are unknown, so alltime is not compared."""
+    """Counts before the history are unknown, so alltime is not compared."""
     text = (
         f"What upstream counts before {history.first} could not be read: alltime is not compared"
         " until it is."
@@ -39,7 +39,7 @@ def unread_history_issue(history: History) -> Issue:
 def absent_issue(
     kept: Mapping[Endpoint, Mapping[dt.date | None, int]], *, by_rows: bool = False
 ) -> Issue:
-    """Rows that upstream does not send; `by_rows` if only a comparison of rows shows them."""
+    """Rows that upstream does not send; `by_rows`: only a comparison of rows shows them."""
     tables = tuple(TABLES[endpoint].name for endpoint, days in kept.items() if days)
     dates = sorted({day for days in kept.values() for day in days if day is not None})
     trades = {TABLES[endpoint].name: sum(days.values()) for endpoint, days in kept.items() if days}
@@ -62,11 +62,7 @@ def absent_issue(
 
 
 def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]:
-    """Upstream's trades by table, where known.
-
-    What was read whole is stored, beside unsent rows. Unknown are tables with counts withheld on
-    unsettled dates or sent without a usable count.
-    """
+    """Upstream's trades by table, where read whole, not withheld, and sent with usable counts."""
     reads = {
         endpoint: progress.dates_read(endpoint)
         for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
@@ -94,14 +90,13 @@ def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]
 
 
 def _lacks_count(progress: Progress, table: str) -> bool:
-    """Whether upstream sent an unusable count for the table."""
     return any(column.partition(" ")[0] == _COUNT for column in progress.unheld.get(table, ()))
 
 
 def inconsistent_issue(
     view: AccountView, progress: Progress, days: Sequence[DayCounts], looks: Mapping[str, int]
 ) -> Issue:
-    """The dates on which upstream still contradicts itself after a full read."""
+    """Dates on which upstream contradicts itself."""
     text = "Upstream contradicts itself: everything was read again and the counts still differ."
     metadata: dict[str, object] = {
         **_upstream_counts(view, progress),
@@ -114,7 +109,7 @@ def inconsistent_issue(
 
 
 def unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCounts]) -> Issue:
-    """The difference lies on unsettled dates; with what is withheld, and a drift left open."""
+    """The difference lies on unsettled dates."""
     moving, looks = progress.moving, runs_unsettled(view)
     text = (
         f"The counts differ on dates from {moving.first} on, which still move; the next run looks"
@@ -138,7 +133,7 @@ def unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCou
 
 
 def narrow_key_issues(progress: Progress) -> tuple[Issue, ...]:
-    """Rows of upstream that share a key of the table."""
+    """Rows that share a key of the table."""
     if not progress.too_narrow:
         return ()
     tables = tuple(sorted({str(entry["table"]) for entry in progress.too_narrow}))

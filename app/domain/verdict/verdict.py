@@ -1,4 +1,4 @@
-"""The verdict: how an account leaves a run, and whether it is explained already."""
+"""The verdict: how an account leaves a run."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -28,11 +28,11 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
     incomplete: bool = False,
     accepted: Collection[IssueCode] = (),
 ) -> Outcome:
-    """How an account leaves a run, from what was `found` and what is `left`.
+    """An account's outcome, from issues `found` and `left`.
 
-    `before`: found by an earlier pass. Without `wrote` nothing was healed. `again`: doubted dates
-    were read again, which no issue shows. An `incomplete` comparison of rows fails the account.
-    `accepted` issues need no repair, and no confirmation where a guard holds only them.
+    `before`: found by an earlier pass; `again`: doubted dates were reread; `incomplete`: the
+    comparison of rows. `accepted` issues need no repair, nor confirmation if a guard holds only
+    them.
     """
     if hold is not None and (left or incomplete):
         is_accepted = (
@@ -61,10 +61,9 @@ def is_incomplete(view: AccountView, progress: Progress) -> bool:
 
 
 def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
-    """Whether an earlier run explained this state by lasting issues, and it is not time to ask
-    again.
+    """Whether lasting issues explain this state, and upstream is not due to be asked.
 
-    A contradiction on unsettled dates is asked about by each run.
+    Contradictions on unsettled dates are always asked about.
     """
     codes = {
         entry.get("type")
@@ -85,7 +84,7 @@ def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
 
 
 def is_explained(view: AccountView, now: dt.datetime) -> bool:
-    """Whether an earlier run explained this state, and at `now` (aware) it is not yet doubted."""
+    """Whether an earlier run explained this state, not yet doubted at `now` (aware)."""
     return (
         view.explained_as == view.signature
         and view.ask_again_at is not None

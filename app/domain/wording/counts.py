@@ -1,10 +1,8 @@
-"""Counts in sentences: a noun agrees with its number."""
+"""Nouns that agree with their number."""
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun, as in "1 account" and "2 accounts"; `plural` where it is not the noun
-    with an s.
-    """
+    """As in "1 account" and "2 accounts"; `plural` unless it adds an s."""
     return f"{number} {choose(number, noun, plural or f'{noun}s')}"
 
 

@@ -1,4 +1,4 @@
-"""What somebody probably meant by a name that there is not."""
+"""Guesses at the name meant by an unknown one."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,9 @@ _LEAST_BEGINNING = 3
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.65) -> str | None:
-    """The known name that is most like `name`; None if none is alike by `cutoff`, 1 being the same.
+    """The most similar known name; None below `cutoff` (1: equal).
 
-    Case and separators do not count, nor does the order of words; the beginning of a name stands
-    for it if it is the only one.
+    Case, separators and word order do not count; a unique beginning suffices.
     """
     names = list(dict.fromkeys(known))
     plain = _plain(name)

@@ -1,4 +1,4 @@
-"""What a value must be that was refused, from what the validator says of it."""
+"""Validation errors as requirements of a value."""
 
 import re
 from collections.abc import Mapping
@@ -70,9 +70,7 @@ _OWN = re.compile(r"^(Value error|Assertion failed), ")
 
 
 def requirement(kind: str, context: _Context, message: str) -> str:
-    """What the value must be, as the rest of a sentence that begins with its name; `message` is the
-    validator's own text.
-    """
+    """The rest of a sentence that begins with the value's name; `message` is the validator's."""
     if kind in _BOUNDS and (found := _filled(_BOUNDS[kind], context)) is not None:
         return found
     if kind in _LENGTHS:
