@@ -1,19 +1,18 @@
-"""Apply: make slices of the warehouse equal to a proven fetch, in short transactions.
+"""Makes slices of the warehouse equal to a proven fetch.
 
-Entry points: `Applier.fingerprints` before a fetch, `Applier.apply` after it is proven. A fetch is
-cut into parts (parts.py), each written in one transaction (transaction.py, writing/) and tried
-again where that failed (attempts.py).
+Entry points: `Applier.fingerprints` before a fetch, `Applier.apply` after it. Parts are written in
+one transaction each (transaction.py) and retried (attempts.py).
 
 Invariants:
-1. A transaction writes an account only under its claim, which it locks first (the fence).
-2. A slice that another writer changed since its fetch began is left alone, and read again later.
-   Repeatable read makes a write that comes in between an error, never a lost update.
-3. A stored row is removed only on a settled date, where upstream's rows of the same account and
-   date agree with daily as it was read in this run, and none of them was rejected.
-4. Of each row that is removed, moved or overwritten a copy is kept in the same transaction.
-5. What exceeds the limits of an account or of the run is undone, and the account is held.
-6. Every changed slice is in the change feed before the commit.
-7. A row that the table cannot hold is kept as it was sent, with the reason, and stops no other.
+1. A transaction locks an account's claim before writing (the fence).
+2. A slice changed since its fetch began is left alone; repeatable read turns concurrent writes into
+   errors.
+3. A stored row is removed only on a settled date where upstream's rows agree with daily as read in
+   this run, and none was rejected.
+4. Rows removed, moved or overwritten are copied in the same transaction.
+5. Writes beyond the limits are rolled back, and the account is held.
+6. Changed slices are in the change feed before commit.
+7. A row that the table cannot hold is set aside and stops no other.
 """
 
 import datetime as dt
@@ -47,7 +46,7 @@ from app.store.write_pace import WritePace
 
 
 class Applier:
-    """The writing side of the warehouse."""
+    """Writes to the warehouse inside the window."""
 
     def __init__(
         self,
@@ -57,10 +56,6 @@ class Applier:
         pace: WritePace,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here.
-
-        Rows outside of the window are neither compared nor touched.
-        """
         self._database = database
         self._catalogue = catalogue
         self._pace = pace
@@ -81,27 +76,27 @@ class Applier:
         self._attempts = PartAttempts(database, transaction, self._rejects, self._run_losses, pace)
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
-        """The fingerprints of slices, taken before their fetch."""
+        """Fingerprints before a fetch."""
         return await self._fingerprints.take(proven)
 
     async def resolve_trades(
         self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]
     ) -> dict[str, str]:
-        """Find the account of each staged trade; see `TradeOwners.resolve`."""
+        """See `TradeOwners.resolve`."""
         return await self._trade_owners.resolve(staged, logins)
 
     async def reject_pinned(self, staged: StagedFetch) -> None:
-        """Reject rows that meet pinned ones: those are not compared, and nothing is written."""
+        """Reject rows that meet pins, before a mere comparison."""
         await self._rejects.reject_pinned(staged, self._catalogue[staged.endpoint])
 
     async def note_losses(self, context: WriteContext, losses: Mapping[str, Loss]) -> None:
-        """Let other processes of the run know of accounts that are held."""
+        """Share losses of held accounts with other processes."""
         if losses:
             async with self._database.connection() as connection:
                 await self._run_losses.note(connection, context, losses)
 
     async def end_descents(self, days: Sequence[tuple[str, dt.date]]) -> None:
-        """The finer tables of these accounts and dates were read."""
+        """Mark the finer tables as read."""
         await self._descents.end(days)
 
     async def apply(
@@ -114,12 +109,10 @@ class Applier:
         *,
         applied: defaultdict[str, Applied] | None = None,
     ) -> dict[str, Applied]:
-        """Make the slices equal to the staged fetch; what was done, by account.
+        """Make the slices equal to the staged fetch; returns results by account.
 
-        An account whose slice another writer changed is left alone, one whose claim is lost is not
-        written, one that cannot be written in its time carries the error; none stops the others.
-        The empty id stands for rows of no account that can be told. Raises DatabaseUnavailable if
-        PostgreSQL goes away: what was committed is whole, and in `applied`, if that is given.
+        The empty id collects rows without a known account. Raises DatabaseUnavailable; `applied`
+        then holds what was committed.
         """
         applied = defaultdict(Applied) if applied is None else applied
         table = self._catalogue[staged.endpoint]
@@ -134,13 +127,11 @@ class Applier:
         return dict(applied)
 
     async def _reject(self, job: ApplyJob) -> None:
-        """Reject rows that the table cannot hold, as far as that is known before the write."""
         await self._rejects.reject_doubled(job)
         await self._rejects.reject_pinned(job.staged, job.table)
         await self._partitions.provide(job, await self._rejects.reject_unfit(job))
 
     async def _report_unsettled(self, job: ApplyJob, applied: dict[str, Applied]) -> None:
-        """Report what upstream's daily rows count on unsettled dates."""
         moving = job.context.moving_from, job.context.moving_until
         for row in await self._database.fetch(
             self._sql.of("get_moving_figures", job.table), job.staged.fetch_id, *moving

@@ -1,6 +1,4 @@
-"""Applying a part until it is written or given up: conflicts are tried again, and of accounts that
-fail together each half is tried until the one to blame stands alone.
-"""
+"""Retries parts after conflicts, and bisects failing accounts."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -26,20 +24,17 @@ from app.store.write_pace import WritePace
 
 _TRIES = 4
 _STRIKES = 8
-"""So many accounts of a fetch that meet an error of PostgreSQL's while none comes through: it is
-not the accounts' fault."""
+"""After so many failing accounts without a success, the fetch fails."""
 _PAUSE_SECONDS = 0.25
-"""Between tries nothing is held: the other writer gets time to commit."""
+"""Lets the other writer commit."""
 _SEARCH_SECONDS = 1.0
-"""How long rows may be locked while the refused one among them is searched."""
+"""First limit of a search, which locks rows."""
 _MOST_SEARCHES = 60
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """A part, how often it was tried, and why in vain; with `search_seconds` the next try looks for
-    rows that are refused.
-    """
+    """A part and its tries."""
 
     job: ApplyJob
     part: Part
@@ -53,12 +48,11 @@ class _Attempt:
 
     @property
     def only(self) -> Applied:
-        """The result of the part's only account."""
         return self.applied[self.part.account_ids[0]]
 
 
 class PartAttempts:
-    """Runs the writing transaction of a part, and decides on each error what comes next."""
+    """Writes parts, handling each error."""
 
     def __init__(
         self,
@@ -77,18 +71,15 @@ class PartAttempts:
     async def apply(
         self, job: ApplyJob, part: Part, applied: dict[str, Applied], patience: int = _TRIES
     ) -> None:
-        """Apply a part; `patience` is how often a conflict with another writer is met before the
-        part is halved.
+        """Apply a part, halved after `patience` conflicts.
 
-        Only an account by itself is searched for rows that are refused, and never for long while
-        its rows are locked: what was found is marked, and the search goes on in the next try.
+        Single accounts are searched for rejected rows, in bounded tries.
         """
         attempt = _Attempt(job, part, applied, patience)
         while not await self._is_over(attempt):
             pass
 
     async def _is_over(self, attempt: _Attempt) -> bool:
-        """Try once; whether nothing is left to try."""
         try:
             written = await self._transaction.run(
                 attempt.job,
@@ -133,8 +124,7 @@ class PartAttempts:
         if attempt.conflicts < attempt.patience:
             await asyncio.sleep(_PAUSE_SECONDS * attempt.conflicts)
             return False
-        # With less patience: a writer that holds rows of many accounts would cost a wait for each
-        # of them.
+        # Less patience: a writer that locks rows of many accounts would cost a wait for each.
         if not await self._halve(attempt, 1):
             attempt.only.left_alone = True
         return True
@@ -155,7 +145,7 @@ class PartAttempts:
 
     async def _after_refusal(self, attempt: _Attempt, error: ReconError) -> bool:
         attempt.refusals += 1
-        # A key that is taken may be a concurrent insert, which the next try sees.
+        # The duplicate key may be a concurrent insert, which the next try sees.
         is_taken = isinstance(error, RowRefused) and error.sqlstate == UNIQUE_VIOLATION
         if is_taken and attempt.refusals == 1:
             return False
@@ -163,7 +153,7 @@ class PartAttempts:
             return True
         if isinstance(error, ResourcesExhausted):
             await self._database.require_room()
-            # There is room: what lacked it is tried once more before it is blamed.
+            # There is room again: retry once before blaming the account.
             if not attempt.lacked_room:
                 attempt.lacked_room = True
                 return False
@@ -174,9 +164,7 @@ class PartAttempts:
         return False
 
     async def _after_defect(self, attempt: _Attempt, error: DatabaseError) -> bool:
-        """Leave out the account whose rows PostgreSQL cannot work on (a damaged page, say); raise
-        `error` where it is every account's.
-        """
+        """Give up an account with a damaged page, say; raise if every account fails."""
         if await self._halve(attempt, 1):
             return True
         job = attempt.job
@@ -189,7 +177,7 @@ class PartAttempts:
         return True
 
     async def _halve(self, attempt: _Attempt, patience: int) -> bool:
-        """Apply a part of several accounts in halves; whether there were several."""
+        """Apply both halves; False for a single account."""
         account_ids = attempt.part.account_ids
         if len(account_ids) == 1:
             return False

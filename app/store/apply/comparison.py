@@ -1,6 +1,4 @@
-"""Comparing whole slices: every row and column of a proven fetch beside what is stored, before and
-after it is written.
-"""
+"""Compares every row and column of a fetch with stored slices."""
 
 import datetime as dt
 from collections import defaultdict
@@ -23,22 +21,20 @@ from app.store.table_sql.statements import Statements
 from app.store.table_sql.table import COUNT
 
 _Head = tuple[object, ...]
-"""The parameters that the statements begin with: fetch, accounts, dates."""
+"""Fetch, accounts, dates."""
 _MOST_DAYS = 10_000
-"""Accounts and dates of which one statement looks for trades that are stored twice."""
+"""Accounts and dates per statement."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """Compared rows and differences, by account."""
-
     rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     differences: defaultdict[str, list[Difference]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
     def note(self, endpoint: Endpoint, row: Record, differs: Differs, *, counts: bool) -> None:
-        """Rows that only one side has."""
+        """Record rows of one side only."""
         self.differences[row["account_id"]].append(
             Difference(
                 endpoint,
@@ -52,23 +48,17 @@ class _Found:
 
 
 class RowComparison:
-    """Reads how rows of upstream and stored ones differ; nothing is written."""
+    """Finds differing rows inside the window."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
     ) -> None:
-        """Read the statements; a missing one fails here.
-
-        Rows outside of the window are not compared.
-        """
         self._database = database
         self._catalogue = catalogue
         self._sql = Statements(database.queries("apply/comparison", window), catalogue, window)
 
     def columns(self, staged: StagedFetch) -> int:
-        """How many columns of the table upstream's rows are compared in, those of the key
-        included.
-        """
+        """Number of compared columns, with the key."""
         table = self._catalogue[staged.endpoint]
         return len(table.key) + len(table.values)
 
@@ -80,10 +70,9 @@ class RowComparison:
         *,
         is_written: bool = False,
     ) -> dict[str, ComparedTable]:
-        """The slices of these accounts beside the staged fetch that proves them, by account.
+        """Compare accounts with a proven staged fetch.
 
-        Once the fetch `is_written`, rows that the table rejected differ, too; what waits until its
-        date is settled does not.
+        Once it `is_written`, rejected rows differ, withheld ones do not.
         """
         ids = list(account_ids)
         head = staged.fetch_id, ids, None if proven.dates is None else list(proven.dates)
@@ -155,12 +144,10 @@ class RowComparison:
     async def doubled_days(
         self, surplus: Sequence[tuple[str, dt.date]]
     ) -> dict[str, frozenset[dt.date]]:
-        """All dates of trades that are stored on these accounts' dates and under another date, too,
-        by account.
-        """
+        """Dates by account of trades stored on `surplus` dates and elsewhere."""
         statement = self._sql.of("get_doubled_days", self._catalogue[Endpoint.CLOSED])
         found: defaultdict[str, set[dt.date]] = defaultdict(set)
-        # In pieces: an ingestion that ran twice leaves a surplus on every date of all accounts.
+        # In pieces: an ingestion run twice leaves a surplus on every date of all accounts.
         for part in pieces(surplus, _MOST_DAYS):
             async with self._database.transaction(
                 statement_seconds=COMMAND_SECONDS, purpose=Purpose.WRITE_TRADES

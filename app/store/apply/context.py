@@ -1,4 +1,4 @@
-"""What a run tells the writing side: on whose behalf rows are written, and what else it read."""
+"""What a run passes to the writing side."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -24,58 +24,54 @@ _NOTHING = Totals(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An account before a write, as far as guards are concerned."""
+    """An account before a write."""
 
     totals: Totals = _NOTHING
-    """What its tables counted when the run began."""
+    """At the start of the run."""
     rewritten: int = 0
-    """Rows that this run changed already."""
+    """Rows changed by this run."""
     earlier: Rewritten = field(default_factory=Rewritten)
-    """Rows that were changed since the account was whole."""
+    """Rows changed since the account was whole."""
     was_held: bool = False
-    """An earlier run left it held."""
     is_held: bool = False
-    """This run holds it: nothing is written."""
+    """By this run."""
     confirmed: Shown | None = None
-    """What was confirmed in this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteContext:
-    """On whose behalf rows are written: the run, the claim that must still hold, and the process
-    (`worker_id`) that counts losses.
+    """The run, its claim, and the process that counts losses.
 
-    On dates from `moving_from` on nothing is removed or lowered; up to `moving_until` upstream can
-    have rows by now.
+    From `moving_from` on nothing is removed or lowered; upstream may have rows until
+    `moving_until`.
     """
 
     run_id: RunId | None
     claim_id: ClaimId
     account_seconds: float
-    """How long one account may take."""
     lease_seconds: float
     guard: RunGuard | None = None
-    """Limits what may change; None: nothing is limited."""
+    """None: no limits."""
     standing: Mapping[str, Standing] = field(default_factory=dict)
     moving_from: dt.date = NEVER
     moving_until: dt.date = NEVER
     worker_id: WorkerId | None = None
 
     def holds(self, account_id: str) -> bool:
-        """Whether nothing of the account may be written."""
+        """Whether the account is held."""
         standing = self.standing.get(account_id)
         return standing is not None and standing.is_held
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalEvidence:
-    """What else of this run matters to a write."""
+    """What else the run knows."""
 
     daily_read: Mapping[str, frozenset[dt.date] | None] = field(default_factory=dict)
-    """Dates by account on which daily was read (None: all): only there rows may be removed."""
+    """Dates on which daily was read (None: all); rows are removed only there."""
     descending: frozenset[str] = frozenset()
-    """Accounts whose finer tables must be read wherever a daily row's figures change."""
+    """Accounts whose changed daily dates need their finer tables read."""
     moving: Mapping[str, MovingFigures] = field(default_factory=dict)
-    """What is known of each account's unsettled dates."""
+    """Unsettled figures."""
     is_trial: bool = False
-    """Upstream is about to be blamed for what still differs."""
+    """Remaining differences will be blamed on upstream."""

@@ -1,6 +1,6 @@
-"""Dates of accounts whose finer rows are still to be read, since an audit changed their daily rows.
+"""Dates whose daily rows an audit changed and whose finer rows are unread.
 
-They are noted in the transaction that changes the daily rows, so that no crash forgets them.
+Recorded transactionally, against crashes.
 """
 
 import datetime as dt
@@ -13,7 +13,7 @@ from app.store.database.transaction import Connection
 
 
 class Descents:
-    """Notes the dates and takes them off."""
+    """Adds and removes such dates."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,13 +23,13 @@ class Descents:
     async def begin(
         self, connection: Connection, job: ApplyJob, account_id: str, days: Sequence[dt.date]
     ) -> None:
-        """Note the dates on which daily figures of an account changed."""
+        """Record changed daily dates."""
         is_descending = account_id in job.evidence.descending
         if job.proven.endpoint is Endpoint.DAILY and is_descending and days:
             await connection.execute(self._begin, [account_id] * len(days), list(days))
 
     async def end(self, days: Sequence[tuple[str, dt.date]]) -> None:
-        """The finer tables of these accounts and dates were read."""
+        """Remove dates once read."""
         if days:
             await self._database.execute(
                 self._end, [day[0] for day in days], [day[1] for day in days]

@@ -1,7 +1,4 @@
-"""Fingerprints of slices: taken before a fetch, compared before its write.
-
-A slice whose fingerprint changed in between has another writer, and is left alone.
-"""
+"""Fingerprints of slices, to detect other writers."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -16,12 +13,12 @@ from app.store.schema.raw.catalogue import Catalogue
 from app.store.table_sql.statements import Statements
 
 Versions = Mapping[str, tuple[int, int]]
-"""Rows of slices and the sum of their versions, by account; one without rows is not there."""
+"""Row count and version sum by account, without empty slices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What a fetch speaks for: accounts on dates (None: all); of trades the first and last date."""
+    """Accounts and dates (None: all) of a fetch; of trades, first and last date."""
 
     endpoint: Endpoint
     account_ids: tuple[str, ...]
@@ -30,15 +27,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Slices as they were at some time; later writes have the transaction id `horizon` or a higher
-    one.
-    """
+    """Slices at one time; later transactions have ids from `horizon`."""
 
     slices: Versions
     horizon: int
 
     def unchanged(self, account_id: str, now: Versions) -> bool:
-        """Whether the account's slice is the same now."""
+        """Whether the account's slice is unchanged."""
         return self.slices.get(account_id) == now.get(account_id)
 
 
@@ -54,9 +49,9 @@ class FingerprintReader:
         self._sql = Statements(sql, catalogue, window, further=["without_id"])
 
     async def take(self, proven: Slice) -> Fingerprints:
-        """The fingerprints of slices, in a transaction of their own."""
+        """Fingerprints, in their own transaction."""
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
-            # Before the versions: what is written in between counts as written since.
+            # Before the versions, so that writes in between count as later ones.
             horizon = await connection.fetch_value(self._sql["get_horizon"])
             return Fingerprints(
                 await self.versions(connection, proven, proven.account_ids), horizon
@@ -65,7 +60,7 @@ class FingerprintReader:
     async def versions(
         self, connection: Connection, proven: Slice, account_ids: Sequence[str]
     ) -> Versions:
-        """The versions of slices as a transaction sees them."""
+        """Versions seen by this transaction."""
         table = self._catalogue[proven.endpoint]
         without_id = (
             self._sql.of("get_fingerprints_without_id", table) if proven.endpoint.is_trades else ""

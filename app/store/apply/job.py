@@ -1,4 +1,4 @@
-"""A fetch on its way into its table, and the parts in which it is written."""
+"""A fetch being applied, and its parts."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -12,9 +12,7 @@ from app.store.staging.staged_fetch import StagedFetch
 
 @dataclass(slots=True)
 class ApplyJob:
-    """One fetch that is being applied: its rows, what they prove, and its slices as they were
-    `before` the fetch.
-    """
+    """One fetch being applied, and its slices `before`."""
 
     staged: StagedFetch
     table: WarehouseTable
@@ -23,33 +21,32 @@ class ApplyJob:
     context: WriteContext
     evidence: RemovalEvidence
     beside: dict[int, dict[str, object]] = field(default_factory=dict)
-    """Of rejected rows, by ordinal, the row that has their place."""
+    """Conflicting rows by rejected ordinal."""
     defective: set[str] = field(default_factory=set)
-    """Accounts on whose rows PostgreSQL cannot work."""
+    """Accounts that PostgreSQL cannot process."""
     came_through: bool = False
-    """Some part was written."""
+    """Whether any part succeeded."""
     reserved: dict[str, Loss] = field(default_factory=dict)
-    """Losses that are counted among processes and not written yet."""
+    """Losses counted but not written."""
 
     def reserves(self, account_id: str, loss: Loss) -> bool:
-        """Whether so much was reserved for the account."""
+        """Whether the reservation covers the loss."""
         reserved = self.reserved.get(account_id)
         return (
             reserved is not None and loss.rows <= reserved.rows and loss.lowers <= reserved.lowers
         )
 
     def dates(self, part: "Part") -> list[dt.date] | None:
-        """The dates that the statements of a part are about."""
+        """Dates of a part."""
         dates = part.dates or self.proven.dates
         return None if dates is None else list(dates)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one transaction works on: accounts on all proven dates, or one account on some dates
-    with fingerprints of its own (`before`).
+    """Accounts on all proven dates, or one account on a range with its own fingerprints.
 
-    `now` are the versions that the transaction itself sees.
+    `now` are versions seen inside the transaction.
     """
 
     account_ids: tuple[str, ...]
@@ -59,9 +56,7 @@ class Part:
 
     @property
     def stored(self) -> int:
-        """How many rows are stored there at most: trades without an id count for each account that
-        they may belong to.
-        """
+        """Most stored rows: trades without id count for each possible account."""
         if self.now is None:
             raise ValueError("the versions of the part were not read yet")
         return sum(

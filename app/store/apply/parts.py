@@ -1,4 +1,4 @@
-"""Cutting a fetch into the parts that one transaction each writes."""
+"""Divides a fetch into transactions."""
 
 import datetime as dt
 from dataclasses import replace
@@ -13,11 +13,11 @@ from app.store.staging.staged_fetch import StagedFetch
 from app.store.table_sql.statements import Statements
 
 _MOST_ACCOUNTS = 1000
-"""Accounts of one transaction at most: what is noted of each would block the event loop."""
+"""More would block the event loop."""
 
 
 class Parts:
-    """Cuts fetches by the rows that a transaction may write."""
+    """Divides by number of rows."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Parts:
         self._sql = Statements(database.queries("apply/parts", window), catalogue, window)
 
     async def count(self, staged: StagedFetch) -> dict[str, int]:
-        """How many staged rows each account has."""
+        """Staged rows by account."""
         statement = self._sql.of("count_staged", self._catalogue[staged.endpoint])
         return {
             row["account_id"]: row["rows"]
@@ -40,9 +40,7 @@ class Parts:
         }
 
     async def of(self, job: ApplyJob, applied: dict[str, Applied], most: int) -> list[Part]:
-        """Parts of at most so many rows, as far as accounts and dates can be parted; accounts that
-        are held are left out.
-        """
+        """Parts of up to `most` rows, if divisible, without held accounts."""
         sizes = job.staged.accounts
         if sizes is None:
             sizes = await self.count(job.staged)
@@ -68,14 +66,14 @@ class Parts:
     async def _of_account(
         self, job: ApplyJob, account_id: str, most: int, applied: dict[str, Applied]
     ) -> list[Part]:
-        """The dates of one account in ranges that together leave none out."""
+        """Contiguous date ranges."""
         whole = replace(job.proven, account_ids=(account_id,))
         parts = [
             Part((account_id,), dates, await self._fingerprints.take(replace(whole, dates=dates)))
             for dates in await self._ranges(job, account_id, most)
         ]
-        # After those of its parts: who wrote since the fetch began is seen here, who writes from
-        # now on by the part.
+        # After those of its parts: this shows writers since the fetch began, the parts' own show
+        # later ones.
         now = await self._fingerprints.take(whole)
         if not job.before.unchanged(account_id, now.slices):
             applied[account_id].left_alone = True
@@ -85,7 +83,7 @@ class Parts:
     async def _ranges(
         self, job: ApplyJob, account_id: str, most: int
     ) -> list[tuple[dt.date, dt.date]]:
-        """Ranges of at most so many rows; one date is never split."""
+        """Date ranges of up to `most` rows; a date is never split."""
         if job.proven.dates is None:
             raise ValueError("trades are proven from a date to a date")
         first, last = job.proven.dates[0], job.proven.dates[-1]

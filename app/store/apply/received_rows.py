@@ -1,9 +1,6 @@
-"""Rows without trades that a read brought of accounts it was not for: no count tells that they are
-lacking.
+"""Rows received for accounts not asked for, without trades and thus missed by counts.
 
-Only rows whose place is empty are stored: nothing is lost, and what another writer stored since the
-read stays. An account that another claim holds is left to that claim, and the date is marked: the
-next audit reads it again.
+Only empty places are filled. Claimed accounts are left to the next audit.
 """
 
 import datetime as dt
@@ -30,13 +27,13 @@ from app.store.table_sql.statements import Statements
 from app.store.write_pace import WritePace
 
 _MOST_ACCOUNTS = 1000
-"""Accounts that one transaction locks at most."""
+"""Locked per transaction."""
 _METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
 
 
 @dataclass(frozen=True, slots=True)
 class _Lacking:
-    """What is lacking of one account: places in staging, and dates."""
+    """Missing rows of one account."""
 
     account_id: str
     ordinals: Sequence[int]
@@ -44,7 +41,7 @@ class _Lacking:
 
 
 class OtherRows:
-    """Stores rows of a proven fetch that it was not sent for."""
+    """Stores rows of accounts not asked for."""
 
     def __init__(
         self,
@@ -70,12 +67,10 @@ class OtherRows:
         asked: Sequence[str],
         among: Sequence[str] | None = None,
     ) -> dict[str, int]:
-        """Store rows without trades that are lacking of other accounts than those `asked`; how
-        many, by account.
+        """Store missing rows of accounts beyond those `asked`; returns counts by account.
 
-        The fetch was applied before, so that what the table cannot hold is known. `among` are the
-        accounts of which rows may be stored (None: all that are known). What could not be stored
-        now is noted for the next audit.
+        The fetch must be applied before, to reject misfits. `among` limits the accounts. Failures
+        are left to the next audit.
         """
         if staged.endpoint not in _METRICS or not staged.rows:
             return {}
@@ -115,9 +110,7 @@ class OtherRows:
     async def _insert(
         self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]
     ) -> Written:
-        """Store what is lacking of accounts that no other claim holds, in one transaction; the
-        results name those that got rows.
-        """
+        """Store rows of unclaimed accounts."""
         table = self._catalogue[staged.endpoint]
         written = Written()
         async with self._database.transaction(
@@ -164,7 +157,6 @@ class OtherRows:
 
 
 def _parts(lacking: Sequence[_Lacking], most_rows: int) -> Iterator[list[_Lacking]]:
-    """What is lacking, in parts for a transaction each."""
     part: list[_Lacking] = []
     rows = 0
     for each in lacking:

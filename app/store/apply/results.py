@@ -1,4 +1,4 @@
-"""What a fetch did to accounts: by account, and by transaction."""
+"""Results by account and by transaction."""
 
 import datetime as dt
 from collections import Counter, defaultdict
@@ -11,10 +11,9 @@ from app.domain.accounts.set_aside import SetAside
 
 @dataclass(slots=True)
 class Applied:
-    """What one fetch did to one account. A date of None is that of alltime, which has none.
+    """Result of one fetch for one account; date None means alltime.
 
-    What is `lost` counts rows that were removed, moved, lowered or blanked; `lost_days` are those
-    on which they were lowered or blanked.
+    `lost` rows were removed, moved, lowered or blanked, the last two on `lost_days`.
     """
 
     inserted: int = 0
@@ -26,41 +25,40 @@ class Applied:
     lost: int = 0
     lost_days: set[dt.date | None] = field(default_factory=set)
     fallen: Counter[dt.date | None] = field(default_factory=Counter)
-    """Rows by date that were removed, or lost nothing but trades of their count."""
+    """Rows removed, or losing trades only."""
     shifted: int = 0
     shifted_days: set[dt.date | None] = field(default_factory=set)
-    """The dates from and to which the `shifted` rows were moved."""
+    """Both dates of each move."""
     empty_days: set[dt.date | None] = field(default_factory=set)
-    """Dates on which rows came in that have trades and no figures of money."""
+    """Dates with inserted rows lacking money figures."""
     gained: int = 0
-    """Overwritten rows that only hold more than before."""
+    """Overwritten without loss."""
     blanks: bool = False
     """A figure became empty."""
     kept: dict[dt.date | None, int] = field(default_factory=dict)
-    """Trades of stored rows that upstream does not send, by date."""
+    """Trades upstream lacks."""
     withheld: set[dt.date | None] = field(default_factory=set)
-    """Unsettled dates on which nothing was removed or lowered."""
+    """Unsettled dates."""
     falls_to: int | None = None
-    """What upstream's alltime counts, where that was withheld."""
+    """Withheld alltime count."""
     told: dict[dt.date, int] = field(default_factory=dict)
-    """What upstream's daily rows count on unsettled dates."""
+    """Unsettled daily counts."""
     grew: bool = False
-    """Rows of unsettled dates were inserted or changed."""
+    """Unsettled dates changed."""
     refused: SetAside = field(default_factory=SetAside)
     unheld: dict[str, set[str]] = field(default_factory=dict)
-    """Columns by table whose values could not be held as they were sent, though their rows were."""
+    """Columns stored differently than sent, by table."""
     too_narrow: list[dict[str, object]] = field(default_factory=list)
     left_alone: bool = False
-    """Another writer changed the slice since the fetch began."""
+    """Changed by another writer."""
     claim_lost: bool = False
     error: str | None = None
     sent: bool = False
-    """Upstream sent a row of the account."""
+    """Upstream sent a row."""
     hold: Hold | None = None
-    """Too much would have changed: nothing was written."""
 
     def add(self, other: "Applied") -> None:
-        """Take in another part of the same account."""
+        """Add another part."""
         self.inserted += other.inserted
         self.updated += other.updated
         self.moved += other.moved
@@ -87,30 +85,28 @@ class Applied:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the whole slice was written and compared."""
+        """Whether everything was written and compared."""
         return not (self.is_left or self.error or self.hold)
 
     @property
     def is_left(self) -> bool:
-        """Whether nothing was written, since another worker or writer has the account."""
+        """Whether left to another worker or writer."""
         return self.claim_lost or self.left_alone
 
     @property
     def rewritten(self) -> int:
-        """Rows that no longer stand as they stood before."""
+        """Stored rows changed."""
         return self.updated + self.moved + self.removed
 
     @property
     def written(self) -> int:
-        """Rows of the raw table that were touched."""
+        """All changed rows."""
         return self.inserted + self.updated + self.moved + self.removed
 
 
 @dataclass(slots=True)
 class Written:
-    """What one transaction did: `changed` slices by account, rows `inserted` and slices `removed`
-    from, by account and date.
-    """
+    """Result of one transaction; `changed` and `removed` are slices."""
 
     results: dict[str, Applied] = field(default_factory=lambda: defaultdict(Applied))
     changed: dict[str, set[dt.date | None]] = field(default_factory=lambda: defaultdict(set))
@@ -120,9 +116,7 @@ class Written:
     def note(
         self, account_id: str | None, days: Sequence[dt.date | None], holder: str | None = None
     ) -> Applied:
-        """The account's result, with changed slices noted; `holder` is the account under which the
-        rows stood before.
-        """
+        """The account's result, after noting changed slices, also of the previous `holder`."""
         for owner in (account_id, holder):
             if owner is not None:
                 self.changed[owner].update(days)
@@ -131,7 +125,7 @@ class Written:
     def note_inserted(
         self, account_id: str | None, days: Sequence[dt.date | None], rows: Sequence[int]
     ) -> Applied:
-        """The account's result, with so many rows inserted on each of these dates."""
+        """Add inserted rows by date."""
         done = self.note(account_id, days)
         done.inserted += sum(rows)
         if account_id is not None:
@@ -140,14 +134,14 @@ class Written:
         return done
 
     def note_dropped(self, account_id: str | None, day: dt.date | None) -> None:
-        """An inserted row is not there."""
+        """Subtract a row not stored after all."""
         done = self.results[account_id or ""]
         done.inserted = max(0, done.inserted - 1)
         if account_id is not None and self.inserted[account_id, day] > 0:
             self.inserted[account_id, day] -= 1
 
     def add(self, other: "Written") -> None:
-        """Take in what else the transaction did."""
+        """Merge another result."""
         for account_id, done in other.results.items():
             self.results[account_id].add(done)
         for account_id, days in other.changed.items():

@@ -1,4 +1,4 @@
-"""The accounts that staged trades belong to, by their natural keys."""
+"""Resolves staged trades to accounts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from app.store.table_sql.statements import Statements
 
 
 class TradeOwners:
-    """Gives staged trades the one account that held their natural key on their date."""
+    """Finds the single holder of a natural key at a date."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, parts: Parts, window: Window = ALL_DATES
@@ -26,24 +26,22 @@ class TradeOwners:
     async def resolve(
         self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]
     ) -> dict[str, str]:
-        """Find the account of each staged trade; those that fit none or several stay without.
+        """Assign unambiguous trades to accounts.
 
-        `logins` are those of the accounts that the fetch is for. An account whose login sends
-        trades with a natural key that no account has is named with a sentence: its trades may be
-        among them.
+        Returns a sentence for accounts whose `logins` sent trades with unknown natural keys.
         """
         table = self._catalogue[staged.endpoint]
         given = await self._database.fetch(
             self._sql.of("resolve_staged_trades", table), staged.fetch_id, seconds=COMMAND_SECONDS
         )
-        # Asked again, the statement only returns those that changed.
+        # A repeated statement only returns accounts that changed.
         staged.accounts = (
             {row["account_id"]: row["rows"] for row in given}
             if staged.accounts is None
             else await self._parts.count(staged)
         )
         if staged.rows >= ANALYZED_ROWS:
-            # As it was sealed no trade had an account, and PostgreSQL would expect none of any.
+            # The statistics are from before any trade had an account.
             await self._database.execute(f"ANALYZE {table.stage} (account_id)")
         return await self._unknown_keys(staged, logins)
 

@@ -1,6 +1,4 @@
-"""The writing transaction: lock the claims, compare the fingerprints, write, judge the losses, note
-the changes.
-"""
+"""The writing transaction."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +24,7 @@ from app.store.table_sql.statements import Statements
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What a writing transaction is made of."""
+    """What a writing transaction runs."""
 
     fingerprints: FingerprintReader
     writer: SliceWriter
@@ -36,7 +34,7 @@ class Steps:
 
 
 class WriteTransaction:
-    """Writes a part in one transaction, or nothing of it."""
+    """Writes a part or nothing."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, steps: Steps, window: Window = ALL_DATES
@@ -55,7 +53,7 @@ class WriteTransaction:
         *,
         search_seconds: float | None,
     ) -> Written:
-        """Write the part, after its losses were reserved where other processes work, too."""
+        """Write, reserving losses if other processes run."""
         losses: dict[str, Loss] = {}
         run_losses = self._steps.run_losses
         try:
@@ -73,8 +71,7 @@ class WriteTransaction:
         except BaseException:
             if job.context.guard is not None:
                 job.context.guard.take_back(losses)
-            # Without PostgreSQL others count what was reserved for longer, which errs on the safe
-            # side.
+            # If PostgreSQL is away the reservation outlives the write, which is safe.
             with contextlib.suppress(ReconError):
                 await run_losses.release(job)
             raise
@@ -88,7 +85,7 @@ class WriteTransaction:
         *,
         search_seconds: float | None,
     ) -> Written:
-        """One transaction; `losses` receives what the guard has counted of it."""
+        """Run once; `losses` collects those counted."""
         written, before = Written(), job.before if part.before is None else part.before
         async with self._transaction(job, part) as connection:
             untouched = await self._untouched(connection, job, part, before, written)
@@ -106,9 +103,7 @@ class WriteTransaction:
 
     @contextlib.asynccontextmanager
     async def _transaction(self, job: ApplyJob, part: Part) -> AsyncIterator[Connection]:
-        """Repeatable read makes a concurrent write of the same rows an error, and no lost
-        update.
-        """
+        """Repeatable read: concurrent writes fail."""
         seconds = job.context.account_seconds
         if len(part.account_ids) > 1:
             seconds = min(COMMAND_SECONDS, seconds * len(part.account_ids))
@@ -117,8 +112,7 @@ class WriteTransaction:
             "repeatable_read",
             statement_seconds=seconds,
             idle_seconds=job.context.lease_seconds / 2,
-            # Others that want rows which we hold must not wait for us while we wait for a lock: not
-            # for the rows of trade_recon either.
+            # Others must not wait for our locks while we wait for one, on trade_recon either.
             lock_seconds=CLAIM_LOCK_SECONDS,
             purpose=Purpose.WRITE_TRADES if is_trades else Purpose.WRITE_METRICS,
         ) as connection:
@@ -132,9 +126,7 @@ class WriteTransaction:
         before: Fingerprints,
         written: Written,
     ) -> Part:
-        """The part with the accounts whose claims still hold and whose slices are as they were
-        before the fetch.
-        """
+        """Keep accounts still claimed and unchanged since the fetch."""
         context = job.context
         ours = await self._fence.lock_claims(
             connection, part.account_ids, context.claim_id, context.lease_seconds
@@ -151,10 +143,8 @@ class WriteTransaction:
         return replace(part, account_ids=untouched, now=now)
 
     async def _require_staged(self, connection: Connection, job: ApplyJob) -> None:
-        """Raise DatabaseUnavailable for a fetch that a crash of PostgreSQL took: staging is not
-        logged, and an empty fetch would read as rows that are gone.
-        """
-        # Whatever such a crash takes of a fetch, it takes the first row.
+        """A crash empties unlogged staging, which would look like deletions."""
+        # A crash truncates the table, so the first row suffices.
         if job.staged.rows and not await connection.fetch_value(
             self._sql.of("is_staged", job.table), job.staged.fetch_id
         ):

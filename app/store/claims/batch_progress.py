@@ -1,4 +1,4 @@
-"""How far batches under way are: one row a process, so that no account is written meanwhile."""
+"""Progress of batches under way, a row per process."""
 
 import uuid
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from app.store.database.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """Accounts of a run's batches, those fully read, requests sent and rows written so far."""
+    """Accounts of batches, those fully read, requests and rows."""
 
     accounts: int = 0
     done: int = 0
@@ -18,7 +18,7 @@ class Progressed:
     rows_written: int = 0
 
     def __add__(self, other: "Progressed") -> "Progressed":
-        """Both together."""
+        """The sum."""
         return Progressed(
             self.accounts + other.accounts,
             self.done + other.done,
@@ -28,21 +28,20 @@ class Progressed:
 
 
 class UnderWayFigures:
-    """Keeps the figures of this process, and reads those of all."""
+    """Figures of this process and of all."""
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
-        """Read the statements; processes that are silent for longer than a lease are at nothing."""
         self._database = database
         self._lease_seconds = lease_seconds
         sql = database.queries("claims/batch_progress")
         self._note, self._get = sql["note_under_way"], sql["get_under_way"]
 
     async def note(self, worker_id: WorkerId, figures: Mapping[RunId, Progressed]) -> None:
-        """Tell how far the batches of this process are, by run."""
+        """Record this process's progress by run."""
         shown = {str(run_id): asdict(each) for run_id, each in figures.items()}
         await self._database.execute(self._note, worker_id, shown or None)
 
     async def of_run(self, run_id: uuid.UUID) -> Progressed:
-        """How far all batches of a run are that are under way."""
+        """A run's progress, without processes silent for a lease."""
         row = await self._database.fetch_row(self._get, str(run_id), self._lease_seconds)
         return Progressed() if row is None else Progressed(**row)

@@ -1,4 +1,4 @@
-"""A claim: accounts of a run that one worker holds, and what was done for them so far."""
+"""Accounts that one worker holds for a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,21 +16,21 @@ _CODES = frozenset(code.value for code in IssueCode)
 
 @dataclass(frozen=True, slots=True)
 class FirstPass:
-    """What a run found and did for an account before a postponement or a broken-off batch."""
+    """Results before a postponement or interruption."""
 
     found: frozenset[IssueCode] = frozenset()
     effort: Effort = field(default_factory=Effort)
 
     def __add__(self, other: "FirstPass") -> "FirstPass":
-        """Both together."""
+        """The sum."""
         return FirstPass(self.found | other.found, self.effort + other.effort)
 
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """Work of a broken-off batch that its run does not count yet.
+    """Work of an interrupted batch.
 
-    `is_recording`: unless it was recorded all the same.
+    The run counts it unless its recording succeeded.
     """
 
     efforts: Sequence[Effort]
@@ -40,7 +40,7 @@ class Uncounted:
 
 @dataclass(slots=True)
 class BrokenOff:
-    """Findings and work of a claim's broken-off batches, by account."""
+    """Interrupted batches of a claim."""
 
     passes: dict[str, FirstPass] = field(default_factory=dict)
     uncounted: list[Uncounted] = field(default_factory=list)
@@ -48,10 +48,9 @@ class BrokenOff:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
+    """Accounts held while our heartbeat lasts.
 
-    `postponed` came back after an incomplete fetch or a hold, `confirmed` has what was confirmed of
-    held ones. All parts of a claim share `broken_off`. `by_rows`: every row is compared.
+    Every write checks `claim_id`; all parts share `broken_off`.
     """
 
     claim_id: ClaimId
@@ -63,17 +62,17 @@ class Claim:
     by_rows: bool = False
 
     def first_pass(self, account_id: str) -> FirstPass | None:
-        """What the run found and did so far; None on the first pass."""
+        """None on the first pass."""
         return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
 
     def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
-        """Keep the findings and work of a batch that breaks off."""
+        """Add interrupted results."""
         for account_id, done in passes.items():
             self.broken_off.passes[account_id] = (self.first_pass(account_id) or FirstPass()) + done
 
 
 def noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
-    """What was done for an account, as the database notes it."""
+    """A first pass as JSON."""
     account_id, done = begun
     return {
         "account_id": account_id,
@@ -83,7 +82,7 @@ def noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
 
 
 def with_written(noted: FirstPass, row: Record) -> FirstPass:
-    """What was noted, raised to the rows that the run's copies show; no row counts twice."""
+    """Raise row counts to those that copies prove."""
     written: dict[str, int] = {
         what: max(getattr(noted.effort, what), row[what])
         for what in ("inserted", "updated", "moved", "removed")
@@ -96,7 +95,7 @@ def with_written(noted: FirstPass, row: Record) -> FirstPass:
 
 
 def first_pass_of(row: Record) -> FirstPass:
-    """What the run noted when the account was postponed, or its batch broke off."""
+    """A first pass from recon_attempts."""
     written: dict[str, int] = {
         what: row[f"rows_{what}"]
         for what in ("inserted", "updated", "moved", "removed", "set_aside")

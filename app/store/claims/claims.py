@@ -1,4 +1,4 @@
-"""Claims: which worker works on which accounts, with one heartbeat row a worker process."""
+"""Which worker holds which accounts, with a heartbeat per worker."""
 
 import contextlib
 import math
@@ -20,18 +20,18 @@ from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 
 _ANSWER_SECONDS = 5.0
-"""Timeout of a heartbeat before a new connection is tried; several fit into a lease."""
+"""Then the heartbeat reconnects; several tries fit a lease."""
 _LEAVE_SECONDS = 1.0
 _LOST_SECONDS = 600.0
-"""How long a failed claim may still turn out to be made; above any statement timeout."""
+"""A failed claim may still commit within this."""
 
 
 class _UndoneError(Exception):
-    """Raised inside a transaction of ours to undo it."""
+    """Rolls back a probe."""
 
 
 _DUE = 1000
-"""Accounts read at once to find locked ones."""
+"""Accounts checked for locks."""
 _LOCKED = (
     "The account was not compared: another transaction holds its row in trade_recon. Nothing was"
     " written; the next run compares it once that transaction is over."
@@ -39,10 +39,9 @@ _LOCKED = (
 
 
 class Claims:
-    """Claims and releases accounts; the database's clock decides what is stale."""
+    """Claims accounts; the database clock decides expiry."""
 
     def __init__(self, database: Database, worker_id: WorkerId, lease_seconds: float) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self.worker_id = worker_id
         self.lease_seconds = lease_seconds
@@ -64,7 +63,7 @@ class Claims:
         self._lost_until = -math.inf
 
     async def beat(self, hindrance: Hindrance | None = None, only_run: RunId | None = None) -> int:
-        """Send a heartbeat and what hinders work; returns the claims expired since the last."""
+        """Send a heartbeat; returns claims expired since the last."""
         told = (
             (None,) * 5
             if hindrance is None
@@ -90,18 +89,17 @@ class Claims:
         return int(row["lost"])
 
     async def leave(self) -> None:
-        """Give everything back at the end of the process."""
+        """Release everything at process end."""
         await self._database.ask(self._leave, self.worker_id, seconds=_LEAVE_SECONDS)
 
     async def purge_dead_workers(self) -> None:
-        """Forget heartbeat rows that are a day old."""
+        """Delete heartbeats older than a day."""
         await self._database.execute(self._purge)
 
     async def claim(self, run_id: RunId, limit: int) -> Claim | None:
-        """Claim the run's next accounts, at most `limit`; None if there are none now."""
+        """Claim the run's next accounts; None without any."""
         claim_id = ClaimId(uuid.uuid4())
-        # Known before it is made: whatever else of ours stands in the database is a claim whose
-        # answer was lost.
+        # Remembered before it is made: any other claim of ours in the database lost its answer.
         self._held.add(claim_id)
         try:
             claim = await self._take(run_id, claim_id, limit)
@@ -122,8 +120,7 @@ class Claims:
         known = [row["account_id"] for row in rows if row["postponed"] or row["begun"]]
         found = await self._database.fetch(self._first_passes, run_id, known) if known else []
         passes = {row["account_id"]: first_pass_of(row) for row in found}
-        # Where their holder died nothing was noted of what it did: what it wrote is told by the
-        # rows that were kept with it.
+        # A holder that died recorded nothing; its copies show what it wrote.
         written = [row["account_id"] for row in rows if row["is_written"]]
         for row in await self._database.fetch(self._written, run_id, written) if written else ():
             passes[row["account_id"]] = with_written(
@@ -152,10 +149,9 @@ class Claims:
     async def set_unwritable_apart(
         self, run_id: RunId, error: ReconError, account_ids: Sequence[str] | None = None
     ) -> list[str]:
-        """Record accounts as failed whose rows in trade_recon cannot be written.
+        """Fail accounts whose trade_recon row cannot be written.
 
-        Only the run's record is written. `account_ids` are the suspects (None: all that wait in the
-        run). Raises `error` if none of them is refused, or all are.
+        `account_ids` None: all waiting. Raises `error` if none, or all of several, are unwritable.
         """
         ids = (
             [row["account_id"] for row in await self._database.fetch(self._waiting, run_id)]
@@ -173,17 +169,17 @@ class Claims:
         return sorted(refused)
 
     async def due(self, run_id: RunId) -> list[str]:
-        """The first waiting accounts of a run that no claim holds."""
+        """The first unclaimed waiting accounts."""
         return [row["account_id"] for row in await self._database.fetch(self._due, run_id, _DUE)]
 
     async def set_locked_apart(self, run_id: RunId, account_ids: Sequence[str]) -> None:
-        """Record accounts as failed whose rows in trade_recon another transaction locks."""
+        """Fail accounts with locked trade_recon rows."""
         await self._database.execute(
             self._record_unwritable, run_id, list(account_ids), [_LOCKED] * len(account_ids)
         )
 
     async def set_refused_apart(self, run_id: RunId, refused: Mapping[str, str]) -> None:
-        """Record accounts as failed that trade_recon refuses."""
+        """Fail accounts that trade_recon rejects."""
         if refused:
             details = [
                 f"The account cannot be reconciled: its row in trade_recon is refused: {reason}"
@@ -192,7 +188,7 @@ class Claims:
             await self._database.execute(self._record_unwritable, run_id, list(refused), details)
 
     async def _find_unwritable(self, account_ids: Sequence[str]) -> dict[str, str]:
-        """Accounts whose rows cannot be written, with reasons: bisected, and rolled back."""
+        """Bisect to unwritable rows, committing nothing."""
         refused: dict[str, str] = {}
         waiting = [list(account_ids)] if account_ids else []
         while waiting:
@@ -212,25 +208,25 @@ class Claims:
         return refused
 
     async def release_lost(self) -> int:
-        """Release claims whose answers were lost: our heartbeat keeps them, no worker has them."""
+        """Release our claims whose answers were lost."""
         if time.monotonic() > self._lost_until:
             return 0
         return await self._database.execute(self._release_lost, self.worker_id, list(self._held))
 
     async def record_gone(self, run_id: RunId) -> int:
-        """Record waiting accounts that were deleted from trade_recon; their number."""
+        """Record accounts deleted while waiting; returns their number."""
         return int(await self._database.fetch_value(self._record_gone, run_id) or 0)
 
     async def is_held(self, claim: Claim) -> bool:
-        """Whether any account is ours by the claim."""
+        """Whether any account is still held."""
         return bool(
             await self._database.fetch_value(self._is_held, claim.claim_id, list(claim.account_ids))
         )
 
     async def release(self, claim: Claim, account_ids: Sequence[str] | None = None) -> None:
-        """Release accounts of a claim (None: all, ending it) back into the run, unrecorded.
+        """Return accounts unrecorded to the run (None: all).
 
-        Work of broken-off batches is noted first, for the next worker.
+        Interrupted work is saved for the next worker.
         """
         if passes := claim.broken_off.passes:
             await self._database.execute(

@@ -1,4 +1,4 @@
-"""The figures that holds show: what upstream sent, and what the tables count after the write."""
+"""Figures that holds show."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ class HoldFigureReader:
     async def count_sent(
         self, connection: Connection, verdict: Verdict, account_ids: Sequence[str]
     ) -> None:
-        """Count what upstream sent of accounts that are being held."""
+        """Count rows that upstream sent."""
         if account_ids:
             fetch_id = verdict.job.staged.fetch_id
             for row in await connection.fetch(
@@ -37,7 +37,7 @@ class HoldFigureReader:
     async def count_left(
         self, connection: Connection, part: Part, verdict: Verdict, account_ids: Sequence[str]
     ) -> None:
-        """Count the trades that the table has after the write."""
+        """Count stored trades after the write."""
         if not account_ids:
             return
         job = verdict.job
@@ -48,7 +48,7 @@ class HoldFigureReader:
             falls_to = verdict.changed[account_id].falls_to
             left = left if falls_to is None else min(left, falls_to)
             if part.dates is not None:
-                # Of an account in parts the whole fetch tells what will be left.
+                # For an account in several parts the whole fetch determines the result.
                 outside = (
                     verdict.standing(account_id).totals.closed
                     - job.before.slices.get(account_id, (0, 0))[0]
@@ -64,9 +64,7 @@ class HoldFigureReader:
         verdict: Verdict,
         many: Mapping[str, int],
     ) -> dict[str, int]:
-        """Those of accounts with `many` rewritten rows that exceed the limit, and how many rows
-        each had before the first was rewritten.
-        """
+        """Rows stored before rewriting, of accounts exceeding the limit."""
         found: dict[str, int] = {}
         if not many:
             return found

@@ -1,6 +1,4 @@
-"""Limits inside the writing transaction: what a write takes from accounts is counted by doing it,
-and undone where it is too much.
-"""
+"""Loss limits, measured on the write itself."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,9 +19,7 @@ from app.store.schema.raw.catalogue import Catalogue
 
 
 class HeldError(Exception):
-    """Raised inside the writing transaction to undo it: these accounts may not be written; `news`
-    are those not held before.
-    """
+    """Rolls back: accounts are held, `news` newly."""
 
     def __init__(self, holds: Mapping[str, Hold], news: Mapping[str, Loss]) -> None:
         super().__init__(f"{counted(len(holds), 'account')} {choose(len(holds), 'is', 'are')} held")
@@ -32,9 +28,7 @@ class HeldError(Exception):
 
 
 class UnreservedError(Exception):
-    """Raised inside the writing transaction to undo it: other processes work too, and these losses
-    are to be reserved among them first.
-    """
+    """Rolls back: losses must be reserved first."""
 
     def __init__(self, losses: Mapping[str, Loss]) -> None:
         super().__init__(f"losses of {counted(len(losses), 'account')} are not reserved")
@@ -42,7 +36,7 @@ class UnreservedError(Exception):
 
 
 class LossLimits:
-    """The limits of an account and of a run, checked before a transaction commits."""
+    """Limits checked before commit."""
 
     def __init__(
         self,
@@ -64,10 +58,9 @@ class LossLimits:
         applied: Mapping[str, Applied],
         written: Written,
     ) -> dict[str, Loss]:
-        """What the transaction takes from accounts, counted in the run's guard.
+        """Losses, counted in the guard; raises HeldError.
 
-        Raises HeldError where that is too much. The dates on which it lowers figures are noted, for
-        audits to read them again.
+        Records lowered dates for audits.
         """
         guard = job.context.guard
         if guard is None:
@@ -86,13 +79,12 @@ class LossLimits:
     async def _judge_run(
         self, connection: Connection, guard: RunGuard, verdict: Verdict
     ) -> dict[str, Loss]:
-        """What is to be counted of the losses; nothing of those that were reserved, which count
-        already.
+        """Losses still to be counted.
 
-        Raises HeldError, and UnreservedError where other processes work too.
+        Raises HeldError, or UnreservedError beside other processes.
         """
         job, losses = verdict.job, verdict.losses()
-        # What is reserved is only held where the run became suspect since.
+        # Reserved losses are held only if the run became suspect since.
         is_reserved = all(job.reserves(account_id, loss) for account_id, loss in losses.items())
         if not is_reserved and job.context.worker_id is not None:
             guard.recorded = await self._run_losses.recorded(connection, job.context, guard)
@@ -119,7 +111,7 @@ class LossLimits:
         applied: Mapping[str, Applied],
         verdict: Verdict,
     ) -> None:
-        """Find the accounts that upstream lowers, and hold those of which too much would change."""
+        """Hold accounts beyond their limits."""
         losing = verdict.losing
         await self._figures.count_left(connection, part, verdict, losing)
         await self._lowered.find(connection, verdict, losing)
@@ -143,9 +135,7 @@ class LossLimits:
     async def _note_doubts(
         self, connection: Connection, verdict: Verdict, done: Mapping[str, Applied]
     ) -> None:
-        """Note the settled dates on which upstream's word alone lowered or emptied what is stored:
-        another day it may say otherwise.
-        """
+        """Record settled dates lowered or blanked on upstream's word alone."""
         doubts = [
             (account_id, day)
             for account_id, each in sorted(done.items())
@@ -167,7 +157,7 @@ def _done(part: Part, written: Written) -> dict[str, Applied]:
 
 
 def _changed(done: Mapping[str, Applied]) -> dict[str, Applied]:
-    # A fall of alltime that is only put off tells as much of upstream as one that is written.
+    # A withheld fall of alltime says as much about upstream as a written one.
     return {
         account_id: each
         for account_id, each in done.items()
@@ -191,15 +181,15 @@ def _note_compared(guard: RunGuard, job: ApplyJob, part: Part, done: Mapping[str
 def _many_rewritten(
     guard: RunGuard, applied: Mapping[str, Applied], verdict: Verdict
 ) -> dict[str, int]:
-    """Accounts of which the run rewrites enough rows to look at their share."""
+    """Accounts whose share must be checked."""
     many: dict[str, int] = {}
     for account_id, done in verdict.changed.items():
         standing = verdict.standing(account_id)
         if verdict.is_confirmed(account_id) or account_id in verdict.holds:
             continue
         rows = done.rewritten + applied[account_id].rewritten + standing.rewritten
-        # What only gains is never held for what the account lost before: so a sick night of
-        # upstream repairs itself.
+        # A write that only gains is never held for earlier losses, so rows lost by a fault of
+        # upstream can return.
         rows += standing.earlier.rows if done.rewritten > done.gained else 0
         if done.rewritten and rows >= guard.limits.rows:
             many[account_id] = rows

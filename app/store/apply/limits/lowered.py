@@ -1,7 +1,7 @@
-"""Whether upstream has less of an account than the warehouse, or one table had too much.
+"""Whether upstream has less, or one table too much.
 
-Alltime is judged by the other tables, a date of daily by the finer rows of that date, and these by
-daily: what a single table has too much is damage of the warehouse, and no loss.
+Alltime is judged by other tables, daily and finer rows by each other. An excess of one table is
+damage, not loss.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ class LoweredAccounts:
         self._sql = Statements(sql, catalogue, window)
 
     async def find(self, connection: Connection, verdict: Verdict, losing: Sequence[str]) -> None:
-        """Note in the verdict which accounts are lowered, and on which dates there was damage."""
+        """Add lowered accounts and damage to the verdict."""
         verdict.lowered |= {
             account_id for account_id in losing if verdict.changed[account_id].blanks
         }
@@ -54,8 +54,7 @@ class LoweredAccounts:
         ):
             account_id = row["account_id"]
             totals = verdict.standing(account_id).totals
-            # Alltime, which upstream's counts for daily come down to or stay above, had the
-            # correction already.
+            # Upstream's daily counts do not fall below alltime, which has the correction already.
             is_known = totals.has_alltime and verdict.left[account_id] >= totals.alltime
             if _lowers(verdict, row) and not is_known:
                 verdict.lowered.add(account_id)
@@ -74,17 +73,14 @@ class LoweredAccounts:
             account_id = row["account_id"]
             if _lowers(verdict, row):
                 verdict.lowered.add(account_id)
-            # A table into which this run brought rows tells what upstream says, and is no evidence
-            # of ours.
+            # A table changed by this run repeats upstream, and is no evidence of our own.
             if row["is_damage"] and _is_untouched(row, verdict.standing(account_id).totals):
                 verdict.damage.setdefault(account_id, set()).add(row["day"])
 
     async def _judge_alltime(
         self, connection: Connection, verdict: Verdict, losing: Sequence[str]
     ) -> None:
-        """Tell accounts of which upstream's alltime counts fewer settled trades, whether that was
-        written or put off, from damaged rows.
-        """
+        """Find lowered alltime counts, withheld ones included."""
         context, known = verdict.job.context, verdict.job.evidence.moving
         rows = await connection.fetch(
             self._sql.of("count_moving_trades", verdict.job.table),
@@ -100,8 +96,8 @@ class LoweredAccounts:
             stored = moving.get(account_id, NOTHING_MOVES)
             told = known.get(account_id, UNKNOWN).told
             if told is None:
-                # A fall was allowed since none of it can lie there; one that is put off may lie
-                # there whole, until daily is read.
+                # An allowed fall cannot lie on unsettled dates; a withheld one may, until daily is
+                # read.
                 told = stored.most if verdict.changed[account_id].falls_to is None else 0
             totals, left = verdict.standing(account_id).totals, verdict.left[account_id]
             if is_lowered(totals, left, stored, told, is_bounded=is_bounded):
@@ -133,5 +129,5 @@ def _lowers(verdict: Verdict, row: Record) -> bool:
 
 
 def _is_untouched(row: Record, totals: Totals) -> bool:
-    """Whether a table counts in all what it counted when the run began."""
+    """Whether the table's total is as at the run's start."""
     return bool(row["life"] == totals.counts[row["name"]])

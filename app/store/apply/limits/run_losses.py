@@ -1,7 +1,6 @@
-"""What a run takes from accounts, counted among its processes.
+"""Losses of a run, shared by its processes.
 
-Losses are reserved before they are written, one process after the other, so that processes which do
-not see each other's transactions keep the limits of the run together.
+Reserved one process after another before writing, they keep common limits.
 """
 
 from collections.abc import Mapping
@@ -22,11 +21,9 @@ class RunLosses:
         self._sql = database.queries("apply/limits/run_losses")
 
     async def reserve(self, job: ApplyJob, losses: Mapping[str, Loss]) -> None:
-        """Count losses before they are written, in a transaction that sees what each process has
-        counted.
+        """Count losses before the write.
 
-        Where they are too much nothing is counted: the write then finds the run suspect, and holds
-        the accounts.
+        Excessive ones are not counted: the write then finds the run suspect.
         """
         guard = job.context.guard
         if guard is None:
@@ -40,7 +37,7 @@ class RunLosses:
                 job.reserved.update(losses)
 
     async def release(self, job: ApplyJob) -> None:
-        """Take back what was reserved and not written."""
+        """Release unwritten reservations."""
         left = dict(job.reserved)
         if not left:
             return
@@ -56,7 +53,7 @@ class RunLosses:
     async def note(
         self, connection: Connection, context: WriteContext, losses: Mapping[str, Loss]
     ) -> None:
-        """Count losses, which other processes then see."""
+        """Publish losses to other processes."""
         if losses and context.worker_id is not None:
             each = losses.values()
             await connection.execute(
@@ -72,7 +69,7 @@ class RunLosses:
     async def recorded(
         self, connection: Connection, context: WriteContext, guard: RunGuard
     ) -> RunCounts:
-        """What the guard knows of the run, with what other processes have counted by now."""
+        """The guard's counts, with current figures of others."""
         row = await connection.fetch_row(
             self._sql["get_losses_elsewhere"], context.run_id, context.worker_id
         )
@@ -86,7 +83,7 @@ class RunLosses:
         )
 
     async def has_others(self, connection: Connection, context: WriteContext) -> bool:
-        """Whether other processes work, too."""
+        """Whether other processes are at work."""
         if context.worker_id is None:
             return False
         return bool(

@@ -1,4 +1,4 @@
-"""What a transaction changes or withholds, by account, as the limits judge it."""
+"""What a transaction takes from accounts."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -16,29 +16,29 @@ _UNKNOWN = Standing()
 
 @dataclass(slots=True)
 class Verdict:
-    """The accounts that a transaction changed, what they lose by it, and which of them are held."""
+    """Changed accounts, their losses and their holds."""
 
     job: ApplyJob
     changed: Mapping[str, Applied]
     left: dict[str, int] = field(default_factory=dict)
-    """Trades that the table counts after the write."""
+    """Trades after the write."""
     lowered: set[str] = field(default_factory=set)
-    """Accounts for which upstream has less than the warehouse."""
+    """Upstream has less."""
     damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
-    """Dates on which the table alone had too much, as the other tables say: no loss."""
+    """Excess of this table alone."""
     holds: dict[str, Hold] = field(default_factory=dict)
     rewritten: set[str] = field(default_factory=set)
-    """Accounts of which too many rows would change."""
+    """Too many changes."""
     sent: dict[str, Sent] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
-        """The name of the table that is written."""
+        """Name of the written table."""
         return self.job.table.table.name
 
     @property
     def losing(self) -> list[str]:
-        """Accounts that lose rows, or whose alltime would fall."""
+        """Accounts losing rows or alltime trades."""
         return [
             account_id
             for account_id, done in self.changed.items()
@@ -50,11 +50,11 @@ class Verdict:
         return self.job.context.standing.get(account_id, _UNKNOWN)
 
     def stored(self, account_id: str) -> int:
-        """The trades that the table counted of the account when the run began."""
+        """Trades at the run's start."""
         return self.standing(account_id).totals.counts.get(self.table, 0)
 
     def figures(self, account_id: str) -> HoldFigures:
-        """What a hold of the account shows."""
+        """Figures for a hold."""
         done = self.changed[account_id]
         sent = self.sent.get(account_id, Sent(on=self.on))
         return HoldFigures(
@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def on(self) -> str:
-        """The dates on which upstream was read, as the end of a sentence; empty for all."""
+        """The dates read, ending a sentence."""
         dates = self.job.proven.dates
         if dates is None:
             return ""
@@ -74,12 +74,12 @@ class Verdict:
         )
 
     def is_confirmed(self, account_id: str) -> bool:
-        """Whether a write to the account was confirmed in this run."""
+        """Whether confirmed in this run."""
         confirmed = self.standing(account_id).confirmed
         return confirmed is not None and confirmed.trades is not None
 
     def exceeds(self, account_id: str) -> bool:
-        """Whether upstream has lost more of the account than was shown when it was confirmed."""
+        """Whether more is lost than was confirmed."""
         confirmed, done = self.standing(account_id).confirmed, self.changed[account_id]
         if confirmed is None or confirmed.trades is None or not done.lost:
             return False
@@ -88,7 +88,7 @@ class Verdict:
         )
 
     def is_still_lowered(self, account_id: str) -> bool:
-        """Whether the account was held before, was not confirmed, and still loses rows."""
+        """Whether held, unconfirmed and still losing."""
         return (
             not self.is_confirmed(account_id)
             and self.standing(account_id).was_held
@@ -96,7 +96,7 @@ class Verdict:
         )
 
     def losses(self) -> dict[str, Loss]:
-        """What is lost for the first time, and neither held nor confirmed."""
+        """New losses, neither held nor confirmed."""
         return {
             account_id: Loss(self.loses(account_id), account_id in self.lowered)
             for account_id, done in self.changed.items()
@@ -107,7 +107,7 @@ class Verdict:
         }
 
     def loses(self, account_id: str) -> int:
-        """How many rows the account loses, without those that were damage."""
+        """Rows lost, excluding damage."""
         done, days = self.changed[account_id], self.damage.get(account_id, set())
         repaired = sum(rows for day, rows in done.fallen.items() if day in days) + (
             done.shifted if done.shifted_days <= days else 0
@@ -115,23 +115,21 @@ class Verdict:
         return done.lost - repaired
 
     def doubted(self, account_id: str, done: Applied) -> set[dt.date | None]:
-        """Dates on which rows of the account lost something that was no damage, or came in
-        empty.
-        """
+        """Dates with losses or empty rows."""
         repaired = set() if done.blanks else self.damage.get(account_id, set())
         return done.empty_days | (
             (done.lost_days | done.fallen.keys() | done.shifted_days) - repaired
         )
 
     def hold_lowered(self, account_ids: Sequence[str]) -> None:
-        """Hold accounts that the run as a whole may not write."""
+        """Hold for the run's limits."""
         self.holds |= {
             account_id: lowering(self.figures(account_id), self.job.context.run_id)
             for account_id in account_ids
         }
 
     def hold_exceeding(self, account_ids: Sequence[str]) -> None:
-        """Hold accounts of which upstream has lost more than was shown when they were confirmed."""
+        """Hold for exceeding a confirmation."""
         for account_id in account_ids:
             confirmed = self.standing(account_id).confirmed
             if confirmed is not None:
@@ -140,7 +138,7 @@ class Verdict:
                 )
 
     def news(self) -> dict[str, Loss]:
-        """Accounts that are held now and were not when the run began."""
+        """Newly held accounts."""
         return {
             account_id: Loss(lowers=True, rewrites=account_id in self.rewritten - self.lowered)
             for account_id in self.holds

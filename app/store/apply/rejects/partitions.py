@@ -1,6 +1,4 @@
-"""Partitions that the rows of a fetch need: made where we may, and otherwise named with what makes
-them.
-"""
+"""Partitions of fetched rows: created, or reported with DDL."""
 
 import datetime as dt
 from collections import defaultdict
@@ -24,11 +22,11 @@ _STATEMENT_SECONDS = 15.0
 _log = get_logger(__name__)
 
 _Gaps = dict[tuple[dt.date, dt.date], list[dt.date]]
-"""Days that no partition takes, by the range (the end excluded) that one could take."""
+"""Days by the half-open range missing."""
 
 
 class Partitions:
-    """Makes partitions, and rejects rows that have none."""
+    """Creates partitions, or rejects their rows."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -39,9 +37,9 @@ class Partitions:
         self._sql = Statements(sql, catalogue, window, further=["first_trade"])
 
     async def provide(self, job: ApplyJob, rejected: int) -> None:
-        """Make the partitions that the rows need, or reject those rows.
+        """Create partitions that rows need, or reject rows.
 
-        `rejected` rows of the fetch need none: their dates may be anything.
+        `rejected` rows need none.
         """
         if not job.table.is_partitioned:
             return
@@ -89,7 +87,7 @@ class Partitions:
                 reason=str(error),
             )
         except (RowRefused, StatementTooSlow, DatabaseError) as error:
-            # A trigger on DDL may say anything: it says nothing of these rows' accounts.
+            # A DDL trigger may raise anything; its error concerns no account.
             _log.warning(
                 "Partitions could not be made; their rows wait.",
                 action="partitions.refused",
@@ -101,10 +99,10 @@ class Partitions:
         await self._database.execute(statement, job.staged.fetch_id, list(days), reason)
 
     async def _reject_outside(self, job: ApplyJob, gaps: _Gaps) -> None:
-        """Reject rows of years that the warehouse does not have, and take their days off the gaps.
+        """Reject rows beyond the table's years, dropping their `gaps`.
 
-        A year before and one after those of its partitions are let in, and all since the first
-        trade that alltime tells: one odd date must not make a partition that nothing else needs.
+        One year around existing partitions, and all since alltime's first trade, are allowed: an
+        odd date creates no partition.
         """
         name = job.table.table.name
         row = await self._database.fetch_row(self._sql["get_partition_years"], name)
@@ -132,9 +130,7 @@ class Partitions:
     async def _wanted(
         self, table: WarehouseTable, gap: tuple[dt.date, dt.date], days: Sequence[dt.date]
     ) -> str:
-        """The partition that is missing, and how to make it, or what to set where it is gone for
-        good.
-        """
+        """The missing partition with DDL, or the setting to change."""
         first, behind = gap
         name = table.table.name
         partition = f"{schema_of(table)}.{quote(_partition_name(name, first, behind))}"
@@ -143,7 +139,7 @@ class Partitions:
         needed = " to ".join(str(day) for day in sorted({days[0], days[-1]}))
         lacking = f"{NO_PARTITION} of {name} takes {needed}"
         held_from = None if state is None else state["held_from"]
-        # What is kept has one beginning and no gaps: only a later month leaves out one before it.
+        # The history has one start and no gaps, so only a later start leaves out a month.
         leaves_out = self._sql.window.first is None and (held_from is None or first < held_from)
         if state is not None and state["is_there"]:
             begins = "auto" if leaves_out else str(behind)

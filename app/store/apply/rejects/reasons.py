@@ -1,7 +1,7 @@
-"""How the reasons of rejected rows begin; they stand in recon_set_aside_rows and in reports."""
+"""Prefixes of reasons in recon_set_aside_rows and reports."""
 
 REFUSED = "refused by the table"
-"""A constraint or a trigger takes no row like it."""
+"""By a constraint or trigger."""
 NOT_KEPT = (
     f"{REFUSED}: the row was written and is not stored: a trigger or rule of the table's owner"
     " drops it"
@@ -13,9 +13,9 @@ CHANGED = (
 TOO_NARROW = "key too narrow"
 """A unique key takes one of two rows."""
 BOTH_SENT = f"{TOO_NARROW}: upstream sends"
-"""Upstream sends both of them: no stored row stands for the other."""
+"""Both rows are upstream's: neither is stale."""
 DOUBLED = f"{BOTH_SENT} several rows with this key"
 WITHHELD = "withheld until its date is settled"
-"""It would remove or lower something on an unsettled date: written once that is settled."""
+"""It would lower an unsettled date."""
 NO_PARTITION = "no partition"
 OUTSIDE = "outside of the partitions"

@@ -1,6 +1,4 @@
-"""Rows of upstream that the table cannot hold: marked in staging with the reason, before the write
-where that is known.
-"""
+"""Marks staged rows that the table cannot hold."""
 
 import contextlib
 from collections import defaultdict
@@ -20,7 +18,7 @@ from app.store.table_sql.unsent import is_sent
 
 
 class Rejects:
-    """Marks staged rows as rejected."""
+    """Marks rejected rows."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -36,12 +34,12 @@ class Rejects:
     async def reject(
         self, connection: Connection, job: ApplyJob, ordinals: Sequence[int], reason: str
     ) -> None:
-        """Mark rows in the transaction that met them."""
+        """Mark rows within the writing transaction."""
         statement = self._sql.of("reject_rows", job.table)
         await connection.execute(statement, job.staged.fetch_id, list(ordinals), reason)
 
     async def mark(self, job: ApplyJob, found: Sequence[tuple[int, str]]) -> None:
-        """Mark rows that the table refused in a write which was undone."""
+        """Mark rows of a rolled-back write."""
         by_reason: dict[str, list[int]] = defaultdict(list)
         for ordinal, reason in found:
             by_reason[reason].append(ordinal)
@@ -50,16 +48,14 @@ class Rejects:
             await self._database.execute(statement, job.staged.fetch_id, ordinals, reason)
 
     async def reject_doubled(self, job: ApplyJob) -> None:
-        """Reject rows that share a key of the table, which cannot hold them side by side."""
+        """Reject staged rows with equal keys."""
         if not job.staged.is_distinct:
             await self._database.execute(
                 self._sql.of("reject_doubled_rows", job.table), job.staged.fetch_id, DOUBLED
             )
 
     async def reject_pinned(self, staged: StagedFetch, of: WarehouseTable) -> None:
-        """Reject rows that meet pinned ones; a pin is taken off where upstream now sends what is
-        stored.
-        """
+        """Reject rows meeting pins; release pins that equal upstream's row."""
         table = of.table.name
         if await self._database.fetch_value(self._sql["has_pins"], table):
             equal = self._sql.of("release_equal_pins", of, has_unsent=staged.has_unsent)
@@ -67,9 +63,7 @@ class Rejects:
             await self._database.execute(self._sql.of("reject_pinned", of), staged.fetch_id, table)
 
     async def reject_unfit(self, job: ApplyJob) -> int:
-        """Reject rows that break a CHECK or NOT NULL of the table: all at once, instead of one by
-        one at the write. Returns their number.
-        """
+        """Reject rows violating constraints; returns their number."""
         rejected = 0
         for check in job.table.checks:
             are_sent = (
@@ -79,7 +73,7 @@ class Rejects:
                 "reject_unfit_rows", job.table, condition=check.condition, are_sent=are_sent
             )
             reason = f"{REFUSED}: {check.name} ({check.condition})"
-            # A condition that fails on some value says nothing of the others: then the write tells.
+            # A condition that raises on one value decides nothing; the write will.
             with contextlib.suppress(RowRefused, DatabaseError):
                 rejected += await self._database.execute(statement, job.staged.fetch_id, reason)
         return rejected

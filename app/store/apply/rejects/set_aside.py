@@ -1,4 +1,4 @@
-"""Keeping the rows of a fetch that could not be held as they were sent, with the reasons."""
+"""Sets aside rows that could not be stored as sent."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -25,9 +25,7 @@ class SetAsideRows:
         self._sql = Statements(sql, catalogue, window)
 
     async def record(self, job: ApplyJob, applied: dict[str, Applied]) -> None:
-        """Keep the rows that were rejected, drop those that are stored by now, and report both to
-        their accounts.
-        """
+        """Keep rejected rows, drop those stored since, report both."""
         asked = list(job.proven.account_ids)
         rejected = await self._database.fetch(
             self._sql.of("get_rejected", job.table), job.staged.fetch_id, asked, WITHHELD
@@ -50,7 +48,7 @@ class SetAsideRows:
         dates: Sequence[dt.date] | None,
         applied: dict[str, Applied],
     ) -> None:
-        # Other reads of the run may have brought the same rows: those are counted already.
+        # Rows that other reads of the run brought are already counted.
         for row in await connection.fetch(
             self._sql.of("set_aside_rows", job.table),
             job.staged.fetch_id,
@@ -66,13 +64,13 @@ class SetAsideRows:
 
 
 def _report(job: ApplyJob, row: Record, applied: dict[str, Applied]) -> None:
-    """Tell the accounts of rejected rows why, or the empty id where none of the fetch is theirs."""
+    """Report to the accounts; rows of none to the empty id."""
     table, reason = job.table.table.name, row["refused"]
     owners = [owner for owner in row["owners"] if owner in job.proven.account_ids]
     for account_id in owners or [""]:
         done = applied[account_id]
         if reason is None and not account_id:
-            # Nothing is kept of such a row, by which it could be known again.
+            # Such a row is not kept, so its account stays unknown.
             done.values_nulled += row["nulled"]
         if row["nulled"]:
             done.unheld.setdefault(table, set()).update(row["nulled_columns"].split(", "))

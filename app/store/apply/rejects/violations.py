@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL's tells of the one row that met it."""
+"""Explains PostgreSQL's error of one row."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,17 @@ from app.store.schema.raw.tables import WarehouseTable
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a row cannot be held, as a sentence; `beside` are the unique key that is too narrow for
-    it, and its columns.
-    """
+    """Why a row fails; `beside` names a narrow key."""
 
     reason: str
     beside: dict[str, object] | None = None
 
 
 class Violations:
-    """Reads errors: a key is too narrow only if a unique index of the raw table, of its partitions
-    or of its children found the violation, and does not hold the whole key by which upstream tells
-    rows apart.
+    """Reads errors.
 
-    The code of the error alone says nothing: a trigger may raise it, or write into another table.
+    A key is too narrow only if a unique index of the table's own tree was violated and omits part
+    of upstream's key; triggers can raise any code.
     """
 
     def __init__(self, database: Database) -> None:
@@ -34,13 +31,13 @@ class Violations:
     async def read(
         self, connection: Connection, table: WarehouseTable, error: RowRefused
     ) -> Rejection:
-        """Why the table takes no such row."""
+        """Why the table rejects the row."""
         if error.sqlstate != UNIQUE_VIOLATION:
             return Rejection(f"{REFUSED}: {error}{_by(error)}")
         if error.is_raised or error.relation is None or error.constraint is None:
             return Rejection(f"{REFUSED}: the table's owner does not take it: {error}{_by(error)}")
         if table.distributed_by is not None:
-            # The servers of a distributed table name their shards.
+            # Errors of a distributed table name its shards.
             return _of_shard(table, error)
         index = await connection.fetch_row(
             self._get_index, table.raw, *error.relation, error.constraint

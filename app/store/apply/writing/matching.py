@@ -1,6 +1,4 @@
-"""How the rows of a fetch meet stored ones, by one look: the steps after it only run where there is
-something to do.
-"""
+"""Matches staged with stored rows, to skip needless steps."""
 
 from dataclasses import dataclass
 
@@ -15,10 +13,10 @@ from app.store.table_sql.statements import Statements
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """How many rows of a fetch meet no stored row (`missing`), one in its place (`met`), one of the
-    accounts that are written (`of_theirs`), or one under another date (`elsewhere`).
+    """Staged rows: `missing`, `met` in place, `of_theirs` of the written accounts, `elsewhere`
+    under another date.
 
-    `differing` are the ordinals of rows that differ from the stored one in their place.
+    `differing` are ordinals.
     """
 
     missing: int
@@ -29,24 +27,22 @@ class Matches:
 
     @property
     def all_in_place(self) -> bool:
-        """Whether each is known to be stored where it belongs; one that is met elsewhere may be so
-        or not.
-        """
+        """Whether all are certainly in place."""
         return not self.missing and not self.elsewhere
 
     @property
     def none_in_place(self) -> bool:
-        """Whether none is stored where it belongs."""
+        """Whether no row is in place."""
         return not self.met
 
     @property
     def most_differ(self) -> bool:
-        """Whether naming those that differ costs more than it saves."""
+        """Whether ordinals would not pay."""
         return 2 * len(self.differing) > self.met + self.missing
 
 
 class RowMatcher:
-    """Compares staged rows with stored ones."""
+    """Compares staged with stored rows."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -55,9 +51,7 @@ class RowMatcher:
         self._sql = Statements(sql, catalogue, window)
 
     async def match(self, write: PartWrite) -> Matches | None:
-        """None where nothing is stored, rows may be stored twice, or rejected rows are searched
-        for: then it cannot be told, or is not worth a look.
-        """
+        """Match rows; None if doubled rows or a search forbid it, or nothing is stored."""
         job = write.job
         if not job.staged.rows:
             return Matches(missing=0, met=0, of_theirs=0, elsewhere=0, differing=[])
@@ -78,17 +72,15 @@ class RowMatcher:
     async def _missing(self, write: PartWrite, rows: list[Record]) -> int:
         if write.job.table.distributed_by is None:
             return int(sum(row["missing"] for row in rows))
-        # At least: one that is met in two places counts twice. Where any is met elsewhere the
-        # insert looks for itself.
+        # A lower bound: a row met in two places counts twice. With any elsewhere the insert checks
+        # for itself.
         found = sum(row["met"] + row["elsewhere"] for row in rows)
         return max(0, await self._count_writable(write) - int(found))
 
     async def count_missing(
         self, write: PartWrite, matches: Matches | None, narrow: int
     ) -> int | None:
-        """How many rows an insert brings in, of which `narrow` were rejected since the match; None
-        where only a look tells.
-        """
+        """Rows to insert without `narrow` rejects; None if unknown."""
         table = write.job.table
         if write.search is not None or not table.is_unique or table.distributed_by is not None:
             return None
@@ -101,7 +93,7 @@ class RowMatcher:
         return int(await write.connection.fetch_value(statement, *write.head))
 
     async def _natural_keys(self, write: PartWrite) -> tuple[list[str], ...]:
-        """The values that each part of the trades' natural keys has."""
+        """Values of each key part."""
         rows = await write.connection.fetch(
             self._sql.of("get_natural_keys", write.job.table), *write.head
         )

@@ -1,4 +1,4 @@
-"""Rows that are stored under another date, or in another shard, than upstream has them."""
+"""Rows stored under another date or shard."""
 
 from app.errors import RowRefused
 from app.store.apply.rejects.reasons import REFUSED, WITHHELD
@@ -13,7 +13,7 @@ from app.store.table_sql.statements import Statements
 
 
 class TradeMoves:
-    """Moves rows to where upstream has them; a copy of each is kept."""
+    """Moves rows, keeping copies."""
 
     def __init__(
         self,
@@ -28,8 +28,9 @@ class TradeMoves:
         self._sql = Statements(database.queries("apply/writing/moves", window), catalogue, window)
 
     async def move(self, write: PartWrite, written: Written) -> None:
-        """Move trades to the dates that upstream has, and delete their doubles; raises
-        WrittenSinceError for trades that were stored under another date since the fetch began.
+        """Move trades to upstream's dates, deleting doubles.
+
+        Raises WrittenSinceError for trades stored elsewhere since the fetch.
         """
         await self._leave_newer(write)
         await self._withhold(write, written)
@@ -47,7 +48,7 @@ class TradeMoves:
             await write.connection.execute(statement, *write.head, reason)
 
     async def _leave_newer(self, write: PartWrite) -> None:
-        """Their slices do not show such writes: the other date may lie outside of them."""
+        """Other dates may lie outside the slices."""
         newer = await write.connection.fetch(
             self._sql.of("get_written_elsewhere", write.job.table), *write.head, write.horizon
         )
@@ -63,7 +64,7 @@ class TradeMoves:
             )
 
     async def _withhold(self, write: PartWrite, written: Written) -> None:
-        """Leave trades where they are that would go from an unsettled date to another one."""
+        """Withhold moves away from unsettled dates."""
         statement = self._sql.of("withhold_moves", write.job.table)
         for row in await write.connection.fetch(
             statement, *write.head, write.job.context.moving_from, WITHHELD
@@ -82,9 +83,7 @@ class TradeMoves:
             done.shifted_days.update(row["days"])
 
     async def move_shards(self, write: PartWrite, written: Written) -> None:
-        """Move rows to the shards that they belong to, after doubled rows are gone: at most one row
-        of each key is left.
-        """
+        """Move rows to their shards; doubles must be gone."""
         table = write.job.table
         for row in await write.connection.fetch(
             self._sql.of("move_shards", table),

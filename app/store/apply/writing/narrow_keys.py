@@ -1,4 +1,4 @@
-"""Unique keys of the table that are narrower than upstream's: two of its rows may share one."""
+"""Unique keys narrower than upstream's."""
 
 from app.store.apply.rejects.reasons import BOTH_SENT, TOO_NARROW
 from app.store.apply.writing.part_write import PartWrite
@@ -15,7 +15,7 @@ from app.store.table_sql.statements import (
 
 
 class NarrowKeys:
-    """Rejects staged rows that such a key does not let in."""
+    """Rejects rows that they exclude."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -24,7 +24,7 @@ class NarrowKeys:
         self._sql = Statements(sql, catalogue, window, further=names_of(NarrowKeySql))
 
     async def reject(self, write: PartWrite) -> int:
-        """Reject the rows, and note which rows have their place. Returns their number."""
+        """Reject rows, noting conflicting ones; returns their number."""
         rejected = 0
         table = write.job.table
         for key in table.narrow_keys:

@@ -1,4 +1,4 @@
-"""One transaction's share of a fetch, as the steps of a write hand it on."""
+"""A part being written."""
 
 import contextlib
 import datetime as dt
@@ -13,13 +13,11 @@ from app.store.apply.results import Written
 from app.store.database.transaction import Connection
 
 Days = Iterable[tuple[str, dt.date | None]]
-"""Accounts and dates; a date of None stands for all."""
+"""A date of None means all."""
 
 
 class WrittenSinceError(Exception):
-    """Trades of these accounts were stored under another date since the fetch began: nothing of the
-    accounts is written by it.
-    """
+    """Trades were stored elsewhere since the fetch."""
 
     def __init__(self, account_ids: frozenset[str]) -> None:
         super().__init__(
@@ -29,9 +27,7 @@ class WrittenSinceError(Exception):
 
 
 class UnfinishedSearchError(Exception):
-    """The search for rows that the table refuses took too long; `found` are those that were found,
-    with their reasons.
-    """
+    """Timeout; `found` has ordinals and reasons."""
 
     def __init__(self, found: Sequence[tuple[int, str]]) -> None:
         super().__init__(found[0][1] if found else "none was found yet")
@@ -40,21 +36,22 @@ class UnfinishedSearchError(Exception):
 
 @dataclass(slots=True)
 class Search:
-    """The search for rows that the table refuses, until a time of the monotonic clock."""
+    """A search for rejected rows, `until` a monotonic time."""
 
     until: float
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def go_on(self) -> None:
-        """Raise UnfinishedSearchError when the time is up."""
+        """Raise UnfinishedSearchError after the deadline."""
         if time.monotonic() > self.until:
             raise UnfinishedSearchError(self.found)
 
 
 @dataclass(frozen=True, slots=True)
 class PartWrite:
-    """A part that is being written; `horizon` is from before its fetch. Without `search` a refused
-    row undoes the whole part.
+    """A part being written; `horizon` precedes its fetch.
+
+    Without `search`, a rejected row undoes all.
     """
 
     connection: Connection
@@ -65,41 +62,37 @@ class PartWrite:
 
     @property
     def head(self) -> tuple[object, ...]:
-        """The parameters that all statements begin with: fetch, accounts, dates."""
+        """Fetch, accounts, dates: the leading parameters."""
         return self.job.staged.fetch_id, list(self.part.account_ids), self.job.dates(self.part)
 
     @property
     def copied(self) -> tuple[object, ...]:
-        """The parameters of copies that are kept: the run, and the table's name."""
+        """Run and table name, for copies."""
         return self.job.context.run_id, self.job.table.table.name
 
     @property
     def is_of_trades(self) -> bool:
-        """Whether the rows are trades."""
+        """Whether rows are trades."""
         return self.job.proven.endpoint.is_trades
 
     @property
     def is_empty(self) -> bool:
-        """Whether no stored row can meet one of the fetch; trades may also be stored under other
-        accounts.
-        """
+        """Whether no stored row can match; unknown for trades."""
         return not self.is_of_trades and not self.part.stored
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether any of its dates may be unsettled."""
+        """Whether any date may be unsettled."""
         dates = self.job.dates(self.part)
         return dates is None or max(dates) >= self.job.context.moving_from
 
     def reaches_unsettled(self, days: Iterable[dt.date | None]) -> bool:
-        """Whether any of these dates is unsettled."""
+        """Whether any given date is unsettled."""
         return any(day is not None and day >= self.job.context.moving_from for day in days)
 
     @property
     def must_verify(self) -> bool:
-        """Whether rows are read again after the write: where triggers of the table may change them,
-        or upstream is about to be blamed.
-        """
+        """Whether to reread rows: triggers may change them, or upstream may be blamed."""
         return (
             self.job.table.has_guards
             or self.job.evidence.is_trial
@@ -107,16 +100,12 @@ class PartWrite:
         )
 
     async def check_constraints(self) -> None:
-        """Check constraints with each statement from now on: at the commit no row could be
-        blamed.
-        """
+        """Check constraints per statement; at commit no row could be identified."""
         await self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     @contextlib.asynccontextmanager
     async def tolerating(self) -> AsyncIterator[None]:
-        """Around what may be refused as a whole: undone by itself where the write goes on without
-        it.
-        """
+        """In a search, a savepoint around failing writes."""
         if self.search is None:
             yield
             return
@@ -125,19 +114,17 @@ class PartWrite:
 
 
 Write = Callable[[PartWrite, list[int] | None], Awaitable[Written]]
-"""A step that writes the staged rows with these ordinals; None: all."""
+"""Writes rows with these ordinals (None: all)."""
 
 
 def only(ordinals: list[int] | None, number: int) -> tuple[str, tuple[list[int], ...]]:
-    """The condition that limits a statement to staged rows with these ordinals, and its parameter,
-    numbered `number`.
-    """
+    """The condition on ordinals and its parameter."""
     return (
         ("true", ()) if ordinals is None else (f"s.ordinal = ANY(${number}::bigint[])", (ordinals,))
     )
 
 
 def arrays(days: Days) -> tuple[list[str], list[dt.date | None]]:
-    """Accounts and dates as two arrays of equal length, as SQL takes them."""
+    """Accounts and dates as parallel arrays."""
     ordered = list(days)
     return [account_id for account_id, _ in ordered], [day for _, day in ordered]

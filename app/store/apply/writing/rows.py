@@ -1,4 +1,4 @@
-"""Overwriting rows that differ, and inserting those that are missing."""
+"""Overwrites and inserts rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _RESISTED = f"{REFUSED}: a trigger keeps the stored row as it is"
 
 @dataclass(frozen=True, slots=True)
 class _Insert:
-    """The statement that inserts rows of a part, and the one that finds those that are missing."""
+    """Inserts rows or finds missing ones."""
 
     write: PartWrite
     insert: str
@@ -30,19 +30,16 @@ class _Insert:
     limit: tuple[list[int], ...]
 
     async def run(self) -> list[Record]:
-        """Insert, and return by account how many rows on which dates."""
+        """Insert; returns counts by account and date."""
         write = self.write
         return await write.connection.fetch(self.insert, *write.head, *write.copied, *self.limit)
 
     async def find_missing(self) -> list[Record]:
-        """Rows that are not stored now."""
         return await self.write.connection.fetch(self.missing, *self.write.head, *self.limit)
 
 
 class RowWriter:
-    """Writes staged rows, all or those with some ordinals; rows that do not come in are marked as
-    rejected.
-    """
+    """Writes rows, rejecting those that fail to arrive."""
 
     def __init__(
         self,
@@ -88,15 +85,12 @@ class RowWriter:
         is_known: bool,
         expected: int | None,
     ) -> Written:
-        """Insert rows that are not stored, `expected` of them (None: unknown); with `is_known` none
-        of the fetch is stored.
-        """
+        """Insert missing rows, `expected` ones; `is_known` skips the existence check."""
         insert = self._insert_of(write, ordinals, is_known=is_known)
         if write.job.table.has_guards:
             return await self._insert_guarded(insert)
         if is_known:
-            # Staging alone is read: its index on the key gives the order, where PostgreSQL would
-            # sort the wide rows.
+            # Only staging is read; its key index is cheaper than sorting wide rows.
             await write.connection.execute(self._sql["avoid_sort"])
         written = Written()
         for row in await insert.run():
@@ -130,9 +124,7 @@ class RowWriter:
         )
 
     async def _insert_guarded(self, insert: _Insert) -> Written:
-        """A trigger may drop a row silently, or put it into another table of the same inheritance:
-        only a look before and after tells.
-        """
+        """A trigger may drop or redirect rows silently."""
         written, write = Written(), insert.write
         missing = await insert.find_missing()
         if not missing:
@@ -148,7 +140,7 @@ class RowWriter:
         return written
 
     async def find_missing(self, write: PartWrite) -> list[Record]:
-        """All rows of the part that are not stored."""
+        """Rows not stored."""
         statement = self._sql.of("get_missing_rows", write.job.table, only="true")
         return await write.connection.fetch(statement, *write.head)
 
@@ -161,7 +153,7 @@ class RowWriter:
         account_ids: Sequence[str],
         ordinals: Sequence[int],
     ) -> Written:
-        """Insert rows of accounts that the fetch was not for, where nothing is stored."""
+        """Insert missing rows of other accounts."""
         table = self._catalogue[staged.endpoint]
         statement = self._sql.of(
             "insert_rows",

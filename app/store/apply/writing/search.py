@@ -1,4 +1,4 @@
-"""Searching for the rows that a table refuses: written in halves, until each stands alone."""
+"""Bisects to rejected rows."""
 
 from app.errors import RowRefused
 from app.store.apply.rejects.rejects import Rejects
@@ -12,7 +12,7 @@ from app.store.table_sql.statements import Statements
 
 
 class RowSearch:
-    """Runs a step on all rows, or on halves of them."""
+    """Runs a step whole or halved."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class RowSearch:
         self._sql = Statements(database.queries("apply/writing/search", window), catalogue, window)
 
     async def each(self, write: PartWrite, step: Write, written: Written) -> None:
-        """Run the step at once, or in a search for rows that are refused."""
+        """Run once, or bisect in a search."""
         if write.search is None:
             written.add(await step(write, None))
             return
@@ -39,7 +39,6 @@ class RowSearch:
     async def _halve(
         self, write: PartWrite, search: Search, step: Write, ordinals: list[int], written: Written
     ) -> None:
-        """Write rows, each half in a savepoint; one that is refused alone is marked."""
         if not ordinals:
             return
         search.go_on()

@@ -1,4 +1,4 @@
-"""Stored rows that upstream does not send, and rows that are stored more than once."""
+"""Stored rows that upstream lacks, and doubled rows."""
 
 import datetime as dt
 
@@ -13,7 +13,7 @@ from app.store.table_sql.statements import Statements
 
 
 class StaleRows:
-    """Deletes rows; a copy of each is kept."""
+    """Deletes rows, keeping copies."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -21,8 +21,8 @@ class StaleRows:
         self._sql = Statements(database.queries("apply/writing/stale", window), catalogue, window)
 
     async def delete(self, write: PartWrite, protected: Days, written: Written) -> None:
-        """Delete doubled and stale rows, none on `protected` dates. If any delete is refused, all
-        rows stay, and that is reported.
+        """Delete doubled and stale rows off `protected` dates; if any is refused, all stay, and it
+        is reported.
         """
         attempt = Written()
         try:
@@ -78,7 +78,7 @@ class StaleRows:
                 written.results[row["account_id"]].kept[row["day"]] = row["trades"] or 0
 
     async def rejected_days(self, write: PartWrite) -> set[tuple[str, dt.date | None]]:
-        """Accounts and dates on which rows of upstream could not be held."""
+        """Accounts and dates with rejected rows."""
         rows = await write.connection.fetch(
             self._sql.of("get_rejected_days", write.job.table),
             write.job.staged.fetch_id,
@@ -89,7 +89,6 @@ class StaleRows:
 
 
 def _daily_read(write: PartWrite) -> list[tuple[str, dt.date | None]]:
-    """The accounts and dates on which daily was read in this run."""
     read = write.job.evidence.daily_read
     found: list[tuple[str, dt.date | None]] = []
     for account_id in write.part.account_ids:

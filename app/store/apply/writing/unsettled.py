@@ -1,6 +1,4 @@
-"""Counts of upstream that would fall by what may lie in unsettled dates: withheld until these are
-settled.
-"""
+"""Falling counts that unsettled dates may explain."""
 
 from collections.abc import Sequence
 
@@ -16,7 +14,7 @@ from app.store.table_sql.statements import Statements
 
 
 class UnsettledDates:
-    """Withholds staged metrics rows that lower stored counts."""
+    """Withholds rows that lower counts."""
 
     def __init__(
         self,
@@ -30,7 +28,7 @@ class UnsettledDates:
         self._sql = Statements(sql, catalogue, window)
 
     async def withhold(self, write: PartWrite, written: Written) -> None:
-        """Leave stored rows as they are whose counts would fall."""
+        """Mark falling rows."""
         if write.is_empty or write.is_of_trades:
             return
         if write.job.table.table.date_column is None:
@@ -69,7 +67,6 @@ class UnsettledDates:
     async def _levels(
         self, write: PartWrite, account_ids: Sequence[str]
     ) -> dict[str, StoredLevels]:
-        """What is counted of accounts below alltime."""
         context = write.job.context
         rows = await write.connection.fetch(
             self._sql.of("get_stored_levels", write.job.table),

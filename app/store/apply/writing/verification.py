@@ -1,8 +1,4 @@
-"""Reading written rows again: rows that do not stand as they were written are rejected.
-
-A trigger may be of any sort, and made while the run is under way; other writers do not show in the
-transaction.
-"""
+"""Rereads written rows, which triggers may alter."""
 
 from app.store.apply.rejects.reasons import CHANGED, NOT_KEPT
 from app.store.apply.rejects.rejects import Rejects
@@ -16,7 +12,7 @@ from app.store.table_sql.statements import Statements
 
 
 class Verification:
-    """Looks for rows that are missing or hold other values."""
+    """Finds missing or changed rows."""
 
     def __init__(
         self,
@@ -32,9 +28,7 @@ class Verification:
         self._sql = Statements(sql, catalogue, window)
 
     async def verify(self, write: PartWrite, written: Written) -> None:
-        """Reject rows that are not stored or hold other figures, and name columns that differ
-        otherwise.
-        """
+        """Reject rows missing or with changed figures; name other changes."""
         await write.check_constraints()
         missing = await self._rows.find_missing(write)
         if missing:

@@ -1,6 +1,4 @@
-"""Writing a part of a fetch into its raw table, in a transaction that the caller opened and whose
-slices it checked.
-"""
+"""Writes a part inside the caller's transaction."""
 
 import contextlib
 import datetime as dt
@@ -27,15 +25,15 @@ from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
 
 _PASSES = 3
-"""Passes over a part at most: deleted rows are restored where their replacement was rejected."""
+"""Deletions are undone if replacements fail."""
 
 
 class _UndoneError(Exception):
-    """Raised inside a savepoint of ours to undo it."""
+    """Rolls back a savepoint."""
 
 
 class SliceWriter:
-    """The steps that change raw rows, in their order."""
+    """The writing steps in order."""
 
     def __init__(
         self,
@@ -63,11 +61,9 @@ class SliceWriter:
         horizon: int,
         search_seconds: float | None,
     ) -> Written:
-        """Write a part; rows that were deleted on dates where rows of upstream could not be held
-        are restored, by another pass without deleting there.
+        """Write a part; another pass undoes deletions on dates with rejected rows.
 
-        Raises RowRefused for the first row that the table refuses; with `search_seconds` such rows
-        are searched for and marked, and UnfinishedSearchError is raised when that takes longer.
+        Raises RowRefused, or while searching UnfinishedSearchError.
         """
         search = None if search_seconds is None else Search(time.monotonic() + search_seconds)
         write = PartWrite(connection, job, part, horizon, search)
@@ -82,8 +78,8 @@ class SliceWriter:
         raise AssertionError("the last pass deletes nothing")
 
     async def _pass(self, write: PartWrite, protected: set[tuple[str, dt.date | None]]) -> Written:
-        """Write once; _UndoneError, with more dates `protected`, where deleted rows were missed."""
-        # Where nothing is stored nothing is deleted, and there is nothing to undo.
+        """Write once; _UndoneError extends `protected`."""
+        # Without stored rows nothing is deleted that would have to be undone.
         savepoint = contextlib.nullcontext() if write.is_empty else write.connection.savepoint()
         async with savepoint:
             written = await self._write_once(write, protected)
@@ -117,8 +113,7 @@ class SliceWriter:
         protected: set[tuple[str, dt.date | None]],
         written: Written,
     ) -> None:
-        # Before anything is inserted: a deleted row may hold a key that a row of upstream needs.
-        # Rows that were moved may have come into the slices since they were counted.
+        # Delete before inserting, to free keys; moves may have added rows since the count.
         if matches is None or written.results or matches.of_theirs < write.part.stored:
             await self._stale.delete(write, protected, written)
         if write.job.table.changes_shard:
@@ -131,7 +126,7 @@ class SliceWriter:
     async def _insert_missing(
         self, write: PartWrite, matches: Matches | None, written: Written
     ) -> None:
-        # After the overwriting, which may free a place, and before the inserting.
+        # After overwriting, which may free a key, and before inserting.
         narrow = await self._narrow_keys.reject(write)
         if matches is not None and matches.all_in_place:
             return
