@@ -1,4 +1,4 @@
-"""The change feed: slices of raw tables as written, in an order that a cursor can follow."""
+"""The change feed: slices of raw tables as written, in commit order."""
 
 import datetime as dt
 import uuid
@@ -12,7 +12,7 @@ from app.store.database.transaction import Connection
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One written slice; `date` None for alltime, `run_id` None outside a run."""
+    """One written slice; `date` is None for alltime, `run_id` outside a run."""
 
     account_id: str
     table: str
@@ -23,7 +23,7 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A page of the feed; `next` is the cursor behind it, `more`: there is more by now."""
+    """A page of the feed; `next` is its cursor, `more` says that others follow."""
 
     changes: tuple[FeedEntry, ...]
     next: int
@@ -34,7 +34,6 @@ class ChangeFeed:
     """Records written slices, and reads them in commit order."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("change_feed")
         self._check, self._lock = sql["check_deferred"], sql["lock_feed"]
@@ -54,10 +53,10 @@ class ChangeFeed:
         inserted: Mapping[tuple[str, dt.date | None], int] | None = None,
         is_trial: bool = False,
     ) -> None:
-        """Record the slices that the transaction of `connection` wrote; its last statement.
+        """Record slices written in the transaction, as its last statement.
 
-        Dates by account, None where rows have none; `inserted` are the new rows of them. Raises
-        WriteConflict if other transactions hold up the feed.
+        `changed` has dates by account, `inserted` counts new rows. Raises WriteConflict if others
+        hold up the feed.
         """
         slices = [(account_id, day) for account_id, days in changed.items() for day in days]
         if not slices:
@@ -85,10 +84,10 @@ class ChangeFeed:
         )
 
     async def since(self, cursor: int, limit: int) -> ChangePage:
-        """The changes behind `cursor` (0: all), in commit order, at most `limit` entries.
+        """Changes behind `cursor` (0: all), at most `limit` entries, but never part of a change.
 
-        A change is never cut, so that one of many dates may exceed the limit. Raises Gone if the
-        cursor lies beyond the feed: it is another database's, or of this one before a restore.
+        Raises Gone if the cursor lies beyond the feed: of another database, or from before a
+        restore.
         """
         rows = await self._database.fetch(self._get, cursor, limit)
         if not rows and cursor > (await self._database.fetch_value(self._end) or 0):

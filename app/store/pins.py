@@ -1,6 +1,4 @@
-"""Pins: rows that a restore brought back, and that no run changes until they are released or
-upstream says the same.
-"""
+"""Pins: restored rows that no run changes until they are released or upstream agrees."""
 
 import datetime as dt
 import uuid
@@ -14,13 +12,11 @@ from app.store.database.transaction import Connection
 from app.store.schema.introspect import distribution
 
 PINNED = "pinned by restore"
-"""The reason of rows of upstream that meet a pinned row: nothing of them is written."""
+"""The reason of upstream's rows that meet a pinned one."""
 
 
 def unit_of(table: Table) -> list[str]:
-    """The columns that make two rows one thing: trades that differ in nothing but the date are one
-    trade, of metrics each date is a row.
-    """
+    """A row's identity: of trades the key without the date."""
     return [
         column
         for column in table.key
@@ -29,7 +25,7 @@ def unit_of(table: Table) -> list[str]:
 
 
 class Pins:
-    """Sets pins and takes them off."""
+    """Sets and releases pins."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,7 +43,7 @@ class Pins:
     async def pin(
         self, connection: Connection, table: str, removed_ids: Sequence[int], reason: str | None
     ) -> None:
-        """Pin the rows that the transaction brought back from copies of the table."""
+        """Pin the rows that this transaction restored from copies."""
         if removed_ids:
             await connection.execute(self._pin[table], list(removed_ids), reason)
 
@@ -58,9 +54,7 @@ class Pins:
         run_id: uuid.UUID | None = None,
         removed_ids: Sequence[int] | None = None,
     ) -> tuple[int, Mapping[str, set[dt.date]]]:
-        """Take off the pins that fit all that is given: their number, and the dates of the rows by
-        account.
-        """
+        """Release matching pins: their number, and dates by account."""
         ids = None if removed_ids is None else list(removed_ids)
         rows = await self._database.fetch(self._release, account_id, run_id, ids)
         days: dict[str, set[dt.date]] = {}
@@ -71,9 +65,7 @@ class Pins:
         return len(rows), days
 
     async def overtaken(self, account_ids: Sequence[str] | None = None) -> list[int]:
-        """The copies of pinned rows, of accounts or of all, that are stored no more as they were
-        restored: written or deleted since.
-        """
+        """Copies of pinned rows, of accounts or all, written or deleted since their restore."""
         ids = None if account_ids is None else list(account_ids)
         names = {row["table_name"] for row in await self._database.fetch(self._tables, ids)}
         tables = [table for table in TABLES.values() if table.name in names]

@@ -1,37 +1,20 @@
-"""The API's quota over all replicas: permits drawn in blocks from one row of PostgreSQL (GCRA),
-used at their time or not at all.
+"""The API's quota over all replicas: permits drawn in blocks from one row of PostgreSQL (GCRA).
 
-The promise, with rate r and burst B: in any window of w seconds the API gets at most B + r*w
-requests, whoever sends them.
+With rate r and burst B the API gets at most B + r*w requests in any window of w seconds. All
+replicas must have the same r and B.
 
-- The row says until when the quota is spent. A draw of n permits moves that on by n*T, T = 1/r and
-  a thousandth: each permit of
-  the installation has a time of its own at which it is due, T apart from all others. Only the
-  database's clock decides.
-- Requests that arrive at most L seconds after their permits were due come, in w seconds, from
-  permits due in w + L seconds:
-  at most 1 + (w + L)/T. So L = (B-1)*T keeps the promise. A third of L is left to the way to the
-  API and to its own
-  stalls; a permit that was not used within the rest is thrown away, and so is a block that came too
-  late.
-- Time that nobody used is an advance of half of that rest: so much may go at once after a pause,
-  and the flow keeps its rate
-  though draws take a while.
-- L is a tenth of a second at least: where B is too small for that, permits are further apart, B-1
-  to L. With B = 1 nothing is
-  left: permits are drawn singly, each with a gap after it that its lateness may fill, slower but as
-  strict. The same happens while
-  draws take so long that half of the lateness would be lost on them.
-- Permits are drawn at most `_horizon` ahead of the clock. So a row that is missing (a crash of
-  PostgreSQL empties the table) or
-  further ahead than that (the clock was set back) counts as spent until then, which is never too
-  early. A process
-  that finds the clock set forward, which would make the quota look unspent, asks for the same.
-- A process measures from when it sent the draw and from when it had the answer, whichever is safe,
-  on its own monotonic
-  clock. Its AsyncLimiter holds it alone within the same rate, whatever the row says.
-
-All replicas must have the same rate and burst.
+1. The row says until when the quota is spent. Drawing n permits adds n*T, T = 1/r and a thousandth,
+   by the database's clock: each permit has its own due time.
+2. Requests at most L seconds late come, in w seconds, from at most 1 + (w + L)/T permits: L =
+   (B-1)*T keeps the promise. A third of L is for the way to the API; permits unused within the rest
+   are dropped.
+3. Half of that rest is an advance for unused time, which keeps the rate while draws take a while.
+4. L is at least a tenth of a second: for small B, T grows to L/(B-1). With B = 1, or draws that
+   take half of the lateness, permits are drawn singly, each with a gap for its lateness.
+5. Draws reach at most `_horizon` ahead. A row missing after a crash, or further ahead after the
+   clock was set back, counts as spent until then; so does the quota once the clock was set forward.
+6. A process measures from question or answer, whichever is safe, on its monotonic clock, and its
+   AsyncLimiter holds it within the rate whatever the row says.
 """
 
 import asyncio
@@ -46,17 +29,15 @@ from app.store.database.pool import Database
 from app.telemetry import get_logger
 
 _SLOWER = 1.001
-"""By so much permits are further apart than the rate allows: clocks drift, and a night is long."""
+"""Spreads permits beyond the rate, against clock drift."""
 _BLOCK_SECONDS = 0.25
-"""A block is for so long at most: what a killed replica takes with it, and what others wait for a
-block before theirs.
-"""
+"""Longest block: lost with a killed replica, and a wait for others."""
 _WAY_SHARE = 1 / 3
 _ADVANCE_SHARE = 1 / 2
 _LEAST_WAY = 0.05
 _LEAST_PATIENCE = 0.05
 _LONGEST_PATIENCE = 2.0
-"""Seconds of lateness: on the way to the API, and between a draw and the use of its permits."""
+"""Seconds between a draw and the use of its permits."""
 _AHEAD_SECONDS = 3.0
 _DRAW_SECONDS = 10.0
 _CLOCK_TOLERANCE = 0.05
@@ -67,7 +48,9 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Block:
-    """Permits on the loop's clock: the first valid from `due` to `until`, others `interval` on."""
+    """Permits on the loop's clock: the first valid from `due` to `until`, the others `interval`
+    apart.
+    """
 
     due: float
     until: float
@@ -77,15 +60,12 @@ class _Block:
     used: int = 0
 
     def pass_one(self) -> None:
-        """Go on to the next permit."""
         self.due += self.interval
         self.until += self.interval
         self.passed += 1
 
     def next_size(self, now: float) -> int:
-        """How many permits to ask for after this block: who would have used more in time gets more,
-        who does not gets what it uses.
-        """
+        """The next block's size: twice this one's if used up in time, else what was used."""
         return max(
             1, 2 * self.used if self.used == self.permits and now <= self.until else self.used
         )
@@ -93,8 +73,8 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a draw gave: permits, the database's time, for how long the quota is spent from then,
-    and when we asked and knew.
+    """A draw's permits, the database's time, seconds until the quota is spent, and our times of
+    question and answer.
     """
 
     permits: int
@@ -107,11 +87,10 @@ class _Answer:
 class Quota:
     """Permits to send: `rate` a second, `burst` at once, over all users of the schema.
 
-    Belongs to one event loop; any number of tasks may wait.
+    Belongs to one event loop, with any number of tasks.
     """
 
     def __init__(self, database: Database, rate: float, burst: int) -> None:
-        """Begin without a permit."""
         self._database = database
         self._statement = database.queries("quota")["draw_permits"]
         apart = (
@@ -130,11 +109,10 @@ class Quota:
         self._last: _Answer | None = None
 
     async def acquire(self) -> None:
-        """Wait until one more request may be sent; it must then go at once.
+        """Wait until one request may be sent; it must then go at once.
 
-        A cancelled caller holds up nobody; with a draw under way it costs the block that was to
-        come. Raises DatabaseUnavailable if PostgreSQL does not answer or takes too long,
-        DatabaseError if it refuses.
+        Cancelling costs at most the block being drawn. Raises DatabaseUnavailable if PostgreSQL is
+        away or too slow, DatabaseError if it rejects the draw.
         """
         async with self._line:
             await self._smoothing.acquire()
@@ -150,9 +128,7 @@ class Quota:
         )
 
     async def _use(self) -> bool:
-        """Wait for the first permit of the block that is still good, and use it; whether there was
-        one.
-        """
+        """Wait for the block's first valid permit and use it; whether there was one."""
         loop, block = asyncio.get_running_loop(), self._block
         while block.passed < block.permits:
             await asyncio.sleep(block.due - loop.time())
@@ -164,7 +140,7 @@ class Quota:
         return False
 
     async def _draw(self) -> _Block:
-        """The next permits, after a wait if more than enough are under way."""
+        """The next permits, after a wait if enough are under way."""
         size = min(self._block.next_size(asyncio.get_running_loop().time()), self._most)
         is_restart = False
         while True:
@@ -227,9 +203,7 @@ class Quota:
         return _Answer(row["permits"], row["now"], row["spent_in"], sent, received)
 
     def _was_set_forward(self, answer: _Answer) -> bool:
-        """Whether the database's clock surely gained on ours since the last draw, by more than
-        clocks do by themselves.
-        """
+        """Whether the database's clock gained on ours, beyond drift, since the last draw."""
         last, self._last = self._last, answer
         if last is None:
             return False

@@ -1,16 +1,16 @@
-"""The rate and the chunks in which this process writes raw tables."""
+"""The pace and chunks in which this process writes raw tables."""
 
 from aiolimiter import AsyncLimiter
 
 CHUNK_ROWS = 20_000
-"""Rows that one transaction writes into a raw table at most, as far as they can be parted."""
+"""Most rows of one transaction in a raw table, where they can be parted."""
 
 
 class WritePace:
-    """A limit on rows a second: waits between transactions, and smaller ones."""
+    """Limits rows a second, by waits and smaller transactions."""
 
     def __init__(self, rows_per_second: float | None = None) -> None:
-        """None: no limit. Belongs to one event loop."""
+        """Belongs to one event loop; None: no limit."""
         self._limiter = (
             None
             if rows_per_second is None
@@ -21,11 +21,11 @@ class WritePace:
         )
 
     def chunk(self, most: int = CHUNK_ROWS) -> int:
-        """Rows that one transaction may write, at most `most`."""
+        """Rows that a transaction may write, at most `most`."""
         return min(most, self._most)
 
     async def spend(self, rows: int) -> None:
-        """Rows were written: return when the next ones may be."""
+        """Return when rows may be written after these."""
         if self._limiter is None:
             return
         while rows > 0:

@@ -1,9 +1,4 @@
-"""Making connections to PostgreSQL, and what is said where that fails: which server, what is wrong
-there, and what to do.
-
-The names of error classes and numbers of errors say little to who reads them, and the driver names
-no host for most.
-"""
+"""Connections to PostgreSQL, and their failures in plain words."""
 
 import errno
 import os
@@ -24,16 +19,15 @@ _CONNECTION_LOST = "unexpected connection_lost() call"
 
 
 class Unreached(ConnectionError):
-    """No connection came about; `is_of_setting`: the DSN is wrong, and waiting would not help."""
+    """No connection; `is_of_setting`: the DSN is wrong, waiting is useless."""
 
     def __init__(self, message: str, *, is_of_setting: bool = False) -> None:
-        """Keep whether the setting is at fault."""
         super().__init__(message)
         self.is_of_setting = is_of_setting
 
 
 async def reach(dsn: str, **options: Any) -> Any:  # noqa: ANN401 - the driver's own options, and its connection of the class that they name
-    """A new connection; Unreached if there is none, or the driver's error for a refusal."""
+    """A new connection; raises Unreached, or the driver's error for a rejection."""
     try:
         return await asyncpg.connect(dsn, **options)
     except (
@@ -46,7 +40,7 @@ async def reach(dsn: str, **options: Any) -> Any:  # noqa: ANN401 - the driver's
 
 
 def servers(dsn: str) -> str:
-    """The servers of a DSN, as `host:port` or socket folder, without credentials."""
+    """A DSN's servers, as `host:port` or socket folder, without credentials."""
     parts = urlsplit(dsn)
     named = dict(parse_qsl(parts.query))
     written = (
@@ -62,7 +56,7 @@ def servers(dsn: str) -> str:
 
 
 def plainly(error: BaseException) -> str:
-    """An error as the end of a sentence, without class names and numbers."""
+    """An error as the end of a sentence."""
     if isinstance(error, TimeoutError) and not isinstance(error, Unreached):
         return "it does not answer in time"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, Unreached):

@@ -20,7 +20,7 @@ from app.errors import (
 from app.store.database.connecting import Unreached, plainly, servers
 
 OF_ROWS = (RowRefused, StatementTooSlow, DatabaseError)
-"""Errors that single rows may cause: a statement without those may succeed."""
+"""Errors that single rows may cause."""
 GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -32,9 +32,7 @@ GONE = (
     TimeoutError,
 )
 _ENDS_SESSION = ("FATAL", "PANIC")
-"""Severities with which the server ends the session; after an ERROR the session stands, and the
-statement alone has failed.
-"""
+"""Severities that end the session."""
 CONFLICT = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
 _OF_A_ROW = (
     asyncpg.IntegrityConstraintViolationError,
@@ -52,37 +50,31 @@ _WRONG_VALUE = (
     asyncpg.UnsupportedClientFeatureError,
 )
 _FUNCTION = re.compile(r"(?<=function )\S+\(.*?\)")
-"""The first function that the context of an error names, which is the innermost."""
+"""The innermost function of an error's context."""
 _RAISES = "exec_stmt_raise"
-"""The function of PostgreSQL's own that reports what PL/pgSQL's RAISE says, whatever fields that
-chooses.
-"""
+"""PostgreSQL's function behind PL/pgSQL's RAISE."""
 _CHECKS_POLICIES = "ExecWithCheckOptions"
-"""The function that refuses a row which a policy does not let in, with the code of a right that is
-missing.
-"""
+"""Rejects a row by policy, under the code of a missing right."""
 _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 _UNKNOWN_PARAMETER = re.compile(
     r"unrecognized configuration parameter \"?(\w+)|unsupported startup parameter\b[^:]*: \"?(\w+)"
 )
-"""How PostgreSQL and pgbouncer refuse a connection for what its DSN hands on to them."""
+"""A DSN's parameter, rejected by PostgreSQL or pgbouncer."""
 POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-"""What becomes of prepared statements where each transaction may get another connection of the
-server.
-"""
+"""Prepared statements fail behind a pooler in transaction mode."""
 
 
 def no_role() -> None:
-    """Of a connection of which it is not known."""
+    """An unknown role."""
 
 
 @contextlib.contextmanager
 def translated(
     variable: str = "DATABASE_URL", role: Callable[[], str | None] = no_role
 ) -> Iterator[None]:
-    """The one place where asyncpg's errors become ours, with the cause chained.
+    """Our errors for asyncpg's, cause chained.
 
-    `variable` held the DSN of the connection, `role` tells as whom it was made.
+    `variable` held the DSN; `role` gives the session's role.
     """
     try:
         yield
@@ -106,11 +98,10 @@ def translated(
 def _meaning_of(
     error: asyncpg.PostgresError, variable: str, role: Callable[[], str | None]
 ) -> ReconError:
-    """Our error for what the server said.
+    """Our error for the server's.
 
-    The code alone does not tell: a trigger of the table's owner may raise any code, also those of a
-    server that goes away. So an error with which the session does not end, and which has a context
-    (code in the database raised it), is the statement's.
+    An owner's trigger may raise any code: an error with a context in an open session is the
+    statement's.
     """
     if error.severity_en in _ENDS_SESSION or not error.context:
         if isinstance(error, POOLED):
@@ -139,7 +130,6 @@ def _meaning_of(
 def _meaning_of_statement(
     error: asyncpg.PostgresError, role: Callable[[], str | None]
 ) -> ReconError:
-    """Our error for a statement that failed in a living session."""
     if isinstance(error, asyncpg.QueryCanceledError):
         return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
     # A code that the owner's own code raises says nothing of other writers: to wait for them would
@@ -186,9 +176,7 @@ def _unreachable(error: BaseException) -> DatabaseUnavailable:
 
 
 def _said_of_row(error: asyncpg.PostgresError) -> str:
-    """What PostgreSQL said, without the whole row that it adds where a check fails: whoever refuses
-    the row keeps it.
-    """
+    """PostgreSQL's message without the whole row of a failed check."""
     detail = error.detail or ""
     return (
         error.args[0]
@@ -199,9 +187,7 @@ def _said_of_row(error: asyncpg.PostgresError) -> str:
 
 @contextlib.contextmanager
 def connecting(dsn: str, variable: str = "DATABASE_URL") -> Iterator[None]:
-    """The same around a first connection, at which asyncpg reads the DSN: what it says of one that
-    it cannot read may quote a password.
-    """
+    """`translated` for a first connection, whose errors may quote a password."""
     try:
         with translated(variable):
             yield
@@ -235,7 +221,7 @@ def _refused_login(error: asyncpg.PostgresError, dsn: str, variable: str) -> str
 
 
 def is_dubious(error: BaseException | None) -> bool:
-    """Whether the connection is in doubt after this error."""
+    """Whether the connection is in doubt."""
     if isinstance(error, asyncpg.PostgresError):
         return error.severity_en in _ENDS_SESSION or (
             isinstance(error, asyncpg.PostgresConnectionError) and not error.context

@@ -1,8 +1,6 @@
-"""Wake-ups: hear of a new run when it is started, instead of at the next poll.
+"""Notifications of new runs, which spare the wait for the next poll.
 
-A process that listens has a connection of its own for it, past any pooler in transaction mode,
-since LISTEN belongs to a session of the server. Hearing is a comfort and never a condition:
-whatever happens here, the workers go on polling.
+They need a session past any transaction pooler, and are optional: workers keep polling.
 """
 
 import asyncio
@@ -32,57 +30,51 @@ _CONNECT_SECONDS = 15.0
 _ANSWER_SECONDS = 10.0
 _ECHO_SECONDS = 10.0
 _LOOK_SECONDS = 30.0
-"""Interval of checks: a connection that died silently looks idle."""
+"""Probe interval: a silently dead connection looks idle."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 
 
 def wake_channel(schema: str) -> str:
-    """The channel of an installation; installations in other schemas of the database have others.
+    """An installation's channel.
 
-    A digest of the schema's name and not the name: PostgreSQL takes 63 bytes for a channel, and as
-    many for a schema.
+    A digest, since a schema's name may fill a channel's 63 bytes.
     """
     return f"trade_recon_{hashlib.blake2b(schema.encode(), digest_size=8).hexdigest()}"
 
 
 async def notify(connection: Connection, schema: str, run_id: str) -> None:
-    """Wake the processes that listen, once the transaction is committed."""
+    """Wake listening processes on commit."""
     await connection.execute("SELECT pg_notify($1, $2)", wake_channel(schema), run_id)
 
 
 async def require_same_database(database: Database, dsn: str) -> None:
-    """Check that the direct way `dsn` leads to the pool's database.
+    """Raise ConfigurationError unless `dsn` leads to the pool's database.
 
-    Raises ConfigurationError if it leads elsewhere, DatabaseUnavailable or StatementTooSlow if it
-    does not answer.
+    Raises DatabaseUnavailable or StatementTooSlow without an answer.
     """
     async with _connected(dsn) as connection:
         await _compare(database, connection)
 
 
 class WakeUps:
-    """Listens for new runs of one installation, on a connection of its own to `dsn`."""
+    """Listens for one installation's new runs."""
 
     def __init__(self, database: Database, dsn: str) -> None:
-        """`dsn` is a way to the pool's database on which sessions last."""
         self._database = database
         self._dsn = dsn
         self._channel = wake_channel(database.schema)
         self._is_away = False
 
     async def check(self) -> None:
-        """Raise ConfigurationError if the way leads to another database; silence is no error."""
+        """Raise ConfigurationError if the way leads elsewhere; an outage is only logged."""
         try:
             await require_same_database(self._database, self._dsn)
         except (DatabaseUnavailable, StatementTooSlow) as error:
             self._note_outage(error)
 
     async def listen(self, callback: Callable[[], None]) -> None:
-        """Call `callback` for each new run, and whenever the connection stands anew.
-
-        Never returns; lost connections are made again.
-        """
+        """Call `callback` for each new run and reconnection; never returns."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -152,11 +144,9 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[Record]]":
 
 
 async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> None:
-    """Hold a lock in a transaction of the pool: only in the same database of the same running
-    server is it taken.
+    """Take one advisory lock both ways, which only the same server refuses.
 
-    A copy, a restored backup and a standby have the same names and the same system identifier; this
-    tells them apart, and needs no right.
+    Copies, restored backups and standbys share their names and identifiers.
     """
     key = secrets.randbits(63)
     async with database.transaction(statement_seconds=_ANSWER_SECONDS) as connection:
@@ -172,7 +162,7 @@ async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> 
 
 
 async def _until_lost(connection: "asyncpg.Connection[Record]", lost: asyncio.Event) -> None:
-    """Wait for the end of the connection, checking it now and then; then DatabaseUnavailable."""
+    """Probe the connection until it ends, then raise DatabaseUnavailable."""
     while True:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):

@@ -1,4 +1,4 @@
-"""New sessions, ready for use."""
+"""New sessions."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ from app.store.database.transaction import (
 )
 
 DEATH_CHECK = "1000"
-"""Milliseconds between the server's checks that a statement's client is still there."""
+"""Milliseconds between the server's checks that a client is alive."""
 _TYPES = "SELECT " + ", ".join(
     f"NULL::{name}[]"
     for name in (
@@ -45,9 +45,8 @@ _TYPES = "SELECT " + ", ".join(
         "bytea",
     )
 )
-"""The array types of our statements, and a few more."""
 _LONGEST_STATEMENT = 256 * 1024
-"""Bytes up to which statements stay prepared: also those on hundreds of columns."""
+"""Bytes up to which statements stay prepared."""
 
 
 async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -80,7 +79,7 @@ async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session
 
 
 async def notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> bool:
-    """Whether the server sees during a statement that its client is gone."""
+    """Whether the server can detect a dead client during a statement."""
     try:
         async with session.transaction():
             await session.execute(
@@ -92,13 +91,10 @@ async def notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> 
 
 
 async def _prepare_connection(connection: Session) -> None:
-    """Set how jsonb, dates and times travel, and learn the array types of our statements before
-    they are met.
+    """Set codecs, and load array types early.
 
-    asyncpg asks the server about them, and sets `jit` for the session while it does, to what it
-    finds: inside of our transactions that would be what is meant for them alone, and through a
-    pooler it would stay behind on a connection of the server that others use. Here it is undone
-    with the transaction.
+    asyncpg sets `jit` for the session while loading types, to the value found: in our transactions
+    a local one, behind a pooler for other clients. Here it is rolled back.
     """
     transaction = connection.transaction()
     await transaction.start()
@@ -125,8 +121,7 @@ async def _prepare_connection(connection: Session) -> None:
 
 
 async def skip_reset(_connection: "asyncpg.Connection[Record]") -> None:
-    """Reset nothing: settings end with their transaction.
+    """Settings end with their transaction.
 
-    asyncpg's own reset costs a round trip, and through a pooler would reach somebody else's
-    session.
+    asyncpg's reset costs a round trip, and behind a pooler reaches other clients.
     """

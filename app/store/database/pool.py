@@ -1,4 +1,4 @@
-"""The database for the rest of the store: a pool, transactions, and our errors."""
+"""The store's database: a pool, transactions, and our errors."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ _WAY_PAUSE_SECONDS = 0.1
 
 
 class _Settings:
-    """What each transaction sets, by what the pool leads to."""
+    """What each transaction sets, directly or through a pooler."""
 
     def __init__(self, *, is_direct: bool, notices_death: bool) -> None:
         self.is_direct = is_direct
@@ -52,7 +52,7 @@ class _Settings:
 
 
 class Database:
-    """A pool of connections and the schema in which the warehouse lives."""
+    """A pool, and the warehouse's schema."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Database:
         idle_seconds: float,
         settings: "_Settings",
     ) -> None:
-        """Use `open` instead, which also closes."""
+        """Use `open`, which also closes."""
         self._sessions = sessions
         self._lifeline = lifeline
         self._idle_seconds = idle_seconds
@@ -83,12 +83,11 @@ class Database:
         direct_dsn: str | None = None,
         idle_seconds: float = 30.0,
     ) -> AsyncIterator["Database"]:
-        """A pool on `dsn`, closed at the end within a bounded time.
+        """A pool on `dsn`, closed within a bounded time.
 
-        `statement_cache` 0 is for a pooler in transaction mode. `direct_dsn` leads past any pooler
-        (None: unknown). PostgreSQL ends a transaction left idle for `idle_seconds`, so that a
-        stopped process keeps no locks. Raises DatabaseUnavailable if PostgreSQL cannot be reached,
-        ConfigurationError for an invalid DSN.
+        `statement_cache` is 0 for a pooler in transaction mode; `direct_dsn` leads past it.
+        PostgreSQL ends transactions idle for `idle_seconds`, which would keep locks. Raises
+        DatabaseUnavailable, or ConfigurationError for an invalid DSN.
         """
 
         async def connect(*_arguments: object, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -125,7 +124,7 @@ class Database:
     def queries(
         self, name: str, window: Window | None = None, only: Sequence[str] | None = None
     ) -> Mapping[str, str]:
-        """The statements of db/queries/NAME.sql, all or `only` some, with the window's tokens."""
+        """Statements of db/queries/NAME.sql, all or `only` some, the window's tokens filled."""
         sql = load_queries(name, self.schema)
         if window is None:
             return sql
@@ -142,7 +141,6 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """A session of the pool; one that takes no writes expires all that are open now."""
         with translated():
             async with self._sessions.use() as (raw, state):
                 try:
@@ -163,8 +161,7 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """A transaction: committed at the end, rolled back by any exception.
 
-        `statement_seconds` bounds each statement, `idle_seconds` the time that we may leave it idle
-        (None: the usual), `lock_seconds` the wait for a lock (None: a third of a statement's time).
+        `lock_seconds` bounds each lock wait (None: a third of `statement_seconds`).
         """
         async with self._session(statement_seconds) as connection, connection.begun(isolation):
             await connection.execute(
@@ -188,16 +185,16 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _limited(self, seconds: float | None) -> AsyncIterator[Connection]:
-        """A connection for one statement, with its own time instead of the role's limit."""
+        """A connection limited to `seconds` instead of the role's limit."""
         is_alone = seconds is None and self._settings.is_direct
         limited = self.connection() if is_alone else self.transaction(statement_seconds=seconds)
         async with limited as connection:
             yield connection
 
     async def give_way(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Do `work` in a transaction that backs off from locks, and retry on conflict.
+        """Do `work` in a transaction that backs off from locks and retries.
 
-        Raises WriteConflict if the rows stay locked for seconds.
+        Raises WriteConflict if rows stay locked for seconds.
         """
         for attempt in range(1, _WAY_TRIES + 1):
             try:
@@ -212,7 +209,7 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     async def require_room(self) -> None:
-        """Raise DatabaseFull if PostgreSQL's disk is full: then no account is to blame."""
+        """Raise DatabaseFull if the disk is full: no account is to blame."""
         try:
             async with self.transaction(statement_seconds=COMMAND_SECONDS) as connection:
                 await connection.execute(TAKE_ROOM)
@@ -222,9 +219,9 @@ class Database:
             ) from error
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> list[Record]:
-        """Rows of a short statement that must not wait for the pool, such as a heartbeat.
+        """Rows of an urgent statement, past the pool.
 
-        Returns, or raises DatabaseUnavailable, within twice `seconds`.
+        Raises DatabaseUnavailable after twice `seconds`.
         """
         with translated():
             try:
@@ -236,23 +233,23 @@ class Database:
     async def fetch(
         self, sql: str, *arguments: object, seconds: float | None = None
     ) -> list[Record]:
-        """All rows of a query, in a transaction of its own."""
+        """All rows, in their own transaction."""
         async with self._limited(seconds) as connection:
             return await connection.fetch(sql, *arguments, seconds=seconds)
 
     async def fetch_row(
         self, sql: str, *arguments: object, seconds: float | None = None
     ) -> Record | None:
-        """The first row of a query, or None."""
+        """The first row, or None."""
         async with self._limited(seconds) as connection:
             return await connection.fetch_row(sql, *arguments, seconds=seconds)
 
     async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
-        """The first column of the first row, or None."""
+        """The first row's first column, or None."""
         async with self._limited(seconds) as connection:
             return await connection.fetch_value(sql, *arguments, seconds=seconds)
 
     async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
-        """Run a statement; the number of rows that it wrote."""
+        """Run a statement; the number of rows written."""
         async with self._limited(seconds) as connection:
             return await connection.execute(sql, *arguments, seconds=seconds)

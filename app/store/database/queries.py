@@ -1,10 +1,8 @@
-"""Named SQL from db/queries: read once, so that a missing name fails at start and not at night.
+"""Named SQL from db/queries, read once: a missing name fails at start.
 
-The file of ``app/store/apply/parts.py`` is ``db/queries/apply/parts.sql``, which that module alone
-loads. A file holds queries as ``-- name: verb_noun``, one line that says what the query is for,
-and the statement. The SQL is written for the schema ``prop_trading_model``; another schema is put
-in its place when the file is loaded. ``{{token}}`` marks lists of columns and conditions that
-depend on the warehouse's own tables; db/rendered shows what a fresh install runs (`make sql`).
+``app/store/apply/parts.py`` alone loads ``db/queries/apply/parts.sql``: per query ``-- name:
+verb_noun``, a line of purpose, the statement. The schema ``prop_trading_model`` is replaced on
+loading; ``{{token}}`` depends on the raw tables, and db/rendered shows it filled (`make sql`).
 """
 
 import re
@@ -26,14 +24,14 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 def quote(identifier: str) -> str:
-    """An identifier as SQL takes it, whatever characters it has."""
+    """A quoted identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def for_schema(sql: str, schema: str) -> str:
-    """The SQL text with the schema that it was written for replaced by `schema`.
+    """SQL written for the usual schema, for `schema`.
 
-    Raises ConfigurationError if `schema` is not a plain identifier: it becomes part of the text.
+    Raises ConfigurationError unless that is a plain identifier.
     """
     if not _IDENTIFIER.fullmatch(schema):
         raise ConfigurationError(
@@ -45,7 +43,7 @@ def for_schema(sql: str, schema: str) -> str:
 
 
 def list_files() -> list[str]:
-    """The files of db/queries as `load_queries` takes them: `pins`, `apply/writer`."""
+    """The names that `load_queries` takes: `pins`, `apply/writer`."""
     return sorted(
         path.relative_to(_QUERIES).with_suffix("").as_posix() for path in _QUERIES.rglob("*.sql")
     )
@@ -53,9 +51,7 @@ def list_files() -> list[str]:
 
 @cache
 def load_queries(name: str, schema: str) -> Mapping[str, str]:
-    """The statements of db/queries/NAME.sql by their names, for `schema`; read once in a
-    process.
-    """
+    """Statements of db/queries/NAME.sql by name."""
     text = for_schema((_QUERIES / f"{name}.sql").read_text(encoding="utf-8"), schema)
     parts = _NAME.split(text)
     return MappingProxyType(
@@ -64,16 +60,12 @@ def load_queries(name: str, schema: str) -> Mapping[str, str]:
 
 
 def fill(sql: str, **tokens: str) -> str:
-    """The statement with each ``{{token}}`` replaced; the values are made of quoted identifiers by
-    the caller.
-
-    Raises KeyError if a token of the statement has no value.
-    """
+    """Replace each ``{{token}}`` by trusted SQL; KeyError for one without a value."""
     return _TOKEN.sub(lambda match: tokens[match.group(1)], sql)
 
 
 def require_known(sql: Mapping[str, str], tokens: Collection[str]) -> None:
-    """Raise KeyError for the first token of a statement that is none of `tokens`."""
+    """Raise KeyError for a token not among `tokens`."""
     for name, statement in sql.items():
         for token in _TOKEN.findall(statement):
             if token not in tokens:

@@ -1,12 +1,8 @@
-"""Sessions of PostgreSQL: how each begins, that one which may be dead leaves the pool, and a way to
-the server past the pool.
+"""One session of PostgreSQL: start, pinned settings, liveness, end.
 
-A connection can die without a word: a route that is lost or a firewall that forgets it sends
-neither FIN nor RST, and whoever waits for an answer waits for ever. So a session that rested proves
-that it answers before it is used, one of which an answer did not come is closed and not used again,
-and while a statement is under way for long the server is asked, over another connection, whether it
-still works on it. A session that began on a server that takes no writes serves one caller: after a
-failover none of them stays.
+A connection can die silently. So an idle session is probed before use, a doubtful one closed, and
+the server asked about long statements over another connection. A read-only session serves one
+caller, so that none survives a failover.
 """
 
 import asyncio
@@ -35,13 +31,12 @@ else:
 _log = get_logger(__name__)
 CONNECT_SECONDS = 15.0
 COMMAND_SECONDS = 120.0
-"""Limit of a statement on a batch; without one a dead connection would hang for ever."""
+"""Limit of a statement on a batch."""
 FAREWELL_SECONDS = 1.0
-"""Time for a doubtful connection to end its statement, or to roll back."""
+"""Time for a doubtful connection to end its statement or roll back."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
-"""A dead connection is noticed within half a minute, even during a long statement."""
+"""Reveals a dead peer within half a minute."""
 _OF_SOME_VERSIONS = ("transaction_timeout", "restrict_nonsystem_relation_kind")
-"""Settings that only some versions of PostgreSQL have."""
 _PINNED = {
     # Limits: trade-recon sets its own, by transaction.
     "statement_timeout": f"{COMMAND_SECONDS:.0f}s",
@@ -72,21 +67,20 @@ _PINNED = {
     "from_collapse_limit": "8",
     "join_collapse_limit": "8",
 }
-"""What a role or a database may set otherwise and what trade-recon relies on.
+"""Settings relied on, which a role or database may override.
 
-Left as they are: search_path, since triggers and types of the warehouse's owner may need it and
-every name of ours is qualified; TimeZone, in which the owner's defaults stamp rows;
-default_transaction_read_only, which is the owner's word; and what only costs time or room.
+Not search_path and TimeZone, which the owner's triggers and defaults may need, nor
+default_transaction_read_only, the owner's decision.
 """
 _FIRST_OTHER_TYPE = 16_384
-"""PostgreSQL's own types have lower numbers, alike on every server."""
+"""Lower OIDs are PostgreSQL's own, alike everywhere."""
 _KNOWN_TYPES: dict[frozenset[int], tuple[object, object]] = {}
 _NO_STATEMENT = SimpleNamespace(name="none was asked")
 
 
 @dataclass(slots=True)
 class SessionState:
-    """What is known of a session: `is_direct` (no pooler between), read-only, doubtful.
+    """State of a session; `is_direct`: without a pooler between.
 
     `used_at` is its last answer, `asked_at` the start of the statement under way.
     """
@@ -99,12 +93,11 @@ class SessionState:
 
 
 class Session(_AsyncpgConnection):
-    """A connection of asyncpg's with its state."""
+    """An asyncpg connection with its state."""
 
     __slots__ = ("state",)
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - asyncpg's own
-        """As asyncpg makes it."""
         super().__init__(*arguments)
         self.state = SessionState()
 
@@ -113,12 +106,7 @@ class Session(_AsyncpgConnection):
         typeoids: Collection[int],
         *arguments: Any,  # noqa: ANN401 - asyncpg's own
     ) -> tuple[object, object]:
-        """What asyncpg asks a server about types that it does not know: once a process for
-        PostgreSQL's own.
-
-        The question takes longer than all else that a new session needs. Where asyncpg calls this
-        otherwise, it asks each time.
-        """
+        """PostgreSQL's own types, asked once a process: the slowest part of a new session."""
         types = frozenset(typeoids)
         known = _KNOWN_TYPES.get(types)
         if known is None:
@@ -130,7 +118,7 @@ class Session(_AsyncpgConnection):
 
 
 def pins(*, is_local: bool) -> str:
-    """SELECT items that pin the settings relied on, for the transaction or the session."""
+    """SELECT items that pin the settings."""
     return ", ".join(_pin(name, value, str(is_local).lower()) for name, value in _PINNED.items())
 
 
@@ -144,7 +132,7 @@ def _pin(name: str, value: str, is_local: str) -> str:
 
 
 async def begin_session(connection: _AsyncpgConnection) -> SessionState:
-    """Learn what a new connection leads to, and pin its settings unless a pooler shares it."""
+    """Learn where a connection leads; pin its settings unless a pooler shares it."""
     keep_alive(connection)
     (row,) = await connection.fetch(
         "SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only') = 'on' AS"
@@ -162,7 +150,7 @@ async def begin_session(connection: _AsyncpgConnection) -> SessionState:
 
 
 def keep_alive(connection: _AsyncpgConnection) -> None:
-    """Let the operating system notice that the other side is gone."""
+    """Detect a dead peer by TCP keepalive."""
     raw = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001 - asyncpg has no setting for it
     if raw is None or raw.family == socket.AF_UNIX:
         return
@@ -175,7 +163,7 @@ def keep_alive(connection: _AsyncpgConnection) -> None:
 async def close(
     connection: "_AsyncpgConnection | Pooled", seconds: float = FAREWELL_SECONDS
 ) -> bool:
-    """Close a connection in order within so long, else at once; whether in order."""
+    """Close within `seconds`, else terminate; whether in order."""
     try:
         async with asyncio.timeout(seconds):
             await connection.close()
@@ -189,6 +177,6 @@ async def close(
 
 
 def terminate(connection: "_AsyncpgConnection | Pooled") -> None:
-    """Break a connection without a word."""
+    """Drop a connection without a goodbye."""
     with contextlib.suppress(asyncpg.InterfaceError):  # it was broken before
         connection.terminate()

@@ -1,4 +1,4 @@
-"""The pool of sessions that are known to answer, and one beside it for what must not wait."""
+"""The pool of sessions known to answer, and a connection for urgent statements."""
 
 import asyncio
 import contextlib
@@ -22,20 +22,19 @@ from app.store.database.session import COMMAND_SECONDS, Session, SessionState, c
 
 _log = get_logger(__name__)
 _RESTED_SECONDS = 5.0
-"""After so long idle, a session must answer before it is used."""
+"""Idle time after which a session is probed."""
 _PROOF_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
 _LOOK_SECONDS = 2.0
 _ASK_SECONDS = 2.0
 _LONG_SECONDS = 15.0
-"""After so long a statement is looked up at the server; unknown there, it is lost."""
+"""Age at which a statement is checked at the server."""
 
 
 class Sessions:
-    """The pool, whose sessions are known to answer."""
+    """A pool of sessions known to answer."""
 
     def __init__(self, pool: "asyncpg.Pool[Record]", lifeline: "Lifeline") -> None:
-        """Bind the pool, and the way past it."""
         self._pool = pool
         self._lifeline = lifeline
         self._used: dict[Pooled, SessionState] = {}
@@ -44,7 +43,7 @@ class Sessions:
 
     @contextlib.asynccontextmanager
     async def use(self) -> "AsyncIterator[tuple[Pooled, SessionState]]":
-        """A session for one caller; the pool keeps it unless it is doubtful or read-only."""
+        """A session; the pool keeps it unless doubtful or read-only."""
         connection, state = await self._acquire()
         self._used[connection] = state
         try:
@@ -57,7 +56,7 @@ class Sessions:
                 await self._pool.release(connection)
 
     async def expire(self) -> None:
-        """Reuse no session that is open now: most likely all share its fate."""
+        """Reuse no open session: most likely all share its fate."""
         await self._pool.expire_connections()
 
     async def _acquire(self) -> "tuple[Pooled, SessionState]":
@@ -82,7 +81,7 @@ class Sessions:
                 return connection, state
 
     def _leave(self, connection: "Pooled", state: SessionState) -> None:
-        """Close a session in the background and free its place in the pool."""
+        """Close a session in the background."""
         task = asyncio.ensure_future(self._close(connection, state))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -99,7 +98,7 @@ class Sessions:
             self._broken.add(pid)
 
     async def watch(self) -> None:
-        """Break sessions whose statement the server does not work on; never returns."""
+        """End sessions whose statement the server no longer runs; never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             # As often as it takes: PostgreSQL may not be reached for the moment.
@@ -110,7 +109,7 @@ class Sessions:
                 await self._end_lost()
 
     async def _end_broken(self) -> None:
-        """End broken sessions at the server, which would keep their locks."""
+        """End broken sessions at the server, where they keep locks."""
         broken = set(self._broken)
         if broken:
             await self._lifeline.ask(_END_LOST, list(broken), 0.0, seconds=_ASK_SECONDS)
@@ -139,7 +138,7 @@ class Sessions:
                 await self.expire()
 
     async def shut(self) -> None:
-        """Close all sessions, within a bounded time."""
+        """Close all, within a bounded time."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await asyncio.gather(*self._leaving, return_exceptions=True)
@@ -170,17 +169,16 @@ def _is_long(state: SessionState) -> bool:
 
 
 class Lifeline:
-    """Short statements over a connection of their own, replaced once it does not answer."""
+    """Short statements on their own connection, replaced when it fails."""
 
     def __init__(self, connect: Callable[[], Awaitable[Session]]) -> None:
-        """`connect` makes a connection."""
         self._connect = connect
         self._kept: Session | None = None
         self._slots = asyncio.Semaphore(2)
         self._leaving: set[asyncio.Task[bool]] = set()
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> "list[Record]":
-        """Rows of a statement that commits by itself; a new connection gets `seconds` once more.
+        """Rows of a self-committing statement; a replaced connection gets `seconds` again.
 
         Raises asyncpg's errors, OSError and TimeoutError.
         """
@@ -226,7 +224,7 @@ class Lifeline:
         task.add_done_callback(self._leaving.discard)
 
     async def shut(self) -> None:
-        """Close what is kept."""
+        """Close the connection."""
         kept, self._kept = self._kept, None
         if kept is not None:
             self._leave(kept)

@@ -1,9 +1,6 @@
-"""SQL as text for a person to run: names and values written so that any client reads them as they
-are meant.
+"""SQL text for a person to run: quoted for any client, names and values on one line.
 
-The script goes through clients that know nothing of parameters, and some that split it at lines
-which end with a semicolon. So every name is quoted, and a name with a line break in it is written
-without one.
+Some clients take no parameters, or split scripts at lines ending with a semicolon.
 """
 
 import hashlib
@@ -14,7 +11,7 @@ LONGEST_NAME = 63
 
 
 def identifier(name: str) -> str:
-    """A quoted name on one line, whatever it holds."""
+    """A quoted name."""
     quoted = name.replace('"', '""')
     if name.isprintable():
         return f'"{quoted}"'
@@ -27,7 +24,7 @@ def qualified(schema: str, name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text literal on one line, whatever it holds."""
+    """A text literal."""
     quoted = text.replace("'", "''")
     if text.isprintable() and "\\" not in text:
         return f"'{quoted}'"
@@ -40,12 +37,12 @@ def regclass(schema: str, name: str) -> str:
 
 
 def plain_qualified(schema: str, name: str) -> str:
-    """A qualified name as the text of a catalogue function's argument."""
+    """A qualified name as a catalogue function's argument."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in (schema, name))
 
 
 def block(*lines: str) -> str:
-    """A DO block around `lines`, with quotes that do not occur in them."""
+    """A DO block, quoted by what does not occur in it."""
     body = "\n".join(f"    {line}" for line in lines)
     quotes = "$$"
     while quotes in body:
@@ -54,17 +51,17 @@ def block(*lines: str) -> str:
 
 
 def comment(*sentences: str) -> str:
-    """Lines of comment."""
+    """Comment lines."""
     return "\n".join(f"-- {sentence}" for sentence in sentences)
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a list, each quoted."""
+    """Quoted names, separated by commas."""
     return ", ".join(identifier(name) for name in names)
 
 
 def fitted(name: str, ending: str) -> str:
-    """`name` and `ending` within PostgreSQL's limit: a digest replaces a longer one's middle."""
+    """`name_ending`; a digest replaces the middle of a name too long."""
     whole = f"{name}_{ending}"
     if len(whole.encode()) <= LONGEST_NAME:
         return whole

@@ -1,4 +1,4 @@
-"""One connection inside a transaction, and the settings of each purpose."""
+"""A connection inside a transaction, and settings by purpose."""
 
 import asyncio
 import contextlib
@@ -23,17 +23,14 @@ Record = asyncpg.Record
 Result = TypeVar("Result")
 IsolationLevel = Literal["read_committed", "repeatable_read"]
 SWEEP_SECONDS = 7200.0
-"""Limit of a statement over the whole warehouse."""
+"""Limit of a statement over the warehouse."""
 LOCK_SECONDS = 0.02
-"""Short wait for locks while holding locks on raw rows.
-
-So others never wait for us for long, and we give way in a deadlock, before PostgreSQL looks for a
-victim.
+"""Lock wait while holding raw rows: below PostgreSQL's deadlock check, so that we give way first.
 """
 CLAIM_LOCK_SECONDS = 0.3
-"""The same for rows of trade_recon, which our own workers hold a little longer."""
+"""The same for rows of trade_recon, held longer."""
 LATE_SECONDS = 5.0
-"""An answer this much later than the server's limit does not come."""
+"""An answer this much after the server's limit will not come."""
 LIMITS = (
     "set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout',"
     " $2, true), set_config('lock_timeout', $3, true),"
@@ -52,18 +49,11 @@ TAKE_ROOM = (
 
 
 class Purpose(Enum):
-    """What a transaction is for, as the settings that it needs beside PostgreSQL's usual ones.
+    """Planner settings by kind of transaction.
 
-    The usual memory for a sum, 4 MB, holds a few ten thousand entries; a join of wide rows would go
-    to disk with it. A batch is read by one process, since others are at theirs; its dates are
-    summed up partition by partition, in code that takes longer to compile than to run. Whoever
-    reads everything is alone: PostgreSQL's own workers help, which it would not let them do at what
-    it believes that their answers cost. Covering indexes are read from end to end, which is no
-    random access. Rows of a fetch are written beside other such transactions too. What they meet
-    was read for its fingerprint a moment ago and lies in memory: two indexes in one order then cost
-    less than a hash table of wide rows. Not so for trades, whose keys would have to be sorted, as
-    texts; and they are met under any date: a plan for unknown accounts and dates would look for
-    each of them in each partition.
+    Batches run beside each other, so only whole reads are parallel. Rows written are in memory,
+    just read for fingerprints. Trades are met under any date: a generic plan would probe each
+    partition, a merge join sort text keys.
     """
 
     READ_BATCH = (
@@ -83,7 +73,7 @@ class Purpose(Enum):
 
 
 class Connection:
-    """One connection inside a transaction; the same calls as `Database`."""
+    """One connection inside a transaction."""
 
     def __init__(
         self,
@@ -91,7 +81,6 @@ class Connection:
         state: SessionState | None = None,
         seconds: float | None = None,
     ) -> None:
-        """Wrap an asyncpg connection whose server ends statements after `seconds`."""
         self._connection = connection
         self._state = state or SessionState()
         self._seconds = seconds
@@ -99,24 +88,24 @@ class Connection:
     async def fetch(
         self, sql: str, *arguments: object, seconds: float | None = None
     ) -> list[Record]:
-        """All rows of a query."""
+        """All rows."""
         with self._asking():
             return await self._connection.fetch(sql, *arguments, timeout=self._patience(seconds))
 
     async def fetch_row(
         self, sql: str, *arguments: object, seconds: float | None = None
     ) -> Record | None:
-        """The first row of a query, or None."""
+        """The first row, or None."""
         with self._asking():
             return await self._connection.fetchrow(sql, *arguments, timeout=self._patience(seconds))
 
     async def fetch_value(self, sql: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - a column of any type
-        """The first column of the first row, or None."""
+        """The first row's first column, or None."""
         with self._asking():
             return await self._connection.fetchval(sql, *arguments, timeout=self._patience(seconds))
 
     async def execute(self, sql: str, *arguments: object, seconds: float | None = None) -> int:
-        """Run a statement; the number of rows that it wrote."""
+        """Run a statement; the number of rows written."""
         with self._asking():
             status = await self._connection.execute(
                 sql, *arguments, timeout=self._patience(seconds)
@@ -125,12 +114,12 @@ class Connection:
         return int(count) if count.isdigit() else 0
 
     async def limit_locks(self, seconds: float) -> None:
-        """Limit the wait for locks until the end of the transaction."""
+        """Limit lock waits for the rest of the transaction."""
         await self.execute("SELECT set_config('lock_timeout', $1, true)", milliseconds(seconds))
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """A nested transaction: an error inside undoes only what happened inside."""
+        """A nested transaction; an error undoes only it."""
         async with self.begun():
             yield
 
@@ -138,8 +127,7 @@ class Connection:
     async def begun(self, isolation: IsolationLevel | None = None) -> AsyncIterator[None]:
         """A transaction, or a nested one: committed at the end, undone by any exception.
 
-        On a connection that may be dead nothing is undone by us: it would be one more question
-        without an answer, and PostgreSQL undoes what was not committed when the connection ends.
+        A doubtful connection is not asked to roll back; its end does that.
         """
         transaction = self._connection.transaction(isolation=isolation)
         with self._asking():
@@ -154,24 +142,23 @@ class Connection:
             await transaction.commit()
 
     async def _undo(self, transaction: "asyncpg.transaction.Transaction") -> None:
-        """Roll back; a failure makes the connection doubtful and hides no earlier error."""
+        """Roll back; a failure makes the connection doubtful."""
         with contextlib.suppress(ReconError), self._asking():
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await transaction.rollback()
 
     def _role(self) -> str | None:
-        """The session's role, as far as known."""
         return getattr(self._connection.get_settings(), "session_authorization", None)
 
     def _patience(self, seconds: float | None) -> float | None:
-        """The answer's timeout: longer than PostgreSQL's own, so that its error comes first."""
+        """The client's timeout, above the server's, whose error should come first."""
         if self._seconds is None:
             return seconds
         return max(self._seconds, seconds or 0) + LATE_SECONDS
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Around one statement: translate errors, and note what they tell of the connection."""
+        """Translate a statement's errors, and note what they say of the connection."""
         if self._state.is_doubtful:
             raise DatabaseUnavailable(
                 "The connection to PostgreSQL was lost before this statement; nothing was left half"
@@ -195,5 +182,5 @@ class Connection:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Seconds as the text of a setting in milliseconds."""
+    """A setting in milliseconds; None is no limit."""
     return "0" if seconds is None else str(max(1, int(seconds * 1000)))

@@ -1,8 +1,6 @@
-"""The window of dates that is compared: how the statements that read raw tables keep to it.
+"""The dates to which statements on raw tables are limited.
 
-The first date stands in the statements as a literal and not as a parameter: so PostgreSQL leaves
-out older partitions while it plans, for any parameters. Without a first date the statements are as
-they are written, without a condition more.
+The first is a literal, so that PostgreSQL excludes older partitions while planning.
 """
 
 import datetime as dt
@@ -14,17 +12,17 @@ _BEGINNING = dt.date.min
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The dates from `first` on; None: all that a calendar holds."""
+    """The dates from `first` on; None: all."""
 
     first: dt.date | None = None
 
     @property
     def first_day(self) -> str:
-        """The first date as a literal of SQL."""
+        """The first date as an SQL literal."""
         return f"'{self.first or _BEGINNING}'"
 
     def since(self, column: str | None, alias: str = "") -> str:
-        """The condition that a row lies in the window; empty where every row does."""
+        """The condition that a row lies in the window; else empty."""
         return (
             ""
             if self.first is None or column is None
@@ -32,7 +30,7 @@ class Window:
         )
 
     def of(self, sql: Mapping[str, str]) -> Mapping[str, str]:
-        """The statements with the window's tokens filled."""
+        """Statements with the window's tokens filled."""
         tokens = self._tokens()
         filled = dict(sql)
         for name, statement in sql.items():
@@ -97,7 +95,7 @@ class Window:
         }
 
     def less_history_of(self, alias: str, schema: str) -> str:
-        """The end of an expression that takes trades before the history off alltime's count."""
+        """Takes trades from before the window off alltime's count."""
         if self.first is None:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Accounts as they stand, with what runs did to them."""
+"""Stored accounts, with what runs did to them."""
 
 import datetime as dt
 import uuid
@@ -20,7 +20,7 @@ _PINS = 100
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: its row of trade_recon, attempts, history, set-aside rows, pins, acceptances."""
+    """One account: row of trade_recon, attempts, history, set-aside rows, pins, acceptances."""
 
     state: Record
     attempts: list[Record]
@@ -31,14 +31,14 @@ class AccountReport:
 
     @property
     def issues(self) -> list[object]:
-        """Its open issues, with those for information."""
+        """Open issues, with those for information."""
         issues, few_hours = self.state["issues"], self.state["few_hours"]
         shown = list(issues) if isinstance(issues, list) else []
         return [*shown, few_hours_issue(few_hours).as_json()] if few_hours else shown
 
     @property
     def rests_on(self) -> str:
-        """When and how it was last compared, as a sentence."""
+        """A sentence on its last comparison."""
         differs = self.state["mismatched_days"] or self.state["mismatched_money"]
         agrees = bool(self.state["trades_recon_checksum"]) and not differs and not self.issues
         if not self.attempts:
@@ -61,16 +61,15 @@ class AccountReport:
 
 
 class AccountReader:
-    """Reads the record of accounts."""
+    """Reads accounts; `today` None is the server's date."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("report/account_reader")
         self._acceptances = Acceptances(database)
 
     async def account(self, account_id: str, today: dt.date | None = None) -> AccountReport:
-        """One account, with acceptances on a date (None: the server's); or NotFound."""
+        """One account, with acceptances on a date; or NotFound."""
         state = await self._database.fetch_row(self._sql["get_account"], account_id, today)
         if state is None:
             raise NotFound(f"There is no account {account_id!r}.")
@@ -91,24 +90,21 @@ class AccountReader:
         limit: int,
         today: dt.date | None = None,
     ) -> list[Record]:
-        """Accounts by id behind `after`, at most `limit`, of these states and open issue.
-
-        The states are those of a date (None: the server's), on which acceptances may have ended.
-        """
+        """Accounts with ids behind `after`, in these states on a date, with this open issue."""
         return await self._database.fetch(
             self._sql["list_accounts"], statuses, issue, after, limit, today, seconds=SWEEP_SECONDS
         )
 
     async def attempt(self, run_id: uuid.UUID, account_id: str) -> Record | None:
-        """What a run did to an account; None if it has no part in it."""
+        """A run's attempt at an account, or None."""
         return await self._database.fetch_row(self._sql["get_attempt"], run_id, account_id)
 
     async def run_attempts(self, run_id: uuid.UUID) -> list[Record]:
-        """What a run did to each finished account, in its order."""
+        """A run's attempts, in its order."""
         return await self._database.fetch(
             self._sql["get_run_attempts"], run_id, seconds=SWEEP_SECONDS
         )
 
     async def checked_by_date(self) -> list[Record]:
-        """Accounts by date of the last check in the last seven days: `resolved`, `failed`."""
+        """Accounts checked on the last seven dates: `resolved`, `failed`."""
         return await self._database.fetch(self._sql["count_checked_by_date"], seconds=SWEEP_SECONDS)

@@ -19,7 +19,7 @@ OF_DATES = frozenset(
         IssueCode.MONEY_MISMATCH,
     }
 )
-"""Issues that leave all dates in doubt while they name none."""
+"""Issues that put all dates in doubt while they name none."""
 _BESIDE = {
     "unmatched": (
         "{} stored row has a natural key that fits no account or several",
@@ -48,7 +48,7 @@ _BESIDE = {
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why dates are in doubt, and from which on; None: all are."""
+    """Why dates are in doubt, from the first on (None: all)."""
 
     first_date: dt.date | None
     reason: str
@@ -57,7 +57,7 @@ class Doubt:
 def doubts_of(
     undated: int, issues: Sequence[Record], beside: Sequence[Record], since: dt.date
 ) -> list[Doubt]:
-    """What leaves dates from `since` on in doubt, the worst first."""
+    """Doubts about dates from `since` on, the worst first."""
     doubts = (
         [
             Doubt(
@@ -119,7 +119,7 @@ def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list
 
 
 def _undated(issue: Record) -> int:
-    """At how many accounts the issue names no date."""
+    """The number of accounts whose issue names no date."""
     if issue["is_unreadable"]:
         return int(issue["counting"])
     return int(issue["dateless"]) if issue["issue_type"] in OF_DATES else 0

@@ -1,4 +1,4 @@
-"""The figures of the report, counted."""
+"""The report's figures, counted."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,13 @@ _ISSUES = ("issue_type", "severity", "account_count", "sample_accounts")
 
 @dataclass(frozen=True, slots=True)
 class ReportFigures:
-    """The figures of the report.
+    """The report's figures.
 
-    `activity` has an entry for each of the last seven days and of today on which something was
-    recorded. `doubts` are the reasons for which dates are in doubt, those of which no date is known
-    first, then in the order of their first dates; none lies before `history_from`, the first date
-    that is compared (None: all are). `open_trades` is what the newest audit found of them; None:
-    none compared them. `accepted` tells at how many accounts issues are accepted, and until when;
-    `holding` are the first accounts that hold back the date through which all is reconciled, each
-    with their number. `undetailed` are accounts that disagree and of which no issue is recorded,
-    `with_trades` those that have a trade in any table. `money` tells which sums of amounts are
-    equal between tables.
+    `activity` has days of the last seven and today with entries. `doubts` begin with undated ones
+    and respect `history_from`, the first date compared (None: all). `open_trades` is of the newest
+    audit that compared them. `holding` are the first accounts that hold the reconciled date back.
+    `undetailed` accounts disagree without an issue; `with_trades` have any. `money` holds the
+    relations between amounts.
     """
 
     overall: Mapping[str, Any]
@@ -57,22 +53,21 @@ class ReportFigures:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Dates of the count: acceptances count `today`, dates from `moving_from` are unsettled."""
+    """Acceptances count `today`; dates from `moving_from` are unsettled."""
 
     today: dt.date
     moving_from: dt.date
 
 
 class Figures:
-    """Counts what the report shows, in a transaction of the caller's."""
+    """Counts the figures in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._sql = database.queries("report/figures")
         self._histories = Histories(database)
 
     async def open_days(self, connection: Connection) -> Record:
-        """The last seven days, and the first of them that may not be over."""
+        """The last seven days, and the first that may not be over."""
         row = await connection.fetch_row(self._sql["get_open_days"])
         if row is None:
             raise NotFound("The report has no place for its figures; run `trade-recon migrate`.")
@@ -85,7 +80,7 @@ class Figures:
         open_from: dt.date,
         over: Sequence[Mapping[str, Any]],
     ) -> ReportFigures:
-        """Count the figures; days that are `over` are known, those from `open_from` on counted."""
+        """The figures; days `over` are known, those from `open_from` are counted."""
         states = await connection.fetch_row(self._sql["count_accounts_by_state"], horizon.today)
         if states is None:
             raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
@@ -122,7 +117,7 @@ class Figures:
 
 
 def _issues(rows: Sequence[Record], few_hours: Record | None) -> list[Mapping[str, Any]]:
-    """Open issues, and behind them dates with suspiciously few hours."""
+    """Open issues, then dates with suspiciously few hours."""
     issues: list[Mapping[str, Any]] = [{name: row[name] for name in _ISSUES} for row in rows]
     if few_hours and few_hours["account_count"]:
         code, severity = IssueCode.SUSPICIOUSLY_FEW_HOURS, Severity.INFO

@@ -1,4 +1,4 @@
-"""The report: counted now, or as it was kept."""
+"""The report, counted now or as a snapshot."""
 
 import datetime as dt
 import time
@@ -13,15 +13,15 @@ from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose, R
 from app.store.report.figures import Figures, Horizon, ReportFigures
 
 _READY_SECONDS = 1.3
-"""Timeout of a probe, once over the standing connection and once over a new one."""
+"""Timeout of a probe, for each of two connections."""
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
-"""Turns figures into JSON values, in the transaction of the connection."""
+"""Turns figures into JSON in the connection's transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFigures:
-    """The report as it was kept, with its time and that of reading, by the database's clock."""
+    """A snapshot, with its time and the time of reading by the database's clock."""
 
     figures: Mapping[str, Any]
     computed_at: dt.datetime
@@ -29,16 +29,15 @@ class KeptFigures:
 
 
 class Reports:
-    """Counts and keeps the report."""
+    """Counts and stores the report; `today` None is the server's date."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("report/report")
         self._figures = Figures(database)
 
     async def counted(self, shown: Shown, horizon: Horizon) -> KeptFigures:
-        """What `shown` makes of the figures, counted now."""
+        """The report counted now."""
         async with self._database.transaction(
             "repeatable_read", statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_BATCH
         ) as connection:
@@ -49,7 +48,7 @@ class Reports:
             return KeptFigures(figures, days["read_at"], days["read_at"])
 
     async def kept(self) -> KeptFigures | None:
-        """The figures as they were last kept; None if they never were."""
+        """The last snapshot, or None."""
         row = await self._database.fetch_row(self._sql["get_kept_figures"])
         return (
             None
@@ -60,10 +59,10 @@ class Reports:
     async def keep(
         self, shown: Shown, horizon: Horizon, least_seconds: float, share: float
     ) -> bool:
-        """Count the figures and keep what `shown` makes of them; whether that was done.
+        """Count and store a snapshot; whether that was done.
 
-        Not if another process does it, or did less than `least_seconds`, or `share` of its
-        duration, ago.
+        Not while another process does, nor within `least_seconds`, or `share` of its duration, of
+        the last.
         """
         begun = time.monotonic()
         try:
@@ -94,22 +93,22 @@ class Reports:
             return False
 
     async def last_run(self, today: dt.date | None = None) -> Record | None:
-        """The newest run that ended, with what it holds on a date (None: the server's)."""
+        """The newest ended run, with its holds on a date."""
         return await self._database.fetch_row(self._sql["get_last_run"], today)
 
     async def holding_run(self, today: dt.date | None = None) -> Record | None:
-        """The newest ended run with accounts still held on a date (None: the server's)."""
+        """The newest ended run that still holds accounts on a date."""
         return await self._database.fetch_row(self._sql["get_holding_run"], today)
 
     async def newest_runs(
         self, today: dt.date | None = None
     ) -> tuple[Record | None, Record | None, Record | None]:
-        """The newest ended run, the newest that holds accounts, the newest full audit."""
+        """The newest ended run, the newest holding accounts, the newest full audit."""
         audit = await self._database.fetch_row(self._sql["get_last_audit"])
         return await self.last_run(today), await self.holding_run(today), audit
 
     async def is_ready(self) -> bool:
-        """Whether the schema answers; DatabaseUnavailable if not, or if it takes no writes."""
+        """Whether the schema answers; DatabaseUnavailable if it does not or is read-only."""
         (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)
         if row["is_read_only"]:
             raise DatabaseUnavailable(TAKES_NO_WRITES)

@@ -1,4 +1,4 @@
-"""Runs that workers take up, and those that a dead process left."""
+"""Runs to work on, and runs of dead processes."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -18,10 +18,9 @@ _log = get_logger(__name__)
 class ActiveRun:
     """A run to work on; `prepared` once its accounts are known.
 
-    `recorded` of its `total` accounts are done or were equal, with `rows_compared` stored rows of
-    answered ones. Holds before `confirmed_at` are confirmed. `suspicion` says why upstream is
-    suspect. `searched` requests went into finding failing accounts, `searched_known` for ones that
-    failed before. Dates from `history_from` on are compared (None: all).
+    `recorded` of `total` accounts are done or equal, with `rows_compared` stored rows. Holds before
+    `confirmed_at` are confirmed. `suspicion` is against upstream. A search for failing accounts
+    cost `searched` requests, `searched_known` of them repeated.
     """
 
     run_id: RunId
@@ -38,7 +37,7 @@ class ActiveRun:
 
     @property
     def confirmed(self) -> bool:
-        """Whether somebody confirmed what it had held."""
+        """Whether its holds were confirmed."""
         return self.confirmed_at is not None
 
 
@@ -46,7 +45,6 @@ class ActiveRuns:
     """Finds runs to work on."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("runs/active_runs")
         self._find_active, self._get_left = sql["find_active_run"], sql["get_left_runs"]
@@ -57,7 +55,7 @@ class ActiveRuns:
     ) -> list[ActiveRun]:
         """Active runs (or this one), those of few named accounts first.
 
-        `named`: only these; `local`: only those that ask nothing of upstream.
+        `named`: these only; `local`: only without requests to upstream.
         """
         runs = [
             self._readable(row)
@@ -66,14 +64,13 @@ class ActiveRuns:
         return [run for run in runs if run is not None]
 
     async def left(self, worker_id: WorkerId, lease_seconds: float) -> list[Record]:
-        """Runs left by dead processes (`run_id`, `kind`, `created_at`), oldest first.
-
-        Empty while another process lives.
+        """Runs of dead processes (`run_id`, `kind`, `created_at`), oldest first; none while another
+        process lives.
         """
         return await self._database.fetch(self._get_left, worker_id, lease_seconds)
 
     def _readable(self, row: Record) -> ActiveRun | None:
-        """The run of a row; None if another version wrote it and this one cannot read it."""
+        """The run of a row; None if only another version can read it."""
         try:
             request = msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest)
         except (msgspec.ValidationError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Control of runs: pause, resume, cancel, confirm, suspend, and end by time."""
+"""Steering of runs: pause, resume, cancel, confirm, suspend, end by time."""
 
 import datetime as dt
 import uuid
@@ -20,13 +20,13 @@ _NAMED = 5
 
 
 class RunControl:
-    """Steers runs by their status, which workers notice.
+    """Steers runs by their status, which workers follow; each step tells whether it changed
+    anything.
 
-    Each step tells whether it changed anything.
+    Orders raise Conflict for a run that is over, NotFound for none.
     """
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("runs/control")
         self._pause, self._resume, self._cancel = (
@@ -42,17 +42,17 @@ class RunControl:
         self._wrap_up = WrapUp(database)
 
     async def pause(self, run_id: uuid.UUID) -> bool:
-        """Take no more accounts of the run; Conflict if it is over, NotFound if there is none."""
+        """Take no more accounts of the run."""
         return await self._steer(self._pause, run_id, "paused", (RunStatus.PAUSED,))
 
     async def resume(self, run_id: uuid.UUID) -> bool:
-        """Let a paused run go on; Conflict if it is over, NotFound if there is none."""
+        """Let a paused run go on."""
         return await self._steer(
             self._resume, run_id, "resumed", (RunStatus.QUEUED, RunStatus.RUNNING)
         )
 
     async def cancel(self, run_id: uuid.UUID, reason: str) -> bool:
-        """End the run for good; Conflict if it is over otherwise, NotFound if there is none."""
+        """End the run for good."""
         is_new = await self._steer(
             self._cancel, run_id, "cancelled", (RunStatus.CANCELLED,), reason
         )
@@ -65,12 +65,11 @@ class RunControl:
         account_ids: Sequence[str] | None = None,
         today: dt.date | None = None,
     ) -> bool:
-        """Let the run write what it held, of all accounts or of these; it then does only that.
+        """Let the run write what it held, of all or these accounts, and do nothing else.
 
-        What a later run recorded, or is accepted until after `today` (None: the server's date), is
-        held no more; then only what is still held is confirmed. Raises Conflict if nothing is held
-        or another full run is active, InvalidRequest if an account is not held, NotFound without
-        such a run.
+        An account is held no more once a later run recorded it or it is accepted beyond `today`
+        (None: the server's date). Raises Conflict if none is held or another full run is active,
+        InvalidRequest for an account not held.
         """
         try:
             if account_ids is None:
@@ -93,7 +92,7 @@ class RunControl:
             ) from error
 
     async def _find_standing(self, run_id: uuid.UUID, today: dt.date | None) -> list[str] | None:
-        """Accounts still held where others went on since; None if the whole run may go on."""
+        """Accounts still held; None if the whole run may go on."""
         row = await self._database.fetch_row(self._get_standing, run_id, today)
         if row is None or not row["held"]:
             return None
@@ -127,7 +126,7 @@ class RunControl:
     async def suspend(
         self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None
     ) -> bool:
-        """Stop a run since upstream is suspect, unless it was confirmed since `confirmed_at`."""
+        """Stop a run whose upstream is suspect, unless confirmed since `confirmed_at`."""
         is_stopped = (
             await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at)
             is not None
@@ -145,14 +144,14 @@ class RunControl:
         return is_stopped
 
     async def end_overdue(self) -> list[RunId]:
-        """End the runs whose time is up; which they were."""
+        """End runs past their time; returns them."""
         ended = [row["run_id"] for row in await self._database.fetch(self._end_overdue)]
         for run_id in ended:
             await self._wrap_up.clear_scan(run_id)
         return ended
 
     async def working(self, run_ids: Sequence[RunId]) -> set[RunId]:
-        """Those of the runs that are still to be worked on."""
+        """Those of the runs with work left."""
         return {
             row["run_id"]
             for row in await self._database.fetch(
@@ -179,7 +178,7 @@ class RunControl:
 
 
 def _refusal(row: Record, done: str) -> str:
-    """Why an order cannot be followed, and what can be done instead."""
+    """Why an order is refused, and what to do instead."""
     status, ended = str(row["status"]), row["finished_at"]
     said = f"The run {_told(status)}; it cannot be {done}. Nothing was changed."
     if ended is None:
@@ -202,7 +201,7 @@ def _refusal(row: Record, done: str) -> str:
 
 
 def _told(status: str) -> str:
-    """The predicate for a status, which a later version may have made."""
+    """The predicate for a status, perhaps of a later version."""
     match status:
         case RunStatus.SUCCEEDED | RunStatus.FAILED:
             return f"has {status}"

@@ -1,4 +1,4 @@
-"""How a run ends once nothing of it waits: its status, and why."""
+"""The status and reason with which a run ends."""
 
 import datetime as dt
 import uuid
@@ -16,7 +16,7 @@ from app.store.database.transaction import Record
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a run; `lifts_suspicion` if all that it held was confirmed."""
+    """The end of a run; `lifts_suspicion` if all it held was confirmed."""
 
     status: RunStatus
     reason: str | None
@@ -27,10 +27,10 @@ class Ending:
 def judge_end(
     run_id: uuid.UUID, state: Record, still_held: int, left: Leftovers, limits: HoldLimits
 ) -> Ending:
-    """The end of a run by its counts (`state`), the accounts `still_held`, and what it leaves.
+    """The end of a run by its counts (`state`), accounts `still_held` and leftovers.
 
-    Stopped, or with all accounts held, it needs confirmation while anything waits for that; with
-    some held, it is completed with issues and can be confirmed as well.
+    Stopped, or with all accounts held, it needs confirmation; with some held it is completed with
+    issues.
     """
     held = state["needs_confirmation"]
     # What was held and is so no more cannot be confirmed, and what it came to was confirmed: no
@@ -54,7 +54,7 @@ def judge_end(
 def _why_stopped(
     run_id: uuid.UUID, state: Record, still_held: int, limits: HoldLimits
 ) -> str | None:
-    """Why the run waits for confirmation; None if it does not."""
+    """Why the run waits for confirmation; else None."""
     total = state["total"]
     # Each process judges by what it knows of the others: here all of it is known.
     if state["suspicion"] is not None or limits.suspects(state["lowered"], total):
@@ -92,7 +92,7 @@ def _reasons(state: Record, stopped: str | None) -> list[str]:
 
 
 def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
-    """The reason for rows of months without a partition (`missing`: table and month)."""
+    """The reason for rows without a partition (`missing`: table and month)."""
     months: dict[str, list[str]] = {}
     for each in sorted(missing):
         table, month = each.rsplit(" ", 1)
@@ -112,7 +112,7 @@ def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
 
 
 def _finds_upstream_well(state: Record, limits: HoldLimits) -> bool:
-    """Whether an audit over all accounts compared enough to clear upstream.
+    """Whether an audit compared enough to clear upstream.
 
     Accounts not compared, or held before, count as lowered.
     """

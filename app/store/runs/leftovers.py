@@ -1,4 +1,4 @@
-"""What runs leave, counted by PostgreSQL for all accounts at once."""
+"""What runs leave, counted in PostgreSQL."""
 
 import datetime as dt
 import uuid
@@ -19,10 +19,9 @@ from app.store.database.transaction import SWEEP_SECONDS, Record
 
 
 class RunLeftovers:
-    """Counts and keeps what runs leave."""
+    """Counts and stores what runs leave."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("runs/leftovers")
         self._count, self._beside = sql["count_accounts_left"], sql["get_beside_left"]
@@ -30,7 +29,7 @@ class RunLeftovers:
         self._note = sql["note_leftovers"]
 
     async def of(self, run_id: uuid.UUID, today: dt.date | None = None) -> Leftovers:
-        """What the run leaves now; acceptances until `today` (None: the server's) have ended."""
+        """What the run leaves now; acceptances until `today` have ended."""
         codes = sorted(SETTLING_CODES), sorted(OWN_WORD_CODES), IssueCode.ABSENT_UPSTREAM
         rows = await self._database.fetch(self._count, run_id, today, *codes, seconds=SWEEP_SECONDS)
         beside = await self._database.fetch_row(self._beside, run_id)
@@ -60,7 +59,7 @@ class RunLeftovers:
         )
 
     async def note(self, run_id: uuid.UUID, today: dt.date | None = None) -> None:
-        """Keep what a run left that did not come to its own end."""
+        """Store what a run left that was ended early."""
         await self._database.execute(self._note, run_id, (await self.of(run_id, today)).as_json())
 
 

@@ -1,4 +1,4 @@
-"""The life of runs: start, notes on the way, end."""
+"""The life of runs: start, notes, end."""
 
 import datetime as dt
 import uuid
@@ -24,7 +24,6 @@ class Runs:
     """Starts and ends runs."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("runs/lifecycle")
         self._reader = RunReader(database)
@@ -32,7 +31,7 @@ class Runs:
         self._wrap_up = WrapUp(database)
 
     async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> RunId:
-        """Create a run and wake listening processes; the run of `key` if there is one.
+        """Create a run and wake listeners; with a known `key`, the run of that key.
 
         Raises Conflict if the key came with another request, or another full run is active.
         """
@@ -64,7 +63,7 @@ class Runs:
                 )
 
     async def of_key(self, key: IdempotencyKey) -> RunId | None:
-        """The run started with the key, if any; Conflict if for another request."""
+        """The run started with the key; Conflict if by another request."""
         row = await self._database.fetch_row(self._sql["get_run_of_key"], key.key)
         if row is None:
             return None
@@ -77,7 +76,7 @@ class Runs:
         return RunId(uuid.UUID(str(row["run_id"])))
 
     async def finish(self, run_id: RunId, guard: HoldLimits, today: dt.date | None = None) -> bool:
-        """End the run if nothing of it waits; whether this call ended it.
+        """End the run if nothing of it waits; whether this call did.
 
         Acceptances until `today` have ended.
         """
@@ -108,35 +107,35 @@ class Runs:
         return is_ended
 
     async def end_early(self, run_id: RunId, status: RunStatus, reason: str) -> None:
-        """End a run that cannot go on; waiting accounts are left without blame."""
+        """End a run that cannot go on; waiting accounts get no blame."""
         await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._wrap_up.clear_scan(run_id)
 
     async def is_past(self, moment: dt.datetime) -> bool:
-        """Whether the moment is past by the database's clock."""
+        """Whether the moment has passed by the database's clock."""
         return bool(await self._database.fetch_value(self._sql["is_past"], moment))
 
     async def note_history(self, run_id: RunId, first: dt.date | None) -> None:
-        """Keep from which date on the run compares."""
+        """Record the first date compared."""
         await self._database.execute(self._sql["note_history"], run_id, first)
 
     async def note_search(self, run_id: RunId, new: int, known: int, fault: str) -> None:
-        """Count requests of a search for failing accounts (`known`: again), and its fault."""
+        """Count requests of a search for failing accounts (`known`: repeated), and its fault."""
         await self._database.execute(self._sql["note_search"], run_id, new, known, fault or None)
 
     async def is_suspicion_standing(self, run_id: RunId) -> bool:
-        """Whether an earlier run's suspicion was neither confirmed nor refuted by an audit."""
+        """Whether an earlier run's suspicion is neither confirmed nor refuted by an audit."""
         return bool(await self._database.fetch_value(self._sql["get_standing_suspicion"], run_id))
 
     async def note_suspicion(
         self, run_id: RunId, reason: str, confirmed_at: dt.datetime | None
     ) -> None:
-        """Mark upstream as suspect for the run, unless it was confirmed since."""
+        """Mark upstream as suspect, unless confirmed since `confirmed_at`."""
         await self._database.execute(self._sql["note_suspicion"], run_id, reason, confirmed_at)
 
     async def add_phase(self, run_id: RunId, phase: str, seconds: float) -> None:
-        """Add time spent in a phase."""
+        """Add seconds to a phase."""
         await self._database.execute(
             self._sql["add_phase_seconds"], run_id, phase, str(round(seconds, 3))
         )
@@ -144,7 +143,7 @@ class Runs:
     async def set_api_statistics(
         self, run_id: RunId, worker_id: WorkerId, statistics: Mapping[str, object]
     ) -> None:
-        """Keep this worker process's API statistics for the run."""
+        """Store this worker's API statistics."""
         await self._database.execute(
             self._sql["set_api_statistics"], run_id, str(worker_id), dict(statistics)
         )

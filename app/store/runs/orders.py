@@ -1,4 +1,4 @@
-"""Orders given by people, recorded with their reasons and logged."""
+"""Orders by people, recorded and logged."""
 
 import uuid
 from typing import Literal
@@ -25,10 +25,9 @@ _SHOWN = 100
 
 
 class Orders:
-    """Keeps orders, and tells those of a run."""
+    """Records orders, and reads those of a run."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         sql = database.queries("runs/orders")
         self._note, self._of_run = sql["note_order"], sql["get_orders_of_run"]
@@ -40,7 +39,7 @@ class Orders:
         reason: str | None = None,
         **figures: object,
     ) -> None:
-        """Record an order that was carried out; `figures` go to the log alone."""
+        """Record an order carried out; `figures` are only logged."""
         await self._database.execute(self._note, ordered, run_id, reason)
         _log.info(
             "An order was given.",
@@ -51,5 +50,5 @@ class Orders:
         )
 
     async def of_run(self, run_id: uuid.UUID) -> list[Record]:
-        """The orders about a run, the first ones first."""
+        """The orders about a run, oldest first."""
         return await self._database.fetch(self._of_run, run_id, _SHOWN)

@@ -1,4 +1,4 @@
-"""Runs as they stand: rows, holds, results."""
+"""Stored runs: rows, holds, results. `today` None is the server's date."""
 
 import datetime as dt
 import uuid
@@ -11,25 +11,24 @@ from app.store.database.transaction import SWEEP_SECONDS, Record
 
 
 class RunReader:
-    """Reads the record of runs."""
+    """Reads stored runs."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements."""
         self._database = database
         self._sql = database.queries("runs/reader")
 
     async def find(self, run_id: uuid.UUID) -> Record | None:
-        """The run as it stands; None if there is none."""
+        """The run, or None."""
         return await self._database.fetch_row(self._sql["get_run"], run_id)
 
     async def get(self, run_id: uuid.UUID) -> Record:
-        """The run as it stands; NotFound if there is none."""
+        """The run, or NotFound."""
         if (row := await self.find(run_id)) is None:
             raise NotFound(f"There is no run {run_id}.")
         return row
 
     async def find_sole(self) -> Record | None:
-        """The active full run (`run_id`, `status`), if any; no other may start."""
+        """The active full run (`run_id`, `status`), of which there is at most one."""
         return await self._database.fetch_row(self._sql["get_sole_run"])
 
     async def listed(
@@ -40,10 +39,9 @@ class RunReader:
         limit: int,
         today: dt.date | None = None,
     ) -> list[Record]:
-        """Runs, newest first, older than `before`, of these statuses and kinds (None: any).
+        """Runs older than `before`, newest first, of these statuses and kinds (None: any).
 
-        Holds and statuses are those of a date (None: the server's). Raises NotFound without the run
-        `before`.
+        Raises NotFound without the run `before`.
         """
         if before is not None:
             await self.get(before)
@@ -54,26 +52,26 @@ class RunReader:
     async def held_accounts(
         self, run_id: uuid.UUID, limit: int, today: dt.date | None = None
     ) -> list[Record]:
-        """The first accounts that the run holds on a date (None: the server's), with reasons."""
+        """The first accounts held on a date, with reasons."""
         return await self._database.fetch(self._sql["get_run_held"], run_id, limit, today)
 
     async def pinned_rows(self, run_id: uuid.UUID) -> int:
-        """Rows of the run's accounts that were pinned before it ended, and still are."""
+        """Rows of the run's accounts pinned before its end, and still."""
         return int(await self._database.fetch_value(self._sql["count_pinned_rows"], run_id))
 
     async def still_held(self, run_id: uuid.UUID, today: dt.date | None = None) -> int:
-        """How many accounts that the run held are still held on a date."""
+        """How many accounts are still held on a date."""
         return int(await self._database.fetch_value(self._sql["count_still_held"], run_id, today))
 
     async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
-        """The first waiting accounts that were deleted from trade_recon."""
+        """The first waiting accounts deleted from trade_recon."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._sql["get_gone_accounts"], run_id, limit)
         ]
 
     async def result(self, run_id: uuid.UUID) -> tuple[list[Record], list[Record]]:
-        """What a run wrote by table, date and broker, and for which issues; or NotFound."""
+        """Rows written, by table, date and broker, and the issues behind them; or NotFound."""
         await self.get(run_id)
         rows = await self._database.fetch(
             self._sql["get_run_result"], run_id, seconds=SWEEP_SECONDS

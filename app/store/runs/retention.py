@@ -1,4 +1,4 @@
-"""Retention: old runs, attempts and issues are deleted in small steps."""
+"""Retention: deletes old history in small steps."""
 
 import asyncio
 
@@ -8,14 +8,13 @@ from app.store.database.transaction import SWEEP_SECONDS
 
 _STEP = 2_000
 _PAUSE_SECONDS = 0.05
-"""Between steps, so that whoever works on the same tables gets on."""
+"""Lets others at the same tables."""
 
 
 class Retention:
     """Deletes history that is too old."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("runs/retention")
         # Attempts before their runs: a run takes all of its attempts with it in one step.
@@ -38,7 +37,7 @@ class Retention:
         )
 
     async def purge(self, days: int, step: int = _STEP) -> int:
-        """Delete what ended more than `days` days ago, `step` rows a transaction; their number."""
+        """Delete what ended over `days` days ago, `step` rows a transaction; their number."""
         purged = 0
         for statement in self._scans:
             purged += await self._database.execute(statement, seconds=SWEEP_SECONDS)

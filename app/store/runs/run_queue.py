@@ -1,4 +1,4 @@
-"""Preparation of runs: its worker, and the accounts queued."""
+"""A run's preparation: its worker and its queue of accounts."""
 
 import contextlib
 import uuid
@@ -11,15 +11,15 @@ from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _MOST_DOUBTS = 50_000
-"""Doubted dates that one audit reads again at most; the next audit takes the others."""
+"""Doubted dates that one audit rereads; the rest waits for the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """How many accounts need nothing (`unchanged`), and how many are left out (`skipped`).
+    """Counts of accounts that need nothing (`unchanged`) or are left out (`skipped`).
 
-    `is_all`: only those that back off are left out. `beyond` exceed the limit of a full run.
-    `healed` are whole since ids were given back.
+    `is_all`: only those backing off are; `beyond`: over a full run's limit; `healed`: whole since
+    ids were given back.
     """
 
     unchanged: int = 0
@@ -30,7 +30,7 @@ class Queued:
 
 
 class Queue:
-    """Queues accounts of one run, in one transaction that counts once it is finished."""
+    """A run's accounts, queued in one transaction that `finish` makes valid."""
 
     def __init__(
         self,
@@ -39,9 +39,7 @@ class Queue:
         run_id: uuid.UUID,
         worker_id: uuid.UUID,
     ) -> None:
-        """`sql` are the statements of `Preparations`."""
         self.connection = connection
-        """Whatever else is done over it belongs to the same transaction."""
         self._sql = sql
         self._run_id = run_id
         self._worker_id = worker_id
@@ -49,7 +47,7 @@ class Queue:
     async def mismatched(
         self, *, retry: bool, limit: int | None, among: Sequence[str] | None = None
     ) -> Queued:
-        """Queue mismatched accounts (`among` these); without `retry`, not those that back off."""
+        """Queue mismatched accounts, of all or `among` these; `retry`: also those backing off."""
         limits, values = (
             ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
         )
@@ -66,7 +64,7 @@ class Queue:
         )
 
     async def accounts(self, account_ids: Sequence[str]) -> Queued:
-        """Named accounts."""
+        """Queue named accounts."""
         await self.connection.execute(
             self._sql["enqueue_accounts"], self._run_id, list(account_ids)
         )
@@ -80,9 +78,9 @@ class Queue:
         unanswered: Sequence[str],
         by_rows: bool,
     ) -> Queued:
-        """Queue accounts (None: of all) that an audit found different, without unanswered ones.
+        """Queue accounts (None: of all) that an audit found different, or all with `by_rows`.
 
-        `by_rows`: queue all, to compare every row.
+        `unanswered` ones are left out.
         """
         ids = None if account_ids is None else list(account_ids)
         await self.connection.execute(
@@ -95,9 +93,8 @@ class Queue:
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 
     async def given_ids(self, account_ids: Sequence[str] | None, without: Sequence[str]) -> int:
-        """Record accounts as healed that are whole since ids were given back; their number.
-
-        To be called last.
+        """Record accounts as healed that are whole since ids were given back, as the last step;
+        their number.
         """
         ids = None if account_ids is None else list(account_ids)
         return int(
@@ -107,7 +104,7 @@ class Queue:
         )
 
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
-        """Let batches begin at the commit; ClaimLost if another worker prepares the run by now."""
+        """Let batches begin at the commit; ClaimLost if another worker took over."""
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)
         done = {
             **maintenance,
@@ -120,17 +117,16 @@ class Queue:
 
 
 class Preparations:
-    """One worker prepares a run, until it is done or dead."""
+    """One worker prepares a run until it is done or dead."""
 
     def __init__(self, database: Database, worker_id: uuid.UUID, lease_seconds: float) -> None:
-        """Read the statements."""
         self._database = database
         self._worker_id = worker_id
         self._lease_seconds = lease_seconds
         self._sql = database.queries("runs/run_queue")
 
     async def take(self, run_id: uuid.UUID) -> bool:
-        """Take the preparation, also from a worker without a heartbeat; whether that worked."""
+        """Take the preparation, even from a worker without heartbeat; whether that worked."""
         return (
             await self._database.fetch_value(
                 self._sql["take_preparation"], run_id, self._worker_id, self._lease_seconds
@@ -140,26 +136,23 @@ class Preparations:
 
     @contextlib.asynccontextmanager
     async def transaction(self, run_id: uuid.UUID) -> AsyncIterator[Connection]:
-        """A transaction that commits only while the run is this worker's to prepare.
-
-        Otherwise ClaimLost, and all is rolled back.
-        """
+        """A transaction that commits only while this worker prepares the run; else ClaimLost."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield connection
             await _hold(connection, self._sql, run_id, self._worker_id)
 
     @contextlib.asynccontextmanager
     async def queue(self, run_id: uuid.UUID) -> AsyncIterator[Queue]:
-        """The run's queue, committed if it is finished."""
+        """The run's queue, committed if finished."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield Queue(connection, self._sql, run_id, self._worker_id)
 
     async def count_accounts(self) -> int:
-        """How many accounts are known."""
+        """The number of known accounts."""
         return int(await self._database.fetch_value(self._sql["count_accounts"]))
 
     async def oldest_accounts(self, limit: int) -> list[str]:
-        """The accounts that were not checked for the longest time."""
+        """The accounts unchecked for longest."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._sql["get_oldest_accounts"], limit)
@@ -169,7 +162,7 @@ class Preparations:
 async def _hold(
     connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID
 ) -> None:
-    """Lock the preparation until the commit; done last, to hold the row briefly."""
+    """Lock the preparation until the commit; last, to hold the row briefly."""
     if await connection.fetch_value(sql["hold_preparation"], run_id, worker_id) is None:
         raise ClaimLost(
             "Another worker prepares the run by now, or it was paused or ended: nothing of ours"

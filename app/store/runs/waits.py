@@ -1,4 +1,4 @@
-"""What keeps a run from going on: processes, their accounts, and locks of others."""
+"""What delays a run: processes, their accounts, and foreign locks."""
 
 import datetime as dt
 import uuid
@@ -13,7 +13,7 @@ _LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Of the first waiting accounts: how many are free, postponed (and until when), and held."""
+    """The first waiting accounts: free, postponed (and until when), claimed."""
 
     due: int
     postponed: int
@@ -25,7 +25,6 @@ class RunWaits:
     """Reads what a run may wait for."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("runs/waits")
         self._processes, self._held = sql["get_processes"], sql["get_held_accounts"]
@@ -33,7 +32,7 @@ class RunWaits:
         self._under_way = sql["get_runs_under_way"]
 
     async def processes(self, run_id: uuid.UUID) -> tuple[Mapping[uuid.UUID, Process], dt.datetime]:
-        """Processes that serve the run, or did within a day, and the database's time."""
+        """Processes of the run within a day, and the database's time."""
         rows = await self._database.fetch(self._processes, run_id)
         found = {
             row["worker_id"]: Process(
@@ -53,14 +52,14 @@ class RunWaits:
     async def held(
         self, run_id: uuid.UUID, workers: Collection[uuid.UUID]
     ) -> Mapping[uuid.UUID, tuple[int, dt.datetime]]:
-        """Waiting accounts that each process holds, and when it claimed the last."""
+        """Waiting accounts by process, and its last claim."""
         if not workers:
             return {}
         rows = await self._database.fetch(self._held, run_id, list(workers))
         return {row["claimed_by"]: (row["accounts"], row["claimed_at"]) for row in rows}
 
     async def idle(self, run_id: uuid.UUID) -> Idle:
-        """How the first accounts that wait in the run stand."""
+        """State of the run's first waiting accounts."""
         row = await self._database.fetch_row(self._idle, run_id, _LOOKED_AT)
         return (
             Idle(0, 0, None, 0)
@@ -69,12 +68,12 @@ class RunWaits:
         )
 
     async def under_way(self, run_id: uuid.UUID) -> tuple[int, uuid.UUID | None]:
-        """How many other runs are active, and the oldest."""
+        """The number of other active runs, and the oldest."""
         row = await self._database.fetch_row(self._under_way, run_id)
         return (0, None) if row is None else (row["runs"], row["first"])
 
     async def blocker(self) -> Blocker | None:
-        """The oldest session of others that may lock rows of trade_recon."""
+        """The oldest foreign session that may lock rows of trade_recon."""
         row = await self._database.fetch_row(self._blockers)
         return (
             None

@@ -1,7 +1,4 @@
-"""What a stored row loses where a staged row overwrites it, as conditions on both.
-
-What is unknown, since one side is NULL, is none of these changes.
-"""
+"""What a stored row loses to a staged one; a NULL side is no change."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ from app.store.schema.raw.columns import FIGURES, Column, Kind
 from app.store.table_sql.table import COUNT
 
 _WORTH = (*FIGURES, "profit", "lots")
-"""The columns whose loss makes upstream suspect: figures of metrics, money and size of trades."""
+"""Columns whose loss makes upstream suspect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,18 +17,17 @@ class LossSql:
     """What an overwrite takes from a stored row."""
 
     blanks: str
-    """A figure becomes empty: NULL, or zero instead of a number, unless all trades of the row go
-    with it."""
+    """A figure becomes NULL or zero while the row keeps trades."""
     loses: str
-    """Anything is lost: a value becomes NULL, or the count of trades falls."""
+    """A value becomes NULL, or the count falls."""
     falls: str
-    """Nothing is lost but trades of the count."""
+    """Only the count falls."""
     gains: str
     """The count rises, or a figure is filled."""
 
     @classmethod
     def of(cls, columns: Sequence[Column], value_of: Callable[[Column], str]) -> Self:
-        """For columns of a table, whose values `value_of` gives once the row is written."""
+        """`value_of` gives the written values."""
         pairs = {column: (f"t.{quote(column.name)}", value_of(column)) for column in columns}
         figures = [pairs[column] for column in columns if column.name in _WORTH]
         others = [pairs[column] for column in columns if column.name not in _WORTH]
@@ -55,7 +51,7 @@ class LossSql:
 
 
 def is_empty(columns: Sequence[Column]) -> str:
-    """The condition that a written row has trades and no figures of money."""
+    """A written row has trades but no money."""
     amounts = [f"coalesce({quote(each.name)} = 0, true)" for each in columns if _is_amount(each)]
     counts = [f"coalesce({quote(each.name)} <> 0, true)" for each in columns if _is_count(each)]
     return " AND ".join([*amounts, *counts]) if amounts else "false"

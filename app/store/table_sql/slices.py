@@ -1,7 +1,7 @@
-"""Which rows a fetch is about: conditions over the parameters that the statements of a write share.
+"""The rows of a fetch, as conditions over the parameters of a write.
 
-The fetch is $1, the accounts are $2 and the dates $3. Of trades the dates are the first and the
-last one, of metrics each one; null stands for all of the window.
+$1 is the fetch, $2 the accounts, $3 the dates: of trades first and last, of metrics each; null is
+the whole window.
 """
 
 from dataclasses import dataclass
@@ -13,47 +13,45 @@ from app.store.schema.raw.tables import WarehouseTable
 from app.store.table_sql.table import schema_of
 
 KEY_PARAMETERS = ("platform", "broker", "login")
-"""The parts of a natural key in the order of the parameters from $4 on (`is_among_theirs`)."""
+"""A natural key, as parameters from $4 (`is_among_theirs`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSql:
-    """Conditions that a stored row `t` or a staged row `s` belongs to the slices of a fetch."""
+    """Conditions that `t` or `s` belongs to a fetch's slices."""
 
     in_slice: str
-    """The date of a stored row `t` is one of $3."""
+    """The date of `t` is in $3."""
     in_slice_second: str
-    """The same where the dates are $2."""
+    """The same of $2."""
     sent_in_slice: str
-    """The date of a staged row `s` is one of $3."""
+    """The date of `s` is in $3."""
     set_aside_in_slice: str
-    """The date of a row `a` that was set aside is one of $3."""
+    """The same of `a`, a row set aside."""
     held: str
-    """A staged row `s` belongs to the slices: its account, or of a trade without one an account
-    that ever had its natural key, is one of $2, and its date one of $3."""
+    """`s` is in the slices; a trade without account by any account that had its natural key."""
     read_dates: str
-    """The dates $3 as a multirange."""
+    """$3 as a multirange."""
     asked_dates: str
-    """The dates $7 as a multirange."""
+    """$7 likewise."""
     is_theirs: str
-    """A stored trade `t` is without an account, of one of $2, or of the account of `s`."""
+    """Trade `t` has no account, one in $2, or that of `s`."""
     is_among_theirs: str
-    """What stored rows `t` have in common with those of the fetch, said again so that PostgreSQL
-    may read them at once: row by row it would look for each trade in every partition. Of trades
-    that is their natural keys, whose parts are $4 to $6."""
+    """What `t` shares with the fetch's rows, repeated to read them at once instead of one by one
+    through every partition. Trades share natural keys, $4 to $6.
+    """
     is_stored: str
-    """A row with the key of `s` is stored; of a distributed table asked for all rows of the fetch
-    at once."""
+    """The key of `s` is stored; for all rows at once where distributed."""
     is_old: str
-    """No writer can have written `t` since the horizon $6. Not comparable across servers: there
-    only rows of these accounts count. A row of our own transaction is no newer than the fetch:
-    others with such an id are not visible in it."""
+    """No other writer can have written `t` since the horizon $6. Transaction ids of several servers
+    do not compare: there only rows of these accounts count.
+    """
     is_newer: str
-    """Another writer may have written `t` since the horizon $4."""
+    """Another writer may have, since $4."""
 
     @classmethod
     def of(cls, table: WarehouseTable, window: Window = ALL_DATES) -> Self:
-        """The conditions for the table in this warehouse, for the dates of a window."""
+        """For a table and window."""
         is_trades, is_local = table.table.endpoint.is_trades, table.distributed_by is None
         return cls(
             in_slice=in_slice(table, "t", 3, window),
@@ -81,7 +79,7 @@ class SliceSql:
 
 
 def in_slice(table: WarehouseTable, alias: str, number: int, window: Window = ALL_DATES) -> str:
-    """The condition that the date of a row is one of parameter `number`."""
+    """A row's date is in parameter `number`."""
     parameter = f"${number}::date[]"
     column = table.table.date_column
     if column is None:

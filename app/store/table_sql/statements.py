@@ -20,32 +20,32 @@ _KEPT = 512
 
 
 class Tokens(Protocol):
-    """A dataclass each of whose attributes is what a token of its name stands for."""
+    """A dataclass whose attributes fill the tokens of their names."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NarrowKeySql:
-    """A unique key of the table that two rows of upstream may share."""
+    """A unique key that two rows of upstream may share."""
 
     narrow: str
     """Its columns."""
     s_narrow: str
-    """Its columns of a staged row `s`, but the account id."""
+    """The same of `s`, without the account id."""
     narrow_filled: str
-    """A staged row `s` has all of them, where the key takes NULLs for different."""
+    """`s` has no NULL that the key would take for different."""
     same_narrow: str
-    """Stored `t` and picked `r` have the same values in them."""
+    """`t` and picked `r` are equal in it."""
 
 
 def names_of(*kinds: type[Tokens]) -> tuple[str, ...]:
-    """The tokens that such dataclasses fill."""
+    """The tokens of such dataclasses."""
     return tuple(field.name for kind in kinds for field in fields(kind))
 
 
 def values_of(*tokens: Tokens) -> dict[str, str]:
-    """The tokens of dataclasses with what they stand for."""
+    """Tokens with their SQL."""
     return {name: value for each in tokens for name, value in asdict(each).items()}
 
 
@@ -80,9 +80,7 @@ def narrow_key(key: UniqueKey) -> NarrowKeySql:
 
 
 class Statements:
-    """The statements of one file, each composed once for a table: that takes as long as to run a
-    small one.
-    """
+    """One file's statements, each composed once a table, which costs as much as a small query."""
 
     def __init__(
         self,
@@ -92,10 +90,7 @@ class Statements:
         *,
         further: Sequence[str] = (),
     ) -> None:
-        """`sql` are the statements by name; `further` are tokens that `of` is given.
-
-        Raises KeyError for a token that is none of a table and none of these.
-        """
+        """`further` tokens are given to `of`; others that no table has raise KeyError."""
         require_known(sql, (*names_of(TableSql, SliceSql, ValueSql, LossSql), *further))
         self.window = window
         self._sql = sql
@@ -103,17 +98,17 @@ class Statements:
         self._composed = lru_cache(_KEPT)(self._compose)
 
     def __getitem__(self, name: str) -> str:
-        """A statement that is the same for all tables."""
+        """A statement without tokens."""
         return self._sql[name]
 
     def of(
         self, name: str, table: WarehouseTable, *, has_unsent: bool = False, **further: str
     ) -> str:
-        """A statement for a table; `has_unsent`: for rows that may lack columns."""
+        """A statement for a table; `has_unsent`: rows may lack columns."""
         return self._composed(name, table.table.endpoint, has_unsent, tuple(further.items()))
 
     def token(self, name: str, table: WarehouseTable) -> str:
-        """What a token stands for, for rows that were sent with all columns."""
+        """A token's SQL, for complete rows."""
         return table_tokens(table, self.window)[name]
 
     def _compose(

@@ -1,9 +1,7 @@
-"""One raw table as statements name it: each attribute is what a ``{{token}}`` of its name stands
-for.
+"""One raw table as statements name it; each attribute fills the ``{{token}}`` of its name.
 
-Rows have fixed names in all statements: `t` is a stored row, `s` a staged one, `m` and `f` are
-rows that a CTE picked. A row's *unit* is its key without what upstream may correct: of trades the
-date.
+Rows: `t` stored, `s` staged, `m` and `f` picked by a CTE. A *unit* is a key without what upstream
+may correct, which for trades is the date.
 """
 
 from dataclasses import dataclass
@@ -21,120 +19,99 @@ COUNT = "num_trades"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSql:
-    """Names, keys, places and counts of a raw table and its staging table."""
+    """Names, keys, places and counts of a raw table."""
 
     raw: str
-    """The raw table."""
     stage: str
     """Its staging table."""
     stage_name: str
-    """The staging table without its schema, as a whole row of it is named."""
+    """Without schema, as a whole row is named."""
     alltime: str
-    """The raw table of alltime metrics, whichever table the statement is for."""
     daily: str
-    """The raw table of daily metrics."""
     hourly: str
-    """The raw table of hourly metrics."""
     closed: str
-    """The raw table of closed trades."""
     open: str
-    """The raw table of open trades."""
 
     key: str
-    """The key's columns."""
+    """Columns of the key."""
     t_key: str
-    """The key's columns of a stored row `t`."""
     s_key: str
-    """The key's columns of a staged row `s`."""
     first_key: str
-    """A key column that is never NULL: NULL tells that an outer join met no row."""
+    """Never NULL in a row: NULL marks an outer join without a match."""
     key_text: str
-    """The key of a staged row `s` as one text."""
+    """The key of `s` as one text."""
     t_key_text: str
-    """The key of a stored row `t` as one text."""
     unit_of_s: str
-    """The unit of a staged row `s` as an array of texts, as recon_pins has it."""
+    """An array of texts, as in recon_pins."""
     unit_of_t: str
-    """The unit of a stored row `t`."""
     unit_of_f: str
-    """The unit of a picked row `f`."""
     unpinned: str
-    """The further condition that a stored row `t` of table $1 is not pinned: what a restore brought
-    back keeps the id that it had."""
+    """Further condition: `t` of table $1 is not pinned."""
     same_key: str
-    """Stored `t` and staged `s` have the same key."""
+    """`t` and `s` have the same key."""
     same_doubled: str
-    """Staged `s` and the key `d` of several staged rows are the same."""
+    """`s` has the key `d` of several staged rows."""
     also_key: str
-    """Staged `also` has the key of stored `t`."""
+    """Staged `also` has the key of `t`."""
     same_unit: str
-    """Stored `t` and staged `s` are one unit: trades on whatever date."""
+    """`t` and `s` are one unit, on any date."""
     is_in_place: str
-    """A stored row `t` of `same_unit` also has the date of `s`."""
+    """`t` of `same_unit` also has the date of `s`."""
     join_stored: str
-    """The join to stored rows that keeps staged ones which meet none. An inner join where the table
-    is distributed: from the side of local rows Citus would fetch all of it."""
+    """Keeps staged rows without a match. Inner where distributed: Citus would fetch the whole
+    table.
+    """
 
     place: str
-    """Where a stored row `t` lies, as columns behind its key; empty where the key is unique."""
+    """Columns that locate `t` within a key; empty where the key is unique."""
     place_order: str
-    """The order of stored rows `t` of one key, the one that stays first."""
+    """Order of `t` within a key; the first stays."""
     same_row: str
-    """Stored `t` is the row whose key and place `m` has."""
+    """`t` has key and place of `m`."""
     shard: str
-    """The column by which Citus spreads the table over servers."""
+    """Citus' distribution column."""
     locked_to_change: str
-    """The clause that locks stored rows `t` for an update of no key; empty where the table is
-    distributed, which locks no rows for a join."""
+    """Locks `t` for an update that keeps its key; empty where distributed."""
     locked_to_go: str
-    """The clause that locks stored rows `t` for a delete or a new key."""
+    """Locks `t` for deletion or a new key."""
     free_to_change: str
-    """As `locked_to_change`, passing over rows that others have locked."""
+    """Skips locked rows."""
     free_to_go: str
-    """As `locked_to_go`, passing over rows that others have locked."""
     all_columns: str
-    """All columns that can be written, whatever fills them."""
+    """All writable columns."""
     r_columns: str
-    """The same of a row `r`."""
     broker: str
-    """The broker of a written row as text, NULL where the table has none."""
+    """As text; NULL without the column."""
 
     date: str
-    """The date column; NULL for alltime, as for all that follow."""
+    """The date column; NULL for alltime, as below."""
     day_of_t: str
-    """The date of a stored row `t`."""
     day_of_s: str
-    """The date of a staged row `s`."""
     day_of_m: str
-    """The date of a picked row `m`."""
     is_dated: str
-    """Whether the table has dates."""
     first_day: str
-    """The first date of the window, as a literal."""
+    """The window's first date, as a literal."""
     since: str
-    """The further condition that a row lies in the window; empty without one."""
+    """Further condition: the row lies in the window."""
     t_since: str
-    """The same of a stored row `t`."""
 
     row_trades: str
-    """How many trades a stored row `t` counts."""
+    """Trades counted by `t`."""
     sent_trades: str
-    """How many trades staged rows count together; NULL where one has a count that is none."""
+    """Trades counted by staged rows; NULL if any count is invalid."""
     has_no_trades: str
     """A staged row counts no trades."""
     less_history_of_s: str
-    """What is taken off the alltime count of `s`: the trades of before the window."""
+    """Takes trades before the window off alltime's count in `s`."""
     less_history_of_w: str
-    """The same of an account `w`."""
     removable: str
-    """Whether a run may remove rows. A daily row that upstream lacks is a date that it lacks: only
-    finer tables lose rows."""
+    """Only the finest tables lose rows."""
     pinned: str
-    """The reason of staged rows that meet a pinned one."""
+    """Reason of staged rows that meet a pinned one."""
 
     @classmethod
     def of(cls, table: WarehouseTable, window: Window = ALL_DATES) -> Self:
-        """The table in this warehouse, for the dates of a window."""
+        """The table in this warehouse and window."""
         schema = schema_of(table)
         return cls(
             **_names(table, schema),
@@ -257,6 +234,6 @@ def _counts(table: WarehouseTable, window: Window, schema: str) -> dict[str, str
 
 
 def listed(columns: tuple[str, ...], alias: str = "") -> str:
-    """The columns as a list for SQL, each of a row `alias`, if one is named."""
+    """Quoted columns, of `alias` if given."""
     prefix = f"{alias}." if alias else ""
     return ", ".join(f"{prefix}{quote(column)}" for column in columns)

@@ -1,7 +1,6 @@
-"""Values of a staged row `s` beside those of a stored row `t`: what differs, and what is written.
+"""Values of staged `s` beside stored `t`: what differs, what is written.
 
-A row that was sent without some columns keeps what `t` has in them, and takes the columns' defaults
-where it is new.
+A column not sent keeps its value, or takes its default in a new row.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,34 +19,32 @@ from app.store.table_sql.unsent import is_sent, is_unsent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueSql:
-    """Lists of columns and conditions on values."""
+    """Lists of columns, and conditions on values."""
 
     differ: str
-    """A column of `t` that may be assigned differs from what `s` brings."""
+    """`t` differs from `s` in an assignable column."""
     values_differ: str
-    """The same without a trade's account id, which upstream does not send."""
+    """Without a trade's account id, which upstream does not send."""
     figures_differ: str
-    """A figure by which accounts are judged differs."""
+    """A figure that judges accounts differs."""
     changed_columns: str
-    """The names of the columns that differ, as an array."""
+    """Names of differing columns, an array."""
     new_values: str
-    """What `t` holds once `s` is written, as columns `n_NAME` of the picked row `m`."""
+    """Values after the write, as columns `n_NAME` of `m`."""
     assignments: str
-    """SET for `t` from the columns `n_NAME` of `m`, with where the row came from."""
+    """SET for `t` from those, with the origin."""
     columns: str
-    """The columns of an INSERT."""
+    """Of an INSERT."""
     s_columns: str
-    """Their values of a staged row `s`."""
+    """Their values from `s`."""
     count_is_sent: str
-    """`s` was sent with its count of trades."""
+    """`s` was sent with its count."""
     is_empty: str
-    """A written row has trades and no figures of money, which no healthy upstream sends."""
+    """A written row has trades but no money: no healthy upstream sends it."""
 
     @classmethod
     def of(cls, table: WarehouseTable, *, has_unsent: bool = False) -> Self:
-        """For rows that may lack columns with `has_unsent`; without it the lists are shorter, and
-        cost less to plan.
-        """
+        """Shorter, and cheaper to plan, without `has_unsent`."""
         value_of = partial(_value, table) if has_unsent else _kept_value
         new_value_of = partial(_new_value, table) if has_unsent else _plain_value
         columns, s_columns = _inserted(table, new_value_of)
@@ -68,19 +65,17 @@ class ValueSql:
 
 
 def losses_of(table: WarehouseTable, *, has_unsent: bool = False) -> LossSql:
-    """What a stored row loses where a staged one overwrites it."""
+    """What `t` loses to `s`."""
     return LossSql.of(table.values, partial(_value, table) if has_unsent else _kept_value)
 
 
 def _with_account(table: WarehouseTable) -> bool:
-    """Whether an account id is assigned: a trade's comes from its natural key, and where that fits
-    none or several accounts the stored id stays.
-    """
+    """Whether the account id is assigned: a trade's, from its natural key."""
     return table.table.endpoint.is_trades
 
 
 def _sides(table: WarehouseTable, value_of: Callable[[Column], str]) -> list[tuple[str, str, str]]:
-    """The columns that are assigned: name, stored value, value once `s` is written."""
+    """Assignable columns: name, stored and written value."""
     sides = [(each.name, f"t.{quote(each.name)}", value_of(each)) for each in table.values]
     if _with_account(table):
         sides.append(("account_id", "t.account_id", "coalesce(s.account_id, t.account_id)"))
@@ -96,7 +91,6 @@ def _differ(table: WarehouseTable, value_of: Callable[[Column], str]) -> str:
 
 
 def _assigned(table: WarehouseTable, value_of: Callable[[Column], str]) -> tuple[str, str]:
-    """The new values, and the assignments that take them from the picked row."""
     sides = _sides(table, value_of)
     new_values = ", ".join(f"{new} AS {quote(f'n_{name}')}" for name, _, new in sides)
     assignments = [f"{old.removeprefix('t.')} = m.{quote(f'n_{name}')}" for name, old, _ in sides]
@@ -105,7 +99,6 @@ def _assigned(table: WarehouseTable, value_of: Callable[[Column], str]) -> tuple
 
 
 def _inserted(table: WarehouseTable, new_value_of: Callable[[Column], str]) -> tuple[str, str]:
-    """The columns of an INSERT, and the values of a staged row for them."""
     shard = [table.distributed_by] if table.changes_shard and table.distributed_by else []
     columns = [quote(name) for name in (*table.key, *shard)]
     values = [f"s.{column}" for column in columns]
@@ -120,17 +113,16 @@ def _inserted(table: WarehouseTable, new_value_of: Callable[[Column], str]) -> t
 
 
 def _plain_value(column: Column) -> str:
-    """What a staged row brings to a new row."""
     return column.capped(f"s.{quote(column.name)}")
 
 
 def _kept_value(column: Column) -> str:
-    """What a stored row has in a column once a staged one was written."""
+    """The value of `t` after the write."""
     return column.kept(f"t.{quote(column.name)}", f"s.{quote(column.name)}")
 
 
 def _value(table: WarehouseTable, column: Column) -> str:
-    """As `_kept_value`; a column that was not sent keeps what is stored."""
+    """`_kept_value`, but a column not sent keeps the stored value."""
     return (
         f"CASE WHEN {is_unsent(table, column.name)} THEN t.{quote(column.name)} ELSE"
         f" {_kept_value(column)} END"
@@ -138,7 +130,7 @@ def _value(table: WarehouseTable, column: Column) -> str:
 
 
 def _new_value(table: WarehouseTable, column: Column) -> str:
-    """As `_plain_value`; a column that was not sent takes its default."""
+    """The value in a new row; a column not sent takes its default."""
     plain = _plain_value(column)
     if column.default is None and column.name not in KEY_PARAMETERS:
         # What was not sent is NULL in staging, but for a natural key that cannot be read.
