@@ -1,6 +1,4 @@
-"""The entry point of `trade-recon`: it provides for Ctrl-C before anything that takes time is
-imported.
-"""
+"""The entry point of `trade-recon`, which handles Ctrl-C before slow imports."""
 
 from app.interruption import end_quietly
 

@@ -1,6 +1,4 @@
-"""Setting up a warehouse: what `migrate` does and says, what `doctor` looks at, and the scripts
-that are printed for its owner.
-"""
+"""Setting up a warehouse: migration, notes for `doctor`, scripts for its owner."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,14 +25,11 @@ from app.upstream.client import UpstreamClient
 
 _SAMPLE_ROWS = 500
 _SAMPLE_WAIT = 5.0
-"""Seconds that are waited for an API that is down, where all that is asked for is a page of each
-endpoint.
-"""
+"""Seconds to wait for an API that is down."""
 
 
 async def warehouse_notes(settings: Settings) -> list[str]:
-    """What is worth knowing of the raw tables that trade-recon works on; none of a warehouse of its
-    own.
+    """Notes on an adopted warehouse.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
@@ -64,9 +59,7 @@ async def warehouse_notes(settings: Settings) -> list[str]:
 
 
 async def history_notes(settings: Settings, database: Database) -> list[str]:
-    """From which date on the warehouse is compared, and which months look as if they were to be
-    left alone and are not.
-    """
+    """The first date compared, and months that look detached but are compared."""
     setting, histories = settings.recon_history_from, Histories(database)
     held_from = await histories.held_from()
     first = (
@@ -108,10 +101,9 @@ async def history_notes(settings: Settings, database: Database) -> list[str]:
 
 
 async def sample_upstream(settings: Settings, database: Database | None) -> Samples:
-    """A page of each endpoint, to see what it sends; within the quota of all, where a migrated
-    `database` keeps that.
+    """A page of each endpoint, within the quota of a migrated `database`.
 
-    Raises ConfigurationError if the API's address or key is missing or cannot be used.
+    Raises ConfigurationError for a wrong or missing address or key.
     """
     config = replace(settings.upstream_config(), outage_wait=_SAMPLE_WAIT)
     quota = (
@@ -135,7 +127,7 @@ async def sample_upstream(settings: Settings, database: Database | None) -> Samp
 
 
 def _sampled_in_vain(error: UpstreamError) -> str:
-    """Why there is no sample; what is said of an outage to a run says nothing here."""
+    """Why there is no sample; the run's words for an outage would not fit."""
     if not isinstance(error, UpstreamUnavailable):
         return str(error)
     return (
@@ -145,12 +137,10 @@ def _sampled_in_vain(error: UpstreamError) -> str:
 
 
 async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> list[str]:
-    """Bring the schema to its newest state, past a pooler where the settings name a way; the
-    migrations that were applied now.
+    """Migrate, past a pooler where possible; returns the migrations applied.
 
-    `tell` gets a sentence on what will be put aside or altered, and on what was.
-
-    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    `tell` gets a sentence on each change. Raises ConfigurationError, DatabaseUnavailable,
+    DatabaseError.
     """
     schema, statement_cache = settings.recon_schema, settings.statement_cache
     async with open_warehouse(settings) as database:
@@ -177,10 +167,9 @@ async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> 
 
 
 async def print_advice(settings: Settings, role: str) -> str:
-    """The SQL that the owner of the warehouse's tables may run for a role of trade-recon's own and
-    for speed; nothing is changed.
+    """SQL for the tables' owner: a role for trade-recon, and indexes.
 
-    Raises InvalidRequest if no role can have the name, ConfigurationError, DatabaseUnavailable,
+    Raises InvalidRequest for an impossible role name, ConfigurationError, DatabaseUnavailable,
     DatabaseError.
     """
     if settings.database_url is None:
@@ -198,7 +187,7 @@ async def print_advice(settings: Settings, role: str) -> str:
 
 
 async def print_uninstall(settings: Settings, role: str) -> str:
-    """The SQL that takes trade-recon away and gives back what stood before it; nothing is changed.
+    """SQL that removes trade-recon and restores the state before it.
 
     Raises InvalidRequest where it is not installed, ConfigurationError, DatabaseUnavailable,
     DatabaseError.

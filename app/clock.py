@@ -4,5 +4,5 @@ import datetime as dt
 
 
 def now() -> dt.datetime:
-    """The time, aware, in UTC."""
+    """The time in UTC."""
     return dt.datetime.now(dt.UTC)

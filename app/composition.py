@@ -1,8 +1,4 @@
-"""The composition root: builds the parts from the settings, and the app that serves them.
-
-For a server that makes the app itself: `uvicorn --factory app.composition:create_app`. The command
-`trade-recon serve` calls `serve`.
-"""
+"""The composition root: builds the parts from the settings."""
 
 import contextlib
 import datetime as dt
@@ -33,8 +29,8 @@ from app.version import version
 _EMBEDDED_DATABASE = "trade_recon"
 _FRESH_SCHEMA = "prop_trading_model"
 _GRACE_SECONDS = 17.0
-"""How long batches may take to their next safe point, from the same moment: with what follows it
-the process ends within 25 seconds, well before orchestrators kill it after 30.
+"""Time for batches to reach a checkpoint, so that the process ends before orchestrators kill it
+after 30 seconds.
 """
 _log = get_logger(__name__)
 
@@ -43,12 +39,10 @@ _log = get_logger(__name__)
 async def open_service(
     settings: Settings, clock: Callable[[], dt.datetime] | None = None
 ) -> AsyncIterator[ReconService]:
-    """The engine on the warehouse and the API of the settings; its pool serves runs once the caller
-    lets it.
+    """The engine on the settings' warehouse and API, which may be down; its pool is started by the
+    caller.
 
-    `clock` tells the date instead of the machine's own clock.
-
-    An API that is down is no error. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    `clock` replaces the machine's. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
     upstream = settings.upstream_config()
     async with open_store(settings) as store:
@@ -60,7 +54,7 @@ async def open_service(
 
 @contextlib.asynccontextmanager
 async def open_local_service(settings: Settings) -> AsyncIterator[ReconService]:
-    """The engine for work that asks nothing of the API, which need not be set: inspections.
+    """The engine without an API, for inspections.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
@@ -77,7 +71,7 @@ async def open_fresh_service(
     rate: float,
     burst: int,
 ) -> AsyncIterator[ReconService]:
-    """The engine on an empty database, which gets the newest schema, without any settings."""
+    """The engine on an empty database, which it migrates, without settings."""
     await migrate(dsn, _FRESH_SCHEMA)
     upstream = UpstreamConfig(access.base_url, access.key, rate=rate, burst=burst)
     async with (
@@ -93,13 +87,10 @@ async def open_fresh_service(
 async def open_store(
     settings: Settings, *, only_reads: bool = False
 ) -> AsyncIterator[Repositories]:
-    """The warehouse of the settings: the embedded one is brought to its newest schema, another one
-    must be.
+    """The settings' warehouse; an embedded one is migrated, another must be.
 
-    With `only_reads` what was recorded is read and nothing else is done, for which a role with
-    SELECT alone will do, and a standby.
-
-    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    `only_reads` needs no right but SELECT, so a standby will do. Raises ConfigurationError,
+    DatabaseUnavailable, DatabaseError.
     """
     async with (
         _told_what_reading_needs(settings.recon_schema) if only_reads else contextlib.nullcontext(),
@@ -139,9 +130,7 @@ async def open_store(
 
 @contextlib.asynccontextmanager
 async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
-    """Around what only reads: a role that lacks a right is told the few that this takes, not all
-    that runs take.
-    """
+    """Name only the rights that reading needs where one is missing."""
     try:
         yield
     except MissingRight as error:
@@ -156,16 +145,13 @@ async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
 
 
 async def compared_store(settings: Settings, store: Repositories) -> Repositories:
-    """The store, for which there are only the dates that are compared now.
-
-    Raises ConfigurationError if there is none.
-    """
+    """The store limited to the dates compared now; ConfigurationError if there are none."""
     return store.within(await begin_history(store, engine_config(settings), now()))
 
 
 @contextlib.asynccontextmanager
 async def open_warehouse(settings: Settings) -> AsyncIterator[Database]:
-    """The warehouse of the settings over one connection."""
+    """The settings' warehouse over one connection."""
     async with (
         open_dsn(settings) as dsn,
         Database.open(
@@ -176,7 +162,7 @@ async def open_warehouse(settings: Settings) -> AsyncIterator[Database]:
 
 
 def direct_dsn_of(settings: Settings) -> str | None:
-    """The DSN past a pooler, if one is set."""
+    """The DSN past a pooler, if set."""
     return (
         None
         if settings.database_direct_url is None
@@ -186,11 +172,10 @@ def direct_dsn_of(settings: Settings) -> str | None:
 
 @contextlib.asynccontextmanager
 async def open_dsn(settings: Settings) -> AsyncIterator[str]:
-    """The DSN of the warehouse; without DATABASE_URL that of an embedded server, which runs as long
-    as the context lasts.
+    """The warehouse's DSN; without DATABASE_URL that of an embedded server, running for the
+    context.
 
-    Raises ConfigurationError if there is neither, and nothing says that an embedded one is to be
-    made.
+    Raises ConfigurationError if neither is asked for.
     """
     if settings.database_url is not None:
         left_out = list(settings.database_url.left_out)
@@ -218,7 +203,6 @@ async def open_dsn(settings: Settings) -> AsyncIterator[str]:
 
 
 def _tell_start(action: str, settings: Settings, **place: str) -> None:
-    """The one line that says what the process works on, with what."""
     _log.info(
         "trade-recon starts.",
         action=action,
@@ -255,10 +239,10 @@ def _no_database(others: Sequence[str], data_dir: Path) -> str:
 
 
 def open_readings(settings: Settings, store: Repositories) -> Readings:
-    """What the record tells, for faces that need no API."""
+    """Read models for faces without an API."""
     return Readings(store, engine_config(settings), now)
 
 
 def engine_config(settings: Settings) -> EngineConfig:
-    """The engine's part of the settings."""
+    """The engine's settings."""
     return settings.engine_config(_GRACE_SECONDS)

@@ -1,8 +1,7 @@
-"""What firms and their hosters write into a DSN, as asyncpg and PostgreSQL take it. Pure: no I/O.
+"""DSNs as firms and hosters write them, as asyncpg and PostgreSQL take them. Pure: no I/O.
 
-asyncpg hands on each parameter that it does not know to the server, which refuses the connection
-for libpq's own (`connect_timeout`) and for those of other clients (`pgbouncer=true`). Here these
-are acted upon, or left out where they have no effect.
+asyncpg passes unknown parameters to the server, which rejects those of libpq and other clients.
+Here they are applied, or left out if they have no effect.
 """
 
 import ssl
@@ -29,11 +28,11 @@ _LEFT_OUT = frozenset({
     "pool_timeout", "schema", "socket_timeout", "sslidentity", "supa", "uselibpqcompat",
     "workaround",
 })  # fmt: skip
-"""Parameters without an effect here, in lower case."""
+"""Lower-case parameters without effect."""
 _NO_CACHE = frozenset(
     {("pgbouncer", "true"), ("preparethreshold", "0"), ("prepare_threshold", "0")}
 )
-"""What says that the connection leads through a pooler which keeps no prepared statements."""
+"""Marks of a pooler without prepared statements."""
 _CACHE_SIZES = frozenset({"statement_cache_size", "prepared_statement_cache_size"})
 _HARMLESS = frozenset({("pgbouncer", "false")})
 _AS_SSLMODE: Mapping[tuple[str, str], str] = {
@@ -52,22 +51,18 @@ _UNMET: Mapping[tuple[str, str], str] = {
     ("replication", "database"): "asks for a replication connection",
     ("replication", "true"): "asks for a replication connection",
 }
-"""What cannot be left out without giving up what it asks for."""
+"""Demands that cannot be met, and may not be ignored."""
 
 
 class DsnError(ValueError):
-    """A DSN that cannot be used; the message continues a sentence that begins with the variable,
-    and quotes no part of the DSN.
-    """
+    """An unusable DSN; the message continues a sentence and quotes none of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A DSN that asyncpg and PostgreSQL take; `left_out` names the parameters that have no effect
-    here.
+    """A DSN for asyncpg; parameters in `left_out` have no effect.
 
-    `statement_cache` is how many prepared statements a connection may keep, None if the DSN does
-    not say it.
+    `statement_cache` is the DSN's limit of prepared statements, if any.
     """
 
     text: SecretStr
@@ -76,7 +71,7 @@ class Dsn:
 
     @classmethod
     def read(cls, text: str) -> "Dsn":
-        """Read a DSN as it was written. Raises DsnError."""
+        """Read a DSN as written; raises DsnError."""
         try:
             parts = urlsplit(text.strip())
         except ValueError:
@@ -109,7 +104,7 @@ class Dsn:
 
     @property
     def place(self) -> str:
-        """Where it leads, without user and password: `host:port/database`."""
+        """`host:port/database`, without credentials."""
         parts = urlsplit(self.text.get_secret_value())
         named = dict(parse_qsl(parts.query))
         hosts = unquote(parts.netloc.rpartition("@")[2]) or named.get("host", "")
@@ -118,16 +113,14 @@ class Dsn:
 
     @property
     def passwords(self) -> tuple[str, ...]:
-        """The texts of it that must never be shown."""
+        """Secrets in it."""
         parts = urlsplit(self.text.get_secret_value())
         named = [value for name, value in parse_qsl(parts.query) if name == "password"]
         return tuple(filter(None, [unquote(parts.password or ""), *named]))
 
 
 def _require_encoded(parts: SplitResult) -> None:
-    """Notice signs of the user or the password that end these parts: what follows would be read as
-    the host, the port or the database.
-    """
+    """Reject unencoded signs that cut user or password short."""
     before, _, port = parts.netloc.rpartition(":")
     is_no_port = bool(before) and not port.isdecimal() and not port.endswith("]")
     is_cut_short = "@" in parts.path + parts.fragment or (
@@ -143,8 +136,6 @@ def _require_encoded(parts: SplitResult) -> None:
 
 
 def _system_certificates() -> dict[str, str]:
-    """As libpq reads sslrootcert=system: those of the machine, and the server's name is
-    compared.
-    """
+    """As libpq reads sslrootcert=system, which also verifies the server's name."""
     file = ssl.get_default_verify_paths().cafile
     return {"sslmode": "verify-full"} | ({"sslrootcert": file} if file else {})

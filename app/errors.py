@@ -1,57 +1,57 @@
 """Every error of trade-recon: each class is a different decision for its catcher.
 
 ReconError
-├── ConfigurationError       a setting, a right or a schema is wrong: do not start
-├── InvalidRequest           the request is invalid: say so, change nothing
-├── NotFound                 the named account or run is unknown
-├── Gone                     the cursor's place is gone: begin again
-├── Conflict                 the request contradicts a run: look at that run
-├── NotOpen                  the account has no such open issue: look at its open ones
-├── UpstreamError            the API did not give what was asked: the warehouse stays as it was
-│   ├── UpstreamRefused      the key is wrong: fail the run, blame no account
-│   ├── UpstreamUnavailable  an outage outlasted the patience: fail the run, release its accounts
-│   ├── EndpointFailed       an endpoint answers or proves nothing: blame no account
-│   ├── FetchFailed          a request failed for good: make it smaller until one account is left
-│   │   └── IncompleteFetch  its pages were not proven whole: the same
-│   ├── RequestTooLarge      413 or 414: ask for fewer ids
-│   ├── FetchTooBroad        a scan brings more rows than it is worth: ask by id
-│   └── UpstreamSuspect      answers that are hard to believe: write no more until confirmed
-├── DatabaseUnavailable      PostgreSQL is unreachable: wait and retry
-│   └── DatabaseFull         PostgreSQL has no disk left: the same, and never an account's fault
-├── DatabaseError            PostgreSQL rejects a statement: the schema or the statement is wrong
-│   └── MissingRight         the role lacks a right: the tables' owner has to grant it
-├── WriteConflict            another writer was first: detect again
-├── RowRefused               a constraint rejects a row: set it aside, keep the others
-├── StatementTooSlow         a statement met its time limit: split the work to find the culprit
-│   └── ResourcesExhausted   a limit of memory, disk or configuration: the same, if others get on
-└── ClaimLost                the lease expired or was reclaimed: write nothing
+├── ConfigurationError       do not start
+├── InvalidRequest           say so, change nothing
+├── NotFound                 say so
+├── Gone                     begin again
+├── Conflict                 point to the run
+├── NotOpen                  point to the open issues
+├── UpstreamError            leave the warehouse as it is
+│   ├── UpstreamRefused      fail the run, blame no account
+│   ├── UpstreamUnavailable  fail the run, release its accounts
+│   ├── EndpointFailed       blame no account
+│   ├── FetchFailed          split the request down to one account
+│   │   └── IncompleteFetch  the same
+│   ├── RequestTooLarge      ask for fewer ids
+│   ├── FetchTooBroad        ask by id
+│   └── UpstreamSuspect      write nothing until confirmed
+├── DatabaseUnavailable      wait and retry
+│   └── DatabaseFull         the same, blame no account
+├── DatabaseError            our schema or statement is wrong
+│   └── MissingRight         the tables' owner has to grant it
+├── WriteConflict            detect again
+├── RowRefused               set the row aside, keep the others
+├── StatementTooSlow         split the work to find the cause
+│   └── ResourcesExhausted   the same, if others succeed
+└── ClaimLost                write nothing
 """
 
 import uuid
 
 
 class ReconError(Exception):
-    """Base of all errors raised on purpose; its text is a sentence for the reader."""
+    """Base of all deliberate errors; its text is a sentence for the reader."""
 
 
 class ConfigurationError(ReconError):
-    """A setting, a right or a schema is not as it must be."""
+    """A setting, right or schema is wrong."""
 
 
 class InvalidRequest(ReconError):
-    """The request is invalid; nothing was changed."""
+    """The request is invalid."""
 
 
 class NotFound(ReconError):
-    """The named account or run is unknown."""
+    """An unknown account or run."""
 
 
 class Gone(ReconError):
-    """The place to go on from is gone: what was kept of it must be dropped."""
+    """The cursor's place is gone."""
 
 
 class Conflict(ReconError):
-    """The request contradicts a run as it stands; `run_id` tells which."""
+    """The request contradicts the run `run_id`."""
 
     def __init__(self, message: str, run_id: uuid.UUID) -> None:
         super().__init__(message)
@@ -59,15 +59,15 @@ class Conflict(ReconError):
 
 
 class NotOpen(ReconError):
-    """The account has no such open issue."""
+    """No such open issue."""
 
 
 class UpstreamError(ReconError):
-    """The API did not give what was asked."""
+    """The API did not deliver."""
 
 
 class UpstreamRefused(UpstreamError):
-    """The API refuses the key (401, or 403 for every request); `answer` quotes it."""
+    """The API rejects the key (401, or 403 for all); `answer` quotes it."""
 
     def __init__(self, message: str, answer: str = "") -> None:
         super().__init__(message)
@@ -75,7 +75,7 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The API was out for longer than the service may wait; `last` is the last failure."""
+    """An outage outlasted the patience; `last` is its last failure."""
 
     def __init__(self, message: str, last: str | None = None) -> None:
         super().__init__(message)
@@ -83,14 +83,14 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class EndpointFailed(UpstreamError):
-    """No request to an endpoint is answered or proven whole, whichever accounts it names."""
+    """An endpoint fails for all accounts."""
 
 
 class FetchFailed(UpstreamError):
     """One request failed for good, though the API answers others.
 
-    `status` is the HTTP status, if it was the failure; `skip` the rows before the failed page:
-    above 0 only the length of the answer can be at fault.
+    `status` is the HTTP status, if any; `skip` counts rows before the failed page: above 0 only the
+    answer's length can be the cause.
     """
 
     def __init__(self, message: str, *, status: int | None = None, skip: int = 0) -> None:
@@ -100,37 +100,37 @@ class FetchFailed(UpstreamError):
 
 
 class IncompleteFetch(FetchFailed):
-    """The pages of a fetch could not be proven to be all of its rows."""
+    """The pages of a fetch are not proven complete."""
 
 
 class RequestTooLarge(UpstreamError):
-    """The API finds the request too long (413, 414)."""
+    """The request is too long (413, 414)."""
 
 
 class FetchTooBroad(UpstreamError):
-    """A scan has more rows than it is worth; none was kept."""
+    """A scan has too many rows; none was kept."""
 
 
 class UpstreamSuspect(UpstreamError):
-    """What the API says of too many accounts is hard to believe; nothing more is written."""
+    """Implausible answers about too many accounts."""
 
 
 class DatabaseUnavailable(ReconError):
-    """PostgreSQL cannot be reached or went away in the middle."""
+    """PostgreSQL is unreachable, or went away."""
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """PostgreSQL has no disk left, for any account."""
+    """PostgreSQL has no disk left."""
 
 
 class DatabaseError(ReconError):
-    """PostgreSQL rejects a statement for a reason that a retry does not change."""
+    """PostgreSQL rejects a statement, and would again."""
 
 
 class MissingRight(DatabaseError):
-    """The role lacks a right; the sentence says how it is granted.
+    """The role lacks a right; the sentence says how to grant it.
 
-    `lack` is the first missing right alone, `role` None if unknown.
+    `lack` names the first one missing.
     """
 
     def __init__(self, message: str, *, lack: str = "", role: str | None = None) -> None:
@@ -140,15 +140,14 @@ class MissingRight(DatabaseError):
 
 
 class WriteConflict(ReconError):
-    """Rows were written by others between detection and write."""
+    """Others wrote the rows after detection."""
 
 
 class RowRefused(ReconError):
-    """A constraint, type or function of the owner rejects a row; `sqlstate` and `constraint` say
-    which.
+    """The owner's constraint (`sqlstate`, `constraint`), type or function rejects a row.
 
-    `relation` is PostgreSQL's schema and table, `code` the database function with the error; with
-    `is_raised` it raised the error itself, and chose the other fields.
+    `relation` is PostgreSQL's schema and table, `code` the function that failed; with `is_raised`
+    it chose the other fields itself.
     """
 
     def __init__(
@@ -170,12 +169,12 @@ class RowRefused(ReconError):
 
 
 class StatementTooSlow(ReconError):
-    """A statement met its time limit and was undone."""
+    """A statement met its time limit."""
 
 
 class ResourcesExhausted(StatementTooSlow):
-    """A statement needed more memory or disk than PostgreSQL allows, and was undone."""
+    """A statement needed more memory or disk than allowed."""
 
 
 class ClaimLost(ReconError):
-    """The lease expired or was reclaimed; nothing was written."""
+    """The lease expired or was reclaimed."""

@@ -1,4 +1,4 @@
-"""The examination of a warehouse and the API: what works, what does not; nothing is changed."""
+"""Examination of a warehouse and the API, without changes."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from app.store.schema.raw.catalogue import Catalogue
 
 
 class Level(StrEnum):
-    """How a finding is meant."""
+    """Severity of a finding."""
 
     OK = "ok"
     NOTE = "note"
@@ -32,16 +32,14 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was examined."""
+    """One result."""
 
     level: Level
     text: str
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """What is found, in the order in which it is examined; a database that cannot be reached does
-    not keep the API from being asked.
-    """
+    """Findings in order; an unreachable database does not keep the API from being asked."""
     samples: Samples | None = None
     try:
         async with open_warehouse(settings) as database:

@@ -1,6 +1,4 @@
-"""Ctrl-C before a command has begun its work, while modules are imported: the process ends, and
-shows no traceback.
-"""
+"""Ctrl-C while modules are imported: the process ends without a traceback."""
 
 import os
 import signal
@@ -10,17 +8,15 @@ INTERRUPTED = 130
 
 
 def end_quietly() -> None:
-    """From now on SIGINT ends the process at once: nothing was begun that would have to be ended in
-    order.
-
-    A process that ignores SIGINT, as a shell starts it in the background, goes on ignoring it.
+    """From now on SIGINT ends the process at once, unless ignored, as for a shell's background
+    process.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def end_in_order() -> None:
-    """From now on SIGINT raises KeyboardInterrupt again: there is work that ends in order."""
+    """From now on SIGINT raises KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,7 +1,6 @@
-"""The ASGI app with its workers, and the process that serves it.
+"""The ASGI app, and the process that serves it.
 
-`uvicorn --factory app.main:create_app` makes the app; the command `trade-recon serve` calls
-`serve`.
+`uvicorn --factory app.main:create_app`, or `trade-recon serve`.
 """
 
 import contextlib
@@ -24,12 +23,9 @@ _log = get_logger(__name__)
 def create_app(
     settings: Settings | None = None, clock: Callable[[], dt.datetime] | None = None
 ) -> FastAPI:
-    """The app with its workers; without `settings` it reads them, and logs to stderr.
+    """The app with its workers; without `settings` it reads them and logs to stderr.
 
-    `clock` tells the date instead of the machine's own clock.
-
-    Raises ConfigurationError, and its start that or DatabaseUnavailable. Later it outlives a
-    database that goes away.
+    `clock` replaces the machine's. Raises ConfigurationError; its start also DatabaseUnavailable.
     """
     if settings is None:
         configure_logging()
@@ -47,10 +43,10 @@ def create_app(
 
 
 async def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT comes, then end in order; a second SIGINT ends at once.
+    """Serve until SIGTERM or SIGINT, then end in order; a second SIGINT ends at once.
 
-    Raises ConfigurationError if a setting is missing, or the address cannot be had or is reached
-    from elsewhere; DatabaseUnavailable if PostgreSQL does not answer.
+    Raises ConfigurationError for a missing setting or an unusable address, DatabaseUnavailable
+    without PostgreSQL.
     """
     address = require_loopback(host, port)
     # Opened here and not in a lifespan: there an error of ours would end as a traceback of the

@@ -1,7 +1,6 @@
-"""Logs: sentences on stderr, each with a stable `action` and ids, and with no secret in them.
+"""Logs: sentences on stderr with a stable `action` and ids, without secrets.
 
-`configure_logging` sends structlog and the standard library's logging (uvicorn's too) the same way.
-Start uvicorn with `log_config=None`, or it puts its own handlers back.
+`configure_logging` covers structlog and standard logging; start uvicorn with `log_config=None`.
 """
 
 import logging
@@ -14,25 +13,24 @@ from urllib.parse import quote, quote_plus
 import structlog
 
 REDACTED = "[redacted]"
-"""What stands in a log line where a secret stood."""
+"""Replaces a secret."""
 
 _SECRET_KEY = re.compile(
     r"apikey|password|passwd|authorization|secret|dsn$|databaseurl$|token$|cookie$"
 )
-"""Names of values that are secrets, in lower case without `-` and `_`. `tokens_left` is none."""
+"""Names of secrets, in lower case without `-` and `_`; `tokens_left` is none."""
 
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s@/]+@")
 _LONG = 8
-"""Letters from which on a secret is one wherever it stands."""
+"""Length from which a secret is hidden inside words."""
 
 _secrets: dict[str, re.Pattern[str]] = {}
 
 
 def register_secret(value: str) -> None:
-    """Keep `value` out of every later log line, also URL-encoded.
+    """Keep `value` out of later logs, also URL-encoded.
 
-    A short secret is hidden only as a whole word; inside others ("firm" in "confirmed") that would
-    spoil sentences.
+    A short one is hidden only as a whole word: "firm" would spoil "confirmed".
     """
     for form in (value, quote(value, safe=""), quote_plus(value)):
         if form:
@@ -45,7 +43,7 @@ def register_secret(value: str) -> None:
 
 
 def configure_logging(*, json: bool | None = None, level: int | str = "INFO") -> None:
-    """Send all logs to stderr, as JSON lines or for reading (None: JSON unless a terminal).
+    """Send all logs to stderr, as JSON lines or for reading (None: by terminal).
 
     The last call counts. ValueError for an unknown level.
     """
@@ -86,7 +84,6 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
 
 
 def _replace_handlers(handler: logging.Handler, level: int | str) -> None:
-    """Let all loggers of the process write to the handler alone."""
     root = logging.getLogger()
     root.setLevel(level)
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
@@ -104,7 +101,7 @@ def _replace_handlers(handler: logging.Handler, level: int | str) -> None:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger that follows `configure_logging`, even if that is called later."""
+    """A logger that follows `configure_logging`, even a later one."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
@@ -112,7 +109,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 def redact(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Hide secrets in an event: by field name, registered values, and passwords in URLs."""
+    """Hide secrets: by field name, registered value, and in URLs."""
     return {
         _cleaned_text(str(key)): REDACTED if _is_secret(key) else _cleaned(value)
         for key, value in event.items()
@@ -148,9 +145,7 @@ def _cleaned_text(text: str) -> str:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what `sys.stderr` is at that moment: a progress bar replaces it, and lines then go
-    above the bar.
-    """
+    """Writes to the current `sys.stderr`, which a progress bar replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

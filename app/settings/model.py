@@ -1,7 +1,7 @@
-"""The settings: each field is the variable of the same name in upper case.
+"""The settings: each field is the variable of its name in upper case.
 
-A field's description is what its variable may hold, in the words of the error that a wrong value
-gets. Defaults of the engine and of the client stand in their configurations alone.
+Descriptions say what a variable may hold, and end the errors about it. The engine and the client
+define their own defaults.
 """
 
 import zoneinfo
@@ -57,14 +57,14 @@ _OF_WORK = ("account_timeout", "outage_wait")
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAccess:
-    """Where the API is (the URL ends with `/`) and the key that it asks for."""
+    """The API's URL (ends with `/`) and key."""
 
     base_url: str
     key: SecretStr
 
 
 class Settings(BaseSettings):
-    """What the environment says; secrets are never in its repr."""
+    """The environment's settings; secrets are not in the repr."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -230,14 +230,12 @@ class Settings(BaseSettings):
 
     @property
     def day_zone(self) -> zoneinfo.ZoneInfo:
-        """The zone in which a day of the warehouse begins and ends."""
+        """The zone of the warehouse's days."""
         return zoneinfo.ZoneInfo(self.recon_day_zone)
 
     @property
     def statement_cache(self) -> int:
-        """How many prepared statements a connection keeps: as RECON_STATEMENT_CACHE says, or fewer
-        where the DSN allows no more.
-        """
+        """Prepared statements per connection: RECON_STATEMENT_CACHE, or the DSN's lower limit."""
         allowed = None if self.database_url is None else self.database_url.statement_cache
         return (
             self.recon_statement_cache
@@ -246,15 +244,13 @@ class Settings(BaseSettings):
         )
 
     def engine_config(self, grace_seconds: float) -> EngineConfig:
-        """The engine's part: fields of the same names."""
+        """Fields of the same names."""
         named = {name: getattr(self, f"recon_{name}") for name in _OF_ENGINE}
         limits = {name: getattr(self, f"recon_guard_{name}") for name in _OF_GUARD}
         return EngineConfig(**named, guard=HoldLimits(**limits), grace_seconds=grace_seconds)
 
     def upstream_config(self) -> UpstreamConfig:
-        """The client's part: fields of the same names; ConfigurationError if the API's address or
-        key is missing.
-        """
+        """Fields of the same names; ConfigurationError without address or key."""
         access = self.require_upstream()
         limits = {name: getattr(self, f"risk_api_{name}") for name in _OF_API}
         waits = {name: getattr(self, f"recon_{name}") for name in _OF_WORK}
@@ -262,11 +258,11 @@ class Settings(BaseSettings):
 
     @property
     def has_upstream(self) -> bool:
-        """Whether they name the API and its key."""
+        """Whether address and key are set."""
         return self.risk_api_base_url is not None and self.risk_api_key is not None
 
     def require_upstream(self) -> UpstreamAccess:
-        """The access to the API; ConfigurationError names what is missing."""
+        """The API's access; ConfigurationError names what is missing."""
         if self.risk_api_base_url is None or self.risk_api_key is None:
             values = {
                 "RISK_API_BASE_URL": self.risk_api_base_url,
@@ -280,7 +276,7 @@ class Settings(BaseSettings):
         return UpstreamAccess(self.risk_api_base_url, self.risk_api_key)
 
     def secrets(self) -> Iterable[str]:
-        """The texts that must never be shown: the API key and the passwords of the DSNs."""
+        """The API key and the DSNs' passwords."""
         if self.risk_api_key is not None:
             yield self.risk_api_key.get_secret_value()
         for dsn in (self.database_url, self.database_direct_url):

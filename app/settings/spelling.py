@@ -1,4 +1,4 @@
-"""Variables that are no settings of a class, and the settings that they nearly name."""
+"""Variables that are no settings, and the settings they nearly name."""
 
 import os
 from collections.abc import Mapping
@@ -9,18 +9,14 @@ from app.domain.wording.nearest import nearest
 
 ENV_FILE = ".env"
 PREFIXES = ("RECON_", "RISK_API_")
-"""Names that begin so are meant for trade-recon."""
+"""Names for trade-recon begin so."""
 _NEARLY = 0.85
 _NEARLY_WITH_PREFIX = 0.75
-"""How much of a name must be that of a setting, 1 being all of it, to be taken for a mistake in its
-spelling.
-"""
+"""Similarity, from 0 to 1, that makes a name a misspelling."""
 
 
 def misspelled(kind: type[BaseSettings]) -> dict[str, str]:
-    """Names of variables that hold something and are nearly those of settings, in the environment
-    and in `.env`, with what is meant.
-    """
+    """Misspelled variables in the environment and `.env`, with the settings meant."""
     return {
         name: meant
         for name in sorted(foreign_variables(kind))
@@ -29,7 +25,7 @@ def misspelled(kind: type[BaseSettings]) -> dict[str, str]:
 
 
 def setting_like(name: str, kind: type[BaseSettings]) -> str | None:
-    """The setting whose name is nearly this one."""
+    """The setting of nearly this name."""
     is_ours = name.upper().startswith(PREFIXES)
     return nearest(
         name,
@@ -39,7 +35,7 @@ def setting_like(name: str, kind: type[BaseSettings]) -> str | None:
 
 
 def foreign_variables(kind: type[BaseSettings]) -> Mapping[str, str]:
-    """Variables that hold something and are not ours, in the environment and in `.env`."""
+    """Non-empty variables in the environment and `.env` that are no settings."""
     ours = {name.upper() for name in kind.model_fields}
     known = {
         **DotEnvSettingsSource(
@@ -51,7 +47,7 @@ def foreign_variables(kind: type[BaseSettings]) -> Mapping[str, str]:
 
 
 def hint(values: Mapping[str, object], kind: type[BaseSettings]) -> str:
-    """What was probably meant to be one of the variables that are missing."""
+    """Variables set that may mean the missing ones."""
     missing = {name for name, value in values.items() if value is None}
     slips = [
         f"{name} is set: is {meant} meant?"

@@ -1,4 +1,4 @@
-"""Values of settings: what a text must be, and how it is read."""
+"""Validators of settings."""
 
 import re
 import zoneinfo
@@ -14,14 +14,12 @@ from app.dsn import Dsn, DsnError
 from app.errors import ConfigurationError
 
 OWN_WORDS = "own_words"
-"""The type of an error whose message says what is wrong, and quotes nothing."""
+"""Type of errors with our message, which quotes no value."""
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 def reader(read: Callable[[str], object], prefix: str = "cannot be read: ") -> BeforeValidator:
-    """A validator that reads a text; an error of ours says what is wrong with it, and quotes
-    nothing.
-    """
+    """A validator that reads a text; its errors quote no value."""
 
     def validated(value: object) -> object:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -34,9 +32,7 @@ def reader(read: Callable[[str], object], prefix: str = "cannot be read: ") -> B
 
 
 def _or_from_file(value: object, others: ValidationInfo) -> object:
-    """The value, or the content of the file that the variable with `_FILE` behind its name leads
-    to.
-    """
+    """The value, or the content of the file that NAME_FILE names."""
     name = (others.field_name or "").upper()
     file = others.data.get(f"{others.field_name}_file")
     if file is None:
@@ -62,7 +58,7 @@ def _or_from_file(value: object, others: ValidationInfo) -> object:
 
 
 def beside_database_url(value: Dsn, others: ValidationInfo) -> Dsn:
-    """A direct DSN, which goes with DATABASE_URL alone."""
+    """A direct DSN, which needs DATABASE_URL."""
     # A DATABASE_URL that was refused is missing here, and named by itself.
     if others.data.get("database_url", value) is None:
         raise ValueError
@@ -70,14 +66,14 @@ def beside_database_url(value: Dsn, others: ValidationInfo) -> Dsn:
 
 
 def schema_name(value: str) -> str:
-    """The name of a schema."""
+    """A schema's name."""
     if not _SCHEMA.fullmatch(value):
         raise ValueError
     return value
 
 
 def base_url(value: str) -> str:
-    """The URL of the API, with `/` at its end."""
+    """The API's URL, ending with `/`."""
     parts = urlsplit(value)  # ValueError for brackets that do not match
     secret = parts.username is not None or parts.password is not None
     if (
@@ -96,7 +92,7 @@ def base_url(value: str) -> str:
 
 
 def header_value(value: SecretStr) -> SecretStr:
-    """A secret that fits into a header."""
+    """A secret fit for a header."""
     key = value.get_secret_value()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError
@@ -104,7 +100,7 @@ def header_value(value: SecretStr) -> SecretStr:
 
 
 def zone_name(value: str) -> str:
-    """The name of a time zone."""
+    """A time zone's name."""
     try:
         zoneinfo.ZoneInfo(value)
     except (

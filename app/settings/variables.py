@@ -1,4 +1,4 @@
-"""Variables that hold something and are no settings: foreign, misspelled and unknown ones."""
+"""Variables that are no settings: foreign, misspelled, unknown."""
 
 import re
 
@@ -9,23 +9,19 @@ _DSN = re.compile(r"(postgres(ql)?(\+\w+)?|jdbc:postgresql)://", re.IGNORECASE)
 
 
 def foreign_dsns() -> list[str]:
-    """Names of variables that hold a DSN of PostgreSQL and are not ours, in the environment and in
-    `.env`, sorted.
-    """
+    """Sorted names of foreign variables that hold a PostgreSQL DSN."""
     return sorted(
         name for name, value in foreign_variables(Settings).items() if _DSN.match(value.strip())
     )
 
 
 def misspelled_variables() -> dict[str, str]:
-    """Names of variables that are nearly those of settings, with the setting that is meant."""
+    """Misspelled variables, with the settings meant."""
     return misspelled(Settings)
 
 
 def unknown_variables() -> list[str]:
-    """Names of variables that hold something, begin like those of settings and are like none, in
-    the environment and in `.env`.
-    """
+    """Variables with our prefix that resemble no setting."""
     return sorted(
         name
         for name in foreign_variables(Settings)
@@ -34,9 +30,7 @@ def unknown_variables() -> list[str]:
 
 
 def misnamed_databases() -> list[str]:
-    """Names of variables that are nearly DATABASE_URL and hold what that or its file may hold, in
-    the environment and in `.env`.
-    """
+    """Misspellings of DATABASE_URL or its file, with a matching value."""
     held, meant = foreign_variables(Settings), misspelled_variables()
     return [
         name
