@@ -1,4 +1,4 @@
-"""Accepts open issues as they stand, until a date."""
+"""Accepts open issues until a date."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -12,20 +12,18 @@ from app.store.results.acceptances import Wish
 
 
 class Accepting:
-    """Accepts issues and withdraws that; each change is noted with its reason."""
+    """Accepts issues, and withdraws; both are noted with reasons."""
 
     def __init__(self, store: Repositories, today: dt.date) -> None:
-        """`today` is the business date."""
         self._store = store
         self._today = today
 
     async def accept(
         self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
     ) -> Mapping[str, object]:
-        """Accept an open issue as it stands; how it is accepted then.
+        """Accept an open issue as it stands; the acceptance.
 
-        Raises NotFound if there is no such account, NotOpen if it has no such open issue,
-        InvalidRequest without a reason, or for a date that cannot be.
+        Raises NotFound, NotOpen, or InvalidRequest (reason or date).
         """
         wish_for, ends = required_reason(reason), last_date(until, self._today)
         if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends)):
@@ -52,7 +50,7 @@ class Accepting:
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
         """Withdraw an acceptance; whether there was one.
 
-        Raises NotFound if there is no such account.
+        Raises NotFound.
         """
         is_new = await self._store.acceptances.withdraw(account_id, code, reason)
         if is_new:

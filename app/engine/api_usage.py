@@ -1,4 +1,4 @@
-"""API statistics of each run, as far as this process serves it."""
+"""API statistics of runs, by this process."""
 
 import asyncio
 from collections import OrderedDict
@@ -15,7 +15,7 @@ _MOST_RUNS = 32
 
 @dataclass(frozen=True, slots=True)
 class RunApiStats:
-    """The statistics of one run, counted by all workers of this process."""
+    """One run's statistics, from all workers here."""
 
     run_id: RunId
     worker_id: WorkerId
@@ -24,9 +24,9 @@ class RunApiStats:
     _keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep(self) -> None:
-        """Write the figures into the run's record, as the part of this process.
+        """Write this process's figures into the run.
 
-        To be called before the work is recorded as done: a run that is over then shows all of them.
+        Call before recording work: an ended run then shows all.
         """
         # One after the other: an earlier look that is written later would take back what the next
         # one had counted.
@@ -37,7 +37,7 @@ class RunApiStats:
 
 
 class ApiUsage:
-    """The statistics of all runs that this process serves."""
+    """Statistics of all runs served here."""
 
     def __init__(self, runs: Runs, worker_id: WorkerId) -> None:
         self._runs = runs
@@ -46,10 +46,7 @@ class ApiUsage:
 
     @contextmanager
     def recording(self, run_id: RunId) -> Iterator[RunApiStats]:
-        """Count the requests that are sent inside for the run.
-
-        Figures of the last 32 runs are held between batches.
-        """
+        """Count requests inside for the run; the last 32 runs are held."""
         use = self._held.setdefault(run_id, RunApiStats(run_id, self._worker_id, self._runs))
         self._held.move_to_end(run_id)
         while len(self._held) > _MOST_RUNS:
@@ -58,5 +55,5 @@ class ApiUsage:
             yield use
 
     def forget(self, run_id: RunId) -> None:
-        """Drop the figures of a run that is over; a worker still at it keeps what it counts."""
+        """Drop an ended run; its workers keep counting."""
         self._held.pop(run_id, None)

@@ -1,4 +1,4 @@
-"""What the engine is configured with."""
+"""The engine's configuration."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -13,15 +13,12 @@ from app.domain.holds.limits import HoldLimits
 class EngineConfig:
     """Sizes in accounts, times in seconds.
 
-    A write to one account takes at most `account_timeout`. A date of `day_zone` is settled
-    `settle_hours` after its end. `max_attempts` failures in a row exhaust an account. A run may
-    spend `search_requests` in vain on finding accounts that make requests fail; `fetches` are under
-    way at once. An account whose fetch failed is read again after `postpone_seconds`,
-    `postpone_named_seconds` if it was named. A stopped batch has `grace_seconds` to its next safe
-    point. Locked accounts are waited for `locked_seconds`, flapping ones held for `flap_seconds`;
-    history is kept for `retention_days`. A run of what changed reads from `changed_overlap` before
-    the last run on, for clocks that are behind. `history_from` limits the dates that are compared
-    (None: all are).
+    `account_timeout` limits a write to one account. A date of `day_zone` settles `settle_hours`
+    after its end. `max_attempts` failures in a row exhaust an account. `search_requests` limits a
+    run's vain requests, `fetches` those at once. Unread accounts return after `postpone_seconds`
+    (`postpone_named_seconds`). `grace_seconds`: from stop to checkpoint; `locked_seconds`: wait for
+    locked accounts; `flap_seconds`: hold of flapping ones. `changed_overlap` allows for late
+    clocks. `history_from`: first compared date (None: all).
     """
 
     batch_size: int = 5000
@@ -47,8 +44,7 @@ class EngineConfig:
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first unsettled date at `now` (aware).
 
-        Hours are subtracted from the instant: as wall-clock hours a day with a change of clocks has
-        23 or 25.
+        Hours count from the instant: a day of clock change has 23 or 25.
         """
         zone = ZoneInfo(self.day_zone)
         settled_until = now.astimezone(dt.UTC) - dt.timedelta(hours=self.settle_hours)
@@ -70,7 +66,7 @@ class EngineConfig:
         return now.astimezone(ZoneInfo(self.day_zone)).date()
 
     def moving(self, now: dt.datetime, history_from: dt.date | None = None) -> Moving:
-        """The unsettled dates at `now` (aware), from `history_from` on; upstream may be ahead."""
+        """Unsettled dates at `now` (aware) from `history_from` on; upstream may be a day ahead."""
         first, last = (
             max(self.moving_from(now), history_from or dt.date.min),
             now.astimezone(dt.UTC).date() + dt.timedelta(days=1),

@@ -1,4 +1,4 @@
-"""The end of a run in the log: one line with its status, its costs and what it did."""
+"""Logs a run's end with status, costs and results."""
 
 import datetime as dt
 
@@ -31,9 +31,9 @@ _ROWS = (
 
 
 async def log_end(store: Repositories, run_id: RunId, today: dt.date | None = None) -> None:
-    """Log how a run ended and what it left; figures that are 0 are left out.
+    """Log how a run ended; zeros are left out.
 
-    What is accepted until `today` (None: the server's date) or before counts.
+    Acceptances count until `today` (None: the server's).
     """
     row = await store.run_reader.get(run_id)
     if row["left_over"] is None and row["finished_at"] is not None:

@@ -1,4 +1,4 @@
-"""Work over thousands of accounts, off the event loop."""
+"""Work on thousands of accounts, off the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,5 @@ _Result = TypeVar("_Result")
 async def off_loop(
     work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
 ) -> _Result:
-    """Call `work` in a thread: it takes a second or more for a large batch.
-
-    Meanwhile heartbeats, other batches and HTTP requests to this process go on.
-    """
+    """Call `work` in a thread, so that heartbeats, batches and HTTP go on for its seconds."""
     return await asyncio.to_thread(work, *args, **kwargs)

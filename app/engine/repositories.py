@@ -1,4 +1,4 @@
-"""The repositories of the store, for one database and one worker process."""
+"""All repositories of one database and worker process."""
 
 import datetime as dt
 import uuid
@@ -49,12 +49,12 @@ from app.store.staging.staging import Staging
 from app.store.write_pace import WritePace
 
 _MOST_WINDOWS = 4
-"""Windows whose statements are kept; each begins at another date."""
+"""Windows whose statements are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repositories:
-    """The repositories; those that read raw tables keep to the dates of a window."""
+    """The repositories; raw tables are read within a window of dates."""
 
     database: Database
     catalogue: Catalogue
@@ -106,13 +106,10 @@ class Repositories:
         money: MoneyMode = AUTO,
         only_reads: bool = False,
     ) -> "Repositories":
-        """Survey the warehouse and prepare every statement.
+        """Survey the warehouse and prepare statements.
 
-        `write_rate` limits the rows a second that go into raw tables; at `caps` the firm's
-        ingestion cuts values off; `money` names the relations between amounts that are checked.
-        `only_reads` needs SELECT alone, and runs on a standby.
-
-        Raises ConfigurationError with every obstacle in this warehouse.
+        `write_rate` limits raw rows a second; ingestion cuts values at `caps`; `only_reads` needs
+        SELECT alone, even on a standby. Raises ConfigurationError with every obstacle.
         """
         worker_id = WorkerId(uuid.uuid4())
         found = await (_require_tables if only_reads else _require_fit)(database)
@@ -163,7 +160,7 @@ class Repositories:
         )
 
     def within(self, first: dt.date | None) -> "Repositories":
-        """The same, for the dates from `first` on alone (None: all)."""
+        """The same for dates from `first` on (None: all)."""
         window = Window(first)
         if window == self.applier.window:
             return self
@@ -186,7 +183,7 @@ class Repositories:
         return self.windows[window]
 
     async def require_fit(self) -> None:
-        """Check rights, policies and columns again, which may have changed since.
+        """Check rights, policies and columns again.
 
         Raises ConfigurationError with every obstacle.
         """

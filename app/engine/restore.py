@@ -1,4 +1,4 @@
-"""Restores rows from their copies, and has the next run compare their accounts."""
+"""Restores rows from copies; the next run compares their accounts."""
 
 import datetime as dt
 import uuid
@@ -23,13 +23,9 @@ _log = get_logger(__name__)
 
 
 class Restoring:
-    """Restores rows; totals, status and issues of their accounts follow, also if it breaks off.
-
-    `accounts` are those of which rows were written.
-    """
+    """Restores rows; totals, status and issues follow, even if it breaks off."""
 
     def __init__(self, store: Repositories) -> None:
-        """Bind the store."""
         self._store = store
         self._rows = RemovedRows(store.database, store.feed)
         self._pins = Pins(store.database)
@@ -37,31 +33,26 @@ class Restoring:
 
     @property
     def accounts(self) -> list[str]:
-        """The accounts of which rows were restored so far."""
+        """Accounts of restored rows."""
         return sorted(self._days)
 
     async def waiting_of_run(self, run_id: uuid.UUID) -> list[int]:
-        """The copies of a run that were not restored yet, newest first; NotFound if it made none
-        and is not known.
-        """
+        """A run's unrestored copies, newest first; NotFound if unknown."""
         return await self._rows.waiting_of_run(run_id)
 
     async def inserted_by_run(self, run_id: uuid.UUID) -> int | None:
-        """Rows that a run inserted; None if that is not known any more."""
+        """Rows a run inserted; None if no longer known."""
         return await self._rows.inserted_by_run(run_id)
 
     async def attempt(self, removed_ids: Sequence[int]) -> AsyncGenerator[Restored]:
-        """What restoring each would come to; nothing is changed."""
+        """What restoring would do, changing nothing."""
         async for restored in self._rows.restore(removed_ids, Way(is_trial=True)):
             yield restored
 
     async def restore(
         self, removed_ids: Sequence[int], *, pins: bool = False, reason: str | None = None
     ) -> AsyncGenerator[Restored]:
-        """Restore rows; what came of each, as it happens.
-
-        With `pins` no later run changes them.
-        """
+        """Restore rows; each result as it happens. With `pins` no later run changes them."""
         try:
             async for restored in self._rows.restore(removed_ids, Way(pins=pins, reason=reason)):
                 self._note(restored)
@@ -76,7 +67,7 @@ class Restoring:
         run_id: uuid.UUID | None = None,
         removed_ids: Sequence[int] | None = None,
     ) -> int:
-        """Release pins, so that the next run compares the rows with upstream; how many."""
+        """Release pins, so that the next run compares the rows; how many."""
         released, days = await self._pins.release(
             account_id=account_id, run_id=run_id, removed_ids=removed_ids
         )
@@ -86,7 +77,7 @@ class Restoring:
         return released
 
     async def release_overtaken(self, account_ids: Sequence[str] | None = None) -> int:
-        """Release pins of rows that were written or deleted since; how many."""
+        """Release pins of rows since written or deleted; how many."""
         overtaken = await self._pins.overtaken(account_ids)
         if not overtaken:
             return 0
@@ -112,7 +103,7 @@ class Restoring:
     async def _follow(
         self, *, is_pinned: bool, issue: Callable[[Sequence[dt.date]], Issue] = restored_issue
     ) -> None:
-        """Count the accounts again, and open an issue where rows are not pinned."""
+        """Recount the accounts, and open issues at unpinned rows."""
         known = await self._store.account_lists.known_accounts(self.accounts)
         if not known:
             return

@@ -1,4 +1,4 @@
-"""The engine as the faces use it."""
+"""The engine's interface for CLI and HTTP."""
 
 import asyncio
 import datetime as dt
@@ -30,7 +30,7 @@ _LONGEST_LOOK_SECONDS = 1.0
 
 
 class ReconService:
-    """The engine of one process; `pool` serves runs that are started here or elsewhere."""
+    """The engine of one process; `pool` serves runs of any process."""
 
     def __init__(
         self,
@@ -39,7 +39,6 @@ class ReconService:
         config: EngineConfig,
         now: Callable[[], dt.datetime],
     ) -> None:
-        """Bind the parts; `now` gives the time (aware)."""
         self._now = now
         self._config = config
         self.store = store
@@ -50,7 +49,7 @@ class ReconService:
         self.pool = WorkerPool(store, client, config, now, self.summary)
 
     async def maintain(self, reason: str | None = None) -> MaintenanceResult:
-        """Repair ids, renew account list and totals, and record the issues of what disagrees."""
+        """Repair ids, renew account list and totals, record issues."""
         async with self.summary.ending():
             store = await self._compared()
             result = await maintain(store, self._config.today(self._now()))
@@ -61,27 +60,27 @@ class ReconService:
         return result
 
     async def fix_ids(self) -> MaintenanceResult:
-        """Repair missing and wrong account ids alone."""
+        """Repair missing and wrong account ids."""
         async with self.summary.ending():
             return await fix_ids(await self._compared(), self._config.today(self._now()))
 
     async def inspect(self) -> RunId:
-        """Inspect all accounts in this process; the run that did it."""
+        """Inspect all accounts in this process."""
         run_id = await self.start_run(RunRequest(RunKind.INSPECT))
         await self.pool.run_until_finished(run_id)
         return run_id
 
     async def _compared(self) -> Repositories:
-        """The store, bound to the dates that are compared now."""
+        """The store, for the dates compared now."""
         return self.store.within(await begin_history(self.store, self._config, self._now()))
 
     async def start_run(
         self, request: RunRequest, idempotency_key: str | None = None, reason: str | None = None
     ) -> RunId:
-        """Queue a run for the workers of any process; with a used key, the run that has it.
+        """Queue a run for any process; a used key gives its run.
 
-        Raises InvalidRequest for limits that make no sense, NotFound for unknown accounts, Conflict
-        if the key was used for another request, or if such a run is active.
+        Raises InvalidRequest, NotFound (accounts), Conflict (key with another request, or such a
+        run is active).
         """
         run_id = await self._starting.start(request, idempotency_key, reason)
         self.pool.wake()
@@ -90,17 +89,14 @@ class ReconService:
     async def accept(
         self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
     ) -> Mapping[str, object]:
-        """Accept an open issue as it stands, until a date; see `Accepting.accept`."""
+        """Accept an open issue; see `Accepting.accept`."""
         async with self.summary.ending():
             return await self._accepting().accept(account_id, code, reason, until)
 
     async def withdraw_acceptance(
         self, account_id: str, code: IssueCode, reason: str | None = None
     ) -> bool:
-        """Withdraw an acceptance; whether there was one.
-
-        Raises NotFound if there is no such account.
-        """
+        """Withdraw an acceptance; see `Accepting.withdraw`."""
         async with self.summary.ending():
             return await self._accepting().withdraw(account_id, code, reason)
 
@@ -108,21 +104,17 @@ class ReconService:
         return Accepting(self.store, self._config.today(self._now()))
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Pause a run; work under way stops at its next safe point.
-
-        Like the three below raises NotFound if there is no such run, Conflict if its state does not
-        allow it.
-        """
+        """Pause a run at its next checkpoint; errors as in `RunOrders`."""
         await self._steering.pause(run_id, reason)
         self.pool.wake()
 
     async def resume(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Let a paused run go on."""
+        """Resume a paused run."""
         await self._steering.resume(run_id, reason)
         self.pool.wake()
 
     async def cancel(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """End a run for good; what was repaired stays repaired."""
+        """End a run; repairs stay."""
         await self._steering.cancel(run_id, reason)
         self.summary.note_end()
         self.pool.wake()
@@ -130,15 +122,12 @@ class ReconService:
     async def confirm(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None
     ) -> None:
-        """Let a run write what it held, of all accounts or of these alone.
-
-        Raises InvalidRequest if it does not hold one of them.
-        """
+        """Let a run write what it held; see `RunOrders.confirm`."""
         await self._steering.confirm(run_id, account_ids, reason)
         self.pool.wake()
 
     async def wait_for_run(self, run_id: uuid.UUID, seconds: float = math.inf) -> RunStatus:
-        """Wait until a run or this process ends, at most so long; the run's status then."""
+        """Wait until the run or this process ends, at most `seconds`."""
         pause, until = _LOOK_SECONDS, time.monotonic() + seconds
         while True:
             status = RunStatus((await self.store.run_reader.get(run_id))["status"])
@@ -155,10 +144,9 @@ class ReconService:
         depth: Depth | None = None,
         reason: str | None = None,
     ) -> AccountOutcome | RunUnderWay:
-        """Reconcile one account now, before all other work and whatever its state.
+        """Reconcile one account now, whatever its state, comparing rows unless `depth` differs.
 
-        Every row is compared unless `depth` says otherwise. Gives the outcome, or the run if it is
-        not over after `wait_seconds`. Raises NotFound for an unknown account.
+        Gives its outcome, or the run after `wait_seconds`. Raises NotFound.
         """
         run_id = await self.start_run(
             RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason

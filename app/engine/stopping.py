@@ -1,8 +1,7 @@
-"""Cooperative cancellation of work on a run that is paused, over, or past its time.
+"""Cooperative cancellation of work on runs paused, ended or past their time.
 
-Work stops at its next safe point, where everything written is whole and what is finished can be
-recorded. Work without a safe point in the grace time is cancelled: only what it had fetched is
-lost.
+Work stops at its next checkpoint, where all written is whole. Without one in the grace time it is
+cancelled, losing only what it fetched.
 """
 
 import asyncio
@@ -23,13 +22,13 @@ _log = get_logger(__name__)
 
 
 class StopSignal:
-    """Whether to stop at the next safe point."""
+    """Whether to stop at the next checkpoint."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Stop at the next safe point."""
+        """Stop at the next checkpoint."""
         self._event.set()
 
     @property
@@ -40,7 +39,7 @@ class StopSignal:
     async def limit(
         self, work: Coroutine[object, object, _Result], grace_seconds: float
     ) -> _Result | None:
-        """The result of `work`; None if it was cancelled, `grace_seconds` after the signal."""
+        """The result of `work`; None if cancelled, `grace_seconds` after the signal."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._event.wait())
         try:
@@ -56,10 +55,9 @@ class StopSignal:
 
 
 class StopSignals:
-    """The signals of one worker process, one for each piece of work."""
+    """One signal for each piece of work here."""
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
-        """`today` gives the business date."""
         self._today = today
         self._store, self._control = store, store.control
         self._signals: defaultdict[RunId, set[StopSignal]] = defaultdict(set)
@@ -67,9 +65,9 @@ class StopSignals:
 
     @contextlib.contextmanager
     def working_on(self, run_id: RunId) -> Iterator[StopSignal]:
-        """The signal of a piece of work on a run, while it lasts.
+        """A signal for one piece of work.
 
-        Each has its own: a resumed run is taken up while stopped work still comes to its end.
+        Work on a resumed run begins while stopped work ends: each has its own.
         """
         signal = StopSignal()
         self._signals[run_id].add(signal)
@@ -84,18 +82,18 @@ class StopSignals:
 
     @property
     def run_ids(self) -> list[RunId]:
-        """The runs that are worked on here."""
+        """Runs worked on here."""
         return list(self._signals)
 
     def stop(self) -> None:
-        """Stop everything, also what is still to come."""
+        """Stop all present and future work."""
         self._is_stopping = True
         for signals in self._signals.values():
             for signal in signals:
                 signal.set()
 
     async def look(self) -> None:
-        """End runs whose time is up, and stop work on those that are paused or over."""
+        """End overdue runs, and stop work on paused or ended ones."""
         try:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))

@@ -1,11 +1,11 @@
-"""Isolation: a batch that breaks off is split until the account at fault fails alone.
+"""Splits a batch that breaks off until the account at fault fails alone.
 
 Entry point: `Isolation.reconcile`.
 
 Invariants:
-1. An account is blamed only for what another one came through, or where another one can be read.
-2. What is everybody's (the API, the key, a lost claim, no room) is raised and blames no account.
-3. What may pass (a conflict, a lost session) is waited for first, and blames on repetition alone.
+1. An account is blamed only if others came through, or can be read.
+2. API, key, claim and disk errors are raised, and blame no account.
+3. Conflicts and lost sessions are waited for, and blame only on repetition.
 """
 
 from collections import defaultdict
@@ -36,20 +36,18 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _STRIKES = 8
-"""If so many accounts of a run failed alone and none came through, it is not their fault."""
+"""Accounts that fail alone, none coming through, before none is blamed."""
 _CONFLICTS = 3
-"""Times a run waits for a conflicting writer; then accounts are tried apart: free ones go on."""
+"""Conflicts before a run tries accounts apart."""
 _LOST = 3
-"""Lost sessions in a row that a run waits for; then accounts are tried apart: rows of one may be
-what ends sessions, by a crash or a lack of memory.
-"""
+"""Sessions lost in a row before accounts are tried apart: one may crash the server."""
 _NOBODYS = (ConfigurationError, UpstreamError, ClaimLost)
-"""Errors of the surroundings: they say nothing about an account."""
+"""Errors of the surroundings."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """How the batches of a run fared in this process."""
+    """A run's batches in this process."""
 
     came_through: bool = False
     conflicts: int = 0
@@ -58,10 +56,7 @@ class _Record:
 
 @dataclass(slots=True)
 class _Trial:
-    """One claim on its way; `struck` are accounts that failed alone and were not blamed yet.
-
-    `failed_once` failed alone by what may pass: a lost session, or a lack of room.
-    """
+    """A claim on its way; `struck` accounts failed alone and are not blamed yet."""
 
     run: ActiveRun
     use: RunApiStats
@@ -72,20 +67,20 @@ class _Trial:
 
 
 class Flow(Protocol):
-    """What claims are taken through: reconciliation or inspection."""
+    """Reconciliation or inspection of claims."""
 
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> object:
-        """Take the claimed accounts through it and record what came of each."""
+        """Take the accounts through, and record them."""
 
 
 Fail = Callable[[Claim, str], Awaitable[None]]
-"""Records that the only account of a claim failed, with the reason, and releases it."""
+"""Records a claim's only account as failed, and releases it."""
 
 
 class Isolation:
-    """Takes claims through the flow, also those that one of their accounts breaks off."""
+    """Takes claims through the flow, around accounts that break it off."""
 
     def __init__(self, batches: Flow, store: Repositories, fail: Fail) -> None:
         self._batches = batches
@@ -94,15 +89,15 @@ class Isolation:
         self._records: defaultdict[RunId, _Record] = defaultdict(_Record)
 
     def forget(self, run_id: RunId) -> None:
-        """Drop what is known of a run that is over."""
+        """Drop an ended run."""
         self._records.pop(run_id, None)
 
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> None:
-        """Take the claim through the flow; accounts that break it off alone are recorded as failed.
+        """Take the claim through; accounts that break off alone are recorded as failed.
 
-        Raises what blames no account, and the error itself where every account meets it.
+        Raises errors that blame no account.
         """
         trial = _Trial(run, use, stop, self._records[run.run_id])
         await self._isolate(claim, trial)
@@ -113,7 +108,7 @@ class Isolation:
             await self._fail_struck(trial)
 
     async def _isolate(self, claim: Claim, trial: _Trial) -> None:
-        """Try the claim, its halves where it breaks off, and so on; a conflict is raised last."""
+        """Try the claim, then halves; a conflict is raised last."""
         conflict: WriteConflict | None = None
         pending = [claim]
         while pending:
@@ -127,7 +122,7 @@ class Isolation:
             raise conflict
 
     async def _try(self, claim: Claim, trial: _Trial) -> list[Claim]:
-        """Take a claim through the flow; what is to be tried next, from the last to the first."""
+        """Try a claim; claims to try next, last first."""
         try:
             await self._batches.reconcile(claim, trial.run, trial.use, trial.stop)
         except WriteConflict as error:
@@ -160,10 +155,7 @@ class Isolation:
     async def _meet_lost_session(
         self, claim: Claim, error: DatabaseUnavailable, trial: _Trial
     ) -> list[Claim]:
-        """Wait for PostgreSQL, unless it answers at once and ended several sessions in a row.
-
-        Then accounts are tried apart; one that alone ended it twice is struck.
-        """
+        """Wait for PostgreSQL, or try accounts apart if it answers after several lost sessions."""
         # Where there is no room at all it answers, and yet no account is what ends the work.
         if isinstance(error, DatabaseFull) or not await self._answers():
             raise error
@@ -175,7 +167,7 @@ class Isolation:
         return await self._try_again(claim, error, trial)
 
     async def _try_again(self, claim: Claim, error: Exception, trial: _Trial) -> list[Claim]:
-        """Try an account once more whose failure may have passed; strike it the second time."""
+        """Retry a failure that may pass; strike the second."""
         (account_id,) = claim.account_ids
         if account_id in trial.failed_once:
             await self._strike(claim, error, trial)
@@ -184,17 +176,14 @@ class Isolation:
         return [claim]
 
     async def _answers(self) -> bool:
-        """Whether PostgreSQL answers, and takes writes."""
+        """Whether PostgreSQL takes writes."""
         try:
             return await self._store.reports.is_ready()
         except ReconError:
             return False
 
     async def _strike(self, claim: Claim, error: Exception, trial: _Trial) -> None:
-        """Strike an account that failed alone; it is blamed once another came through.
-
-        Raises the error where it is everybody's, ConfigurationError where the warehouse changed.
-        """
+        """Strike an account: it is blamed once another came through."""
         if trial.record.came_through:
             await self._fail(claim, error)
             return
@@ -205,7 +194,7 @@ class Isolation:
             raise error
 
     async def _require_others(self, claim: Claim, error: Exception, run: ActiveRun) -> None:
-        """Require that the tables fit and that another account can be read; else raise `error`."""
+        """Raise `error` unless another account can be read."""
         await self._store.require_fit()
         store = self._store.within(run.history_from)
         well = await store.account_lists.well_accounts(claim.account_ids)
@@ -249,7 +238,6 @@ class Isolation:
 
 
 def _halves(claim: Claim, error: Exception) -> list[Claim]:
-    """Both halves of a claim that broke off, the first one last."""
     _log.warning(
         "A batch broke off; it is split.",
         action="batch.split",

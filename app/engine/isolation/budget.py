@@ -1,4 +1,4 @@
-"""What a search may spend in vain: RECON_SEARCH_REQUESTS of a run."""
+"""RECON_SEARCH_REQUESTS: requests that a run's searches may spend in vain."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from app.upstream.stats import ApiStatistics
 
 @dataclass(slots=True)
 class Spent:
-    """Requests in vain: for accounts that fail for the first time, and for those `known` to."""
+    """Vain requests, for `new` failures and `known` ones."""
 
     new: int = 0
     known: int = 0
 
 
 class SearchBudget:
-    """Counts requests in vain against an allowance; requests that are answered cost nothing."""
+    """Counts vain requests; answered ones cost nothing."""
 
     def __init__(self, reader: Reader, allowance: Spent) -> None:
         self._reader = reader
@@ -29,7 +29,7 @@ class SearchBudget:
 
     @contextmanager
     def paying(self, planned: PlannedRequest) -> Iterator[None]:
-        """Count all requests that are sent inside."""
+        """Count requests inside."""
         sent = ApiStatistics()
         try:
             with sent.recording():
@@ -39,7 +39,7 @@ class SearchBudget:
 
     @contextmanager
     def paying_if_spoiled(self, planned: PlannedRequest) -> Iterator[None]:
-        """Count the requests that are sent inside if they fail."""
+        """Count requests inside if they fail."""
         sent = ApiStatistics()
         try:
             with sent.recording():
@@ -49,21 +49,21 @@ class SearchBudget:
             raise
 
     def pay(self, planned: PlannedRequest, requests: int) -> None:
-        """Count requests in vain."""
+        """Count vain requests."""
         if self._reader.is_known(planned):
             self.spent.known += requests
         else:
             self.spent.new += requests
 
     def is_spent(self, planned: PlannedRequest) -> bool:
-        """Whether nothing is left for accounts such as these."""
+        """Whether nothing is left for these."""
         if self._reader.is_known(planned):
             return self.spent.known >= self._allowance.known
         return self.spent.new >= self._allowance.new
 
 
 def stopped(failure: ReconError) -> str:
-    """Why accounts stay untried when the allowance is spent."""
+    """Why accounts stay untried."""
     return (
         "Requests that name the account together with others fail, and this run has spent its"
         " RECON_SEARCH_REQUESTS on the search for those at fault. The account was not read"

@@ -1,8 +1,7 @@
 """Controls: requests for other accounts, which tell a failing endpoint from a failing account.
 
-An account is charged only for what others escape: first its endpoint must have answered for another
-account or, where rows came that were not proven whole, another read must be proven whole. A control
-brings nothing: none is sent while planned reads tell as much.
+An account is charged only if its endpoint answered for another, or proved another read. Controls
+are sent only while planned reads do not show that.
 """
 
 import asyncio
@@ -20,16 +19,15 @@ from app.upstream.statuses import key_refused
 
 _log = get_logger(__name__)
 _DOUBTFUL = 3
-"""Failures in a row after which a control tells whether the endpoint is well at all."""
+"""Failures in a row before a control is sent."""
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """An account whose rows upstream should send; `day` is a date that has some, if known.
+    """An account upstream should have, with a `day` of rows and its `quietest`, if known.
 
-    `quietest` is the date of its fewest rows. `is_well`: it agreed with upstream when last checked;
-    others are accounts of the batch itself, asked for last.
+    `is_well`: it agreed when last checked; others are asked last.
     """
 
     account_id: str
@@ -40,7 +38,7 @@ class Control:
     quietest: dt.date | None = None
 
     def request(self, endpoint: Endpoint, *, is_small: bool = False) -> Request | None:
-        """A request for this account alone, of its quietest date if `is_small`, if it has one."""
+        """A request for this account alone, of its quietest date if `is_small`."""
         is_by_login = endpoint.is_trades or self.by_login
         if is_by_login and not self.logins:
             return None
@@ -56,19 +54,18 @@ class Control:
 
 
 class Fared(NamedTuple):
-    """An endpoint's answers, and its reads that were proven whole, up to a moment."""
+    """An endpoint's answers and proven reads so far."""
 
     answers: int
     wholes: int
 
 
 class Controls:
-    """Tells whether endpoints answer, and reads can be proven whole, for other accounts."""
+    """Tells whether endpoints answer, and reads can be proven, for others."""
 
     def __init__(
         self, client: UpstreamClient, find: Callable[[], Awaitable[list[Control]]]
     ) -> None:
-        """`find` gives the controls, those that are well first."""
         self._client = client
         self._find = find
         self._found: list[Control] | None = None
@@ -78,41 +75,39 @@ class Controls:
             for endpoint in Endpoint
         }
         self.silent: dict[Endpoint, str] = {}
-        """Sentences about endpoints that answer for no account, or of which no read is whole."""
+        """Sentences about endpoints that fail for all accounts."""
 
     def fared(self, endpoint: Endpoint) -> Fared:
-        """How the endpoint fared so far; see `since` of `require_answers` and `require_whole`."""
+        """The endpoint so far, to be given as `since`."""
         health = self._client.health(endpoint)
         return Fared(health.answers, health.wholes)
 
     def is_answer_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether requests fail in a row, or none was answered yet."""
+        """Whether requests fail in a row, or none was answered."""
         health = self._client.health(endpoint)
         return not health.answers or health.failures_in_a_row >= _DOUBTFUL
 
     def is_unproven(self, endpoint: Endpoint) -> bool:
-        """Whether the last reads were unproven, so that the next would be given up at its first
-        page.
-        """
+        """Whether the next read would stop at its first page."""
         health = self._client.health(endpoint)
         return health.unproven_in_a_row >= _DOUBTFUL or not health.patience.is_left
 
     def is_proof_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether reads are unproven in a row, or none was proven since the search began."""
+        """Whether reads are unproven in a row, or all in this search."""
         health = self._client.health(endpoint)
         return health.wholes == self._before[endpoint][0] or health.unproven_in_a_row >= _DOUBTFUL
 
     def is_hopeless(self, endpoint: Endpoint) -> bool:
-        """Whether one more unproven read of this search would tell nothing."""
+        """Whether another unproven read would tell nothing."""
         health = self._client.health(endpoint)
         return (
             min(health.unproven_in_a_row, health.unproven - self._before[endpoint][1]) >= _DOUBTFUL
         )
 
     async def require_answers(self, endpoint: Endpoint, since: Fared | None = None) -> None:
-        """Require an answer for another account, one that came `since` or that of a control.
+        """Require an answer for another account, `since` then or to a control.
 
-        Raises EndpointFailed if no control is answered, UpstreamRefused if the key is refused.
+        Raises EndpointFailed, UpstreamRefused.
         """
         health = self._client.health(endpoint)
         if since is not None and health.answers > since.answers:
@@ -143,10 +138,9 @@ class Controls:
     async def require_whole(
         self, endpoint: Endpoint, account_ids: Collection[str], since: Fared | None = None
     ) -> None:
-        """Require a whole read for other accounts, or for some of these if they are several.
+        """Require a proven read of others, `since` then or of a control.
 
-        A read that was proven `since` is enough; else controls are read. Raises EndpointFailed if
-        none of them can be proven whole.
+        Raises EndpointFailed.
         """
         health = self._client.health(endpoint)
         self._require_not_silent(endpoint)
@@ -175,9 +169,7 @@ class Controls:
             raise EndpointFailed(self.silent[endpoint])
 
     async def require_key(self, failure: FetchFailed) -> None:
-        """Raise UpstreamRefused if the last answered request, or else the smallest one, is
-        forbidden.
-        """
+        """Raise UpstreamRefused if even the last answered request is forbidden."""
         try:
             await self._client.sample(self._client.last_answered or Request(Endpoint.ALLTIME))
         except FetchFailed as error:
@@ -187,15 +179,13 @@ class Controls:
             return
 
     async def unless_key_is_refused(self, refusal: UpstreamRefused) -> FetchFailed:
-        """A 401 as a failure of its request alone; UpstreamRefused if the key is refused
-        everywhere.
-        """
+        """A 401 as its request's failure; UpstreamRefused if any request gets it."""
         failure = FetchFailed(refusal.answer, status=_UNAUTHORIZED)
         await self.require_key(failure)
         return failure
 
     async def sample(self, request: Request) -> Answer:
-        """The first row of a read; a 401 is a failure like others unless the key is refused."""
+        """A read's first row; for 401 see `unless_key_is_refused`."""
         try:
             return await self._client.sample(request, is_suspect=True)
         except UpstreamRefused as error:
@@ -211,7 +201,7 @@ class Controls:
         return self._found
 
     async def _sample_controls(self, endpoint: Endpoint) -> FetchFailed | RequestTooLarge | None:
-        """Why no control that is well is answered; None if one is."""
+        """Failure of all well controls; None if one is answered."""
         requests = [
             request
             for each in await self._all()
@@ -230,7 +220,7 @@ class Controls:
     async def _probe(
         self, endpoint: Endpoint, controls: Collection[Control]
     ) -> FetchFailed | RequestTooLarge | None:
-        """Why no control can be proven whole; None if one can, which then comes first."""
+        """Failure of all controls; None if one is proven, to be first from now on."""
         failure: FetchFailed | RequestTooLarge = FetchFailed(
             "No account with rows is known for which it could be asked."
         )

@@ -1,6 +1,6 @@
-"""Reads one account in smaller parts, where the answer for all its dates is too large.
+"""Reads one account in parts where all its dates are too large an answer.
 
-Dates are cut once one of them alone was answered; hourly rows of one date are cut by hours.
+Dates are cut once one alone was answered, hourly rows of a date by hours.
 """
 
 import datetime as dt
@@ -19,13 +19,11 @@ from app.engine.isolation.spoiled import SPOILED, Spoiled, may_be_too_large, may
 from app.errors import FetchFailed, IncompleteFetch, RequestTooLarge
 
 _MOST_BAD_DATES = 5
-"""Unreadable dates of an account that are found out; then it fails as a whole."""
+"""Unreadable dates before an account fails as a whole."""
 
 
 class DateCuts:
-    """Cuts the dates of an account; `read` reads one request, `search` several and what fails of
-    them.
-    """
+    """Cuts dates; `read` reads one request, `search` several."""
 
     def __init__(
         self,
@@ -37,7 +35,7 @@ class DateCuts:
         read: Callable[[PlannedRequest], Awaitable[int | None]],
         search: Callable[[Sequence[PlannedRequest]], Awaitable[int | None]],
     ) -> None:
-        """Rows are asked for up to the date `until`."""
+        """Rows are asked for up to `until`."""
         self._controls = controls
         self._reader = reader
         self._budget = budget
@@ -47,7 +45,7 @@ class DateCuts:
         self._bad_dates: Counter[str] = Counter()
 
     async def are_too_many(self, planned: PlannedRequest, failure: Spoiled) -> bool:
-        """Whether fewer dates of the one account can be read."""
+        """Whether fewer dates can be read."""
         if (
             not may_be_too_large(failure)
             or self._bad_dates[planned.account_ids[0]] >= _MOST_BAD_DATES
@@ -61,7 +59,7 @@ class DateCuts:
         return await self._reads_one_date(planned, failure)
 
     async def _reads_one_date(self, planned: PlannedRequest, failure: Spoiled) -> bool:
-        """Whether the last or the first date can be read alone: then all were too much."""
+        """Whether an edge date can be read alone."""
         life = None if not planned.is_undated else await self._life(planned)
         edges = planned.edges(life)
         # What was not rejected took several attempts already: one date more is enough.
@@ -74,7 +72,7 @@ class DateCuts:
         return False
 
     async def cut(self, planned: PlannedRequest, failure: Spoiled) -> int | None:
-        """Read the dates of one account in parts."""
+        """Read the account in parts."""
         life = await self._life(planned) if planned.is_undated else None
         parts = planned.by_dates(life)
         if not parts:
@@ -104,7 +102,7 @@ class DateCuts:
         return rows
 
     async def read_by_hours(self, planned: PlannedRequest, failure: Spoiled) -> int | None:
-        """Read one date of hourly rows in parts; None where that fails, or cannot be done."""
+        """Read a date by hours; None where that fails."""
         if not isinstance(failure, FetchFailed | RequestTooLarge) or not may_be_too_large(failure):
             return None
         # As with dates, a failure that may pass is only cut when it came in both passes.
@@ -121,14 +119,14 @@ class DateCuts:
         return None
 
     async def _life(self, planned: PlannedRequest) -> tuple[dt.date, dt.date] | None:
-        """The first and last date that may have rows; one that is missed shows in the total."""
+        """Dates that may have rows; the total shows missed ones."""
         known = self._reader.first_day(planned)
         first = (await self._sample(planned))[1]
         days = [day for day in (known, first) if day is not None]
         return (min(days), self._until) if days and min(days) <= self._until else None
 
     async def _sample(self, planned: PlannedRequest) -> tuple[int | None, dt.date | None]:
-        """The announced number of rows, and the date of the first, as far as upstream tells."""
+        """Announced rows and the first one's date, if known."""
         try:
             answer = await self._controls.sample(planned.request)
         except (FetchFailed, RequestTooLarge):

@@ -1,4 +1,4 @@
-"""Records accounts that break every batch off as failed."""
+"""Records accounts that break every batch off."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ from app.store.results.account_result import AccountResult, Terms
 
 
 class FailedAccounts:
-    """Records such an account; it costs the account an attempt."""
+    """Records them as failed, at the cost of an attempt."""
 
     def __init__(self, store: Repositories, terms: Callable[[], Terms]) -> None:
         self._store = store
         self._terms = terms
 
     async def __call__(self, claim: Claim, reason: str) -> None:
-        """Record the only account of a claim."""
+        """Record the claim's only account."""
         (account_id,) = claim.account_ids
         result = AccountResult(
             account_id,

@@ -1,13 +1,13 @@
-"""The search for what makes a request fail: it is made smaller until one account fails alone.
+"""Makes a failing request smaller until one account fails alone.
 
 Entry point: `Search.read`.
 
 Invariants:
-1. An account has failed only if it failed alone while its endpoint was well for others
-   (`control_requests`). What failed in company and was not tried alone waits for the next run.
-2. The search spends at most its allowance of requests in vain; answered ones do planned work.
-3. Dates are cut (`date_cuts`) only where the answer for all of them is too large.
-4. A read that could not be proven whole is searched in the second pass of the run alone.
+1. An account fails only alone, its endpoint being well for others (`control_requests`);
+   one that failed only in company waits for the next run.
+2. Vain requests keep to the allowance.
+3. Dates are cut (`date_cuts`) only where all are too large an answer.
+4. Unproven reads are searched in the run's second pass alone.
 """
 
 import datetime as dt
@@ -33,7 +33,7 @@ from app.upstream.statuses import MISSING
 
 
 class _Unproven(NamedTuple):
-    """A read of one account that could not be proven whole; `before` is how its endpoint fared."""
+    """An unproven read of one account; `before`: its endpoint until then."""
 
     planned: PlannedRequest
     failure: IncompleteFetch
@@ -41,7 +41,7 @@ class _Unproven(NamedTuple):
 
 
 class Search:
-    """Reads requests, and searches those that fail; one for each batch, used by all its reads."""
+    """Reads a batch's requests, and searches failing ones."""
 
     def __init__(
         self,
@@ -53,10 +53,7 @@ class Search:
         today: dt.date,
         proves: bool = True,
     ) -> None:
-        """`allowance` is what may be spent in vain, `today` the last date of upstream but one.
-
-        Without `proves` what the reader reads need not be proven whole.
-        """
+        """Without `proves` rows need no proof; upstream may have the day after `today`."""
         self._client = client
         self._controls = controls
         self._reader = reader
@@ -74,18 +71,18 @@ class Search:
 
     @property
     def spent(self) -> Spent:
-        """Requests that were spent in vain."""
+        """Requests spent in vain."""
         return self._budget.spent
 
     @property
     def silent(self) -> Sequence[str]:
-        """Sentences about endpoints that are well for no account."""
+        """Sentences about endpoints well for no account."""
         return tuple(self._controls.silent.values())
 
     async def read(self, planned: PlannedRequest) -> int | None:
-        """Read a request, in smaller ones if it fails; the rows, None if not all were read.
+        """Number of rows, read in parts on failure; None if some were not read.
 
-        Raises UpstreamRefused, UpstreamUnavailable and what else says nothing about an account.
+        Raises errors that blame no account.
         """
         if (
             self._proves
@@ -140,17 +137,13 @@ class Search:
             return None
 
     async def _read(self, planned: PlannedRequest) -> int | None:
-        """Read a request as it is; a 401 is a failure like others unless the key is refused."""
         try:
             return await self._reader.read(planned)
         except UpstreamRefused as error:
             raise await self._controls.unless_key_is_refused(error) from error
 
     async def _nothing(self, planned: PlannedRequest) -> int | None:
-        """Doubt an empty answer for several accounts: an API may send it if it lacks one of them.
-
-        The first and the last account are asked for alone; if either brings rows, all are.
-        """
+        """Doubt an empty answer for several, which may hide others' rows: try both ends alone."""
         if (
             planned.is_scan
             or not planned.is_undated
@@ -191,7 +184,6 @@ class Search:
         return None if None in rows else sum(each or 0 for each in rows)
 
     async def _halves(self, planned: PlannedRequest, failure: Spoiled) -> int | None:
-        """Read both halves of a request for several accounts, one of which fails."""
         endpoint = planned.request.endpoint
         if isinstance(failure, IncompleteFetch):
             if self._proves and not failure.skip and self._controls.is_proof_doubtful(endpoint):
@@ -220,7 +212,7 @@ class Search:
         return one + other
 
     async def _alone(self, planned: PlannedRequest, failure: Spoiled, before: Fared) -> int | None:
-        """Cut the dates of a request for one account if they are too many; else it failed."""
+        """Cut one account's dates where too many; else it failed."""
         if (
             isinstance(failure, FetchFailed)
             and failure.status in MISSING
@@ -245,10 +237,7 @@ class Search:
         return None
 
     async def _judge(self) -> None:
-        """Charge accounts whose reads alone could not be proven whole, if others' could since.
-
-        At the end of a search: its other reads may have shown that at no cost.
-        """
+        """Charge accounts with unproven reads if others' were proven."""
         unproven, self._unproven = self._unproven, []
         for planned, failure, before in unproven:
             try:

@@ -1,4 +1,4 @@
-"""Failures that a smaller request may not meet."""
+"""Failures that a smaller request may avoid."""
 
 from app.errors import (
     FetchFailed,
@@ -12,15 +12,11 @@ from app.errors import (
 Spoiled = FetchFailed | RequestTooLarge | FetchTooBroad | RowRefused | StatementTooSlow
 SPOILED = (FetchFailed, RequestTooLarge, FetchTooBroad, RowRefused, StatementTooSlow)
 _LARGE = frozenset({400, 413, 414, 422})
-"""Statuses that an API may give to a request for too many rows. 5xx and a deadline come without a
-status, from the client's verdict.
-"""
+"""Statuses for too many rows; 5xx and deadlines come without one."""
 
 
 def is_certain(failure: Spoiled) -> bool:
-    """Whether the same request would fail again: it was rejected before rows were counted, or was
-    not proven whole in either pass.
-    """
+    """Whether the same request would fail again."""
     return (
         isinstance(failure, FetchFailed)
         and not failure.skip
@@ -29,7 +25,7 @@ def is_certain(failure: Spoiled) -> bool:
 
 
 def may_be_too_large(failure: Spoiled) -> bool:
-    """Whether a request for fewer dates may be answered."""
+    """Whether fewer dates may be answered."""
     if isinstance(failure, IncompleteFetch):
         return bool(failure.skip)
     if isinstance(failure, FetchFailed):
@@ -38,5 +34,5 @@ def may_be_too_large(failure: Spoiled) -> bool:
 
 
 def may_pass(failure: Spoiled) -> bool:
-    """Whether the failure is no rejection, so that the same request may be answered later."""
+    """Whether a later request may be answered."""
     return isinstance(failure, FetchFailed) and failure.status is None

@@ -1,11 +1,11 @@
-"""The phase of an audit before its batches: upstream's alltime metrics, compared with ours.
+"""An audit's comparison of alltime metrics with upstream, before its batches.
 
 Entry point: `Audit.compare`.
 
 Invariants:
-1. An account counts as absent only if a scan did not show it and it was asked for by id, twice.
-2. An account of which upstream gave no answer is neither equal nor absent.
-3. Nothing is written to raw tables; where upstream has too little, the run is stopped or marked.
+1. An account is absent only if a scan and two requests by id did not show it.
+2. An account without answer is neither equal nor absent.
+3. Raw tables are not written; where upstream has too little, the run is stopped or marked.
 """
 
 import datetime as dt
@@ -27,22 +27,21 @@ from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
 _TIMES_ASKED = 2
-"""An API that fails most easily says that it has nothing at all."""
+"""A failing API may say that it has nothing."""
 _TELLING = 10
-"""Requests by id after which it shows whether the scan missed accounts, or upstream lost them."""
+"""Requests by id that show whether accounts were missed or lost."""
 _MOST_BY_ID = 5
-"""Above so many requests by id a scan of the days costs less."""
+"""Above so many requests by id, a scan costs less."""
 _REFRESHED = 5000
 _NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class AuditTerms:
-    """What an audit keeps to.
+    """Terms of an audit.
 
-    Dates from `moving_from` on are unsettled; rows after `today` are not asked for; `guard` limits
-    the accounts that upstream may lack (None: it may lack all); `search_requests` may be spent in
-    vain on finding accounts that make requests fail. `day` is the business date.
+    Dates from `moving_from` are unsettled, `today` is the last one asked for, `day` the business
+    date; `guard` limits absent accounts (None: unlimited).
     """
 
     moving_from: dt.date
@@ -53,7 +52,7 @@ class AuditTerms:
 
 
 class Audit:
-    """Compares the accounts of one run."""
+    """Compares a run's accounts."""
 
     def __init__(
         self, store: Repositories, client: UpstreamClient, run_id: RunId, terms: AuditTerms
@@ -65,16 +64,11 @@ class Audit:
         self._asked = 0
 
     async def compare(self, account_ids: Sequence[str] | None) -> list[str]:
-        """Note which accounts (None: all) differ from upstream, or are absent there.
+        """Note accounts (None: all) that differ from upstream; those not compared.
 
-        All accounts are read by a scan without ids, named ones by id alone; unsettled dates only of
-        accounts that differ at all. Gives the accounts of which upstream gave no answer, or at
-        whose comparison PostgreSQL failed.
-
-        Raises UpstreamSuspect if upstream has nothing for more accounts than the guard allows, or
-        knows more of them under other natural keys; EndpointFailed if alltime or daily metrics are
-        answered for no account. If it has less for too many, the run is marked as suspect: its
-        batches hold those, repair others, and then stop.
+        Named accounts are read by id, all by a scan; unsettled dates where alltime differs. Raises
+        UpstreamSuspect (too many absent or rekeyed), EndpointFailed; too many lower counts mark the
+        run.
         """
         scans, run_id = self._store.scans, self._run_id
         guard = AuditGuard(self._store, run_id, account_ids, self._terms.guard)
@@ -104,7 +98,7 @@ class Audit:
         )
 
     async def _scan(self, reads: AuditReads) -> None:
-        """Read alltime metrics of all accounts, and add those that only upstream has."""
+        """Scan alltime, and add accounts only upstream has."""
         scans, run_id = self._store.scans, self._run_id
         is_whole = await reads.scan(Request(Endpoint.ALLTIME))
         await self._store.scan_ids.name_rows(run_id)
@@ -114,7 +108,7 @@ class Audit:
     async def _ask_for_unseen(
         self, reads: AuditReads, account_ids: Sequence[str] | None, guard: AuditGuard
     ) -> None:
-        """Ask by id for accounts that are not seen yet, twice."""
+        """Ask twice by id for unseen accounts."""
         for _ in range(_TIMES_ASKED):
             left = await self._store.scans.unseen_accounts(self._run_id, account_ids)
             unseen = [each for each in left if each not in reads.unanswered]
@@ -131,9 +125,7 @@ class Audit:
                 await self._store.scan_ids.name_rows(self._run_id)
 
     async def _compare_days(self, allowance: int) -> tuple[int, Mapping[str, str]]:
-        """Compare the unsettled dates of accounts that differ; how many more differ then, and those
-        whose comparison failed.
-        """
+        """Compare unsettled dates of differing accounts; how many more differ, and failures."""
         scans, run_id = self._store.scans, self._run_id
         drifting = await scans.drifting_accounts(run_id)
         if not drifting:
@@ -153,9 +145,7 @@ class Audit:
         return found - len(drifting), failed
 
     async def _learn_holders(self) -> None:
-        """Note natural keys that upstream sends without an id, or under one where a placeholder
-        stands here.
-        """
+        """Note keys that upstream sends without an id, or for a placeholder."""
         holders = sorted({*await self._store.holders.note_scan(self._run_id)})
         for batch in pieces(holders, _REFRESHED):
             await self._store.account_lists.add_accounts(batch)
@@ -163,9 +153,7 @@ class Audit:
             await self._store.detection.refresh_stats(batch)
 
     async def _note_shared_ids(self, *, is_whole: bool) -> None:
-        """Name the ids that upstream sends for several natural keys; after a whole scan, believe
-        others again.
-        """
+        """Log ids that upstream sends for several natural keys."""
         if is_whole:
             await self._store.scan_ids.forget_shared_ids(self._run_id)
         if shared := await self._store.scan_ids.shared_ids():

@@ -1,4 +1,4 @@
-"""The guards of an audit: when upstream has too little to be believed."""
+"""Guards an audit against an upstream with too little."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from app.errors import UpstreamSuspect
 
 
 class AuditGuard:
-    """Compares what an audit finds with `limits` (None: all is believed)."""
+    """Compares findings with `limits` (None: none)."""
 
     def __init__(
         self,
@@ -19,17 +19,13 @@ class AuditGuard:
         account_ids: Sequence[str] | None,
         limits: HoldLimits | None,
     ) -> None:
-        """`account_ids` are the audited accounts (None: all)."""
         self._store = store
         self._run_id = run_id
         self._account_ids = account_ids
         self._limits = limits
 
     async def judge_absent(self, sample: Sequence[str], asked: int) -> None:
-        """Stop asking for accounts by id when upstream has nothing for too many of a sample.
-
-        Raises UpstreamSuspect if as many of all `asked` were more than the limits allow.
-        """
+        """Raise UpstreamSuspect if, by this sample, too many of all `asked` are absent."""
         if self._limits is None:
             return
         unseen = set(await self._store.scans.unseen_accounts(self._run_id, self._account_ids))
@@ -43,10 +39,9 @@ class AuditGuard:
             raise UpstreamSuspect(self._limits.suspicion(missing, total, 0))
 
     async def judge_rekeyed(self) -> None:
-        """Let accounts that upstream knows under another natural key be read whole.
+        """Have accounts with new natural keys upstream read whole.
 
-        Raises UpstreamSuspect if they are more than the limits allow: nothing is written under such
-        keys then.
+        Raises UpstreamSuspect above the limits.
         """
         rekeyed = await self._store.scans.count_rekeyed(self._run_id)
         if not rekeyed:
@@ -57,9 +52,7 @@ class AuditGuard:
         await self._store.scans.note_rekeyed(self._run_id)
 
     async def judge_lowered(self) -> None:
-        """Mark the run as suspect, before anything is written, if upstream has less than is stored
-        of too many accounts.
-        """
+        """Mark the run if upstream has less of too many accounts."""
         if self._limits is None:
             return
         total = await self._total()

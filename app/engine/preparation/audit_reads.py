@@ -1,4 +1,4 @@
-"""What an audit reads of upstream: a scan of all accounts, then single ones by id."""
+"""An audit's reads: a scan, or accounts by id."""
 
 import datetime as dt
 
@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 
 
 class AuditReads:
-    """Reads into one sink; `unanswered` are the accounts of which upstream gave no answer."""
+    """Reads into one sink, noting `unanswered` accounts."""
 
     def __init__(
         self,
@@ -28,7 +28,6 @@ class AuditReads:
         allowance: int,
         today: dt.date,
     ) -> None:
-        """`allowance` are the requests that a search for failing accounts may spend in vain."""
         self._client = client
         self._sink = sink
         self._reader = _ScanReader(client, sink)
@@ -43,22 +42,22 @@ class AuditReads:
 
     @property
     def unanswered(self) -> set[str]:
-        """Accounts of which upstream gave no answer."""
+        """Accounts without an answer."""
         return self._reader.unanswered
 
     @property
     def spent(self) -> int:
-        """Requests that were spent in vain."""
+        """Requests spent in vain."""
         return self._search.spent.new
 
     async def read(self, planned: PlannedRequest) -> None:
-        """Read a request for accounts; EndpointFailed if its endpoint answers for none."""
+        """Read accounts; EndpointFailed if the endpoint answers for none."""
         await self._search.read(planned)
         for reason in self._search.silent:
             raise EndpointFailed(reason)
 
     async def scan(self, request: Request) -> bool:
-        """Read what a scan without ids shows; whether it came to its end."""
+        """Scan without ids; whether it finished."""
         try:
             await self._client.scan(request, self._sink)
         except (FetchFailed, RequestTooLarge) as error:
@@ -74,7 +73,7 @@ class AuditReads:
 
 
 class _ScanReader:
-    """Reads for the search of an audit: each row proves itself, no account is blamed."""
+    """A search's reader that needs no proof and blames no account."""
 
     def __init__(self, client: UpstreamClient, sink: ScanSink) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""The queue of a run: which accounts need work, and which cannot be worked on."""
+"""Queues a run's accounts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    """Accounts an audit says nothing of: queued `besides`, `unanswered`, or failed `apart`."""
+    """Accounts not audited: queued `besides`, `unanswered`, or failed `apart`."""
 
     besides: Sequence[str]
     unanswered: Sequence[str]
@@ -28,12 +28,11 @@ class _LeftOut:
 
     @property
     def accounts(self) -> list[str]:
-        """All of them."""
         return sorted({*self.besides, *self.unanswered, *self.apart})
 
 
 class Enqueuing:
-    """Puts the accounts of a run into its queue."""
+    """Fills a run's queue."""
 
     def __init__(
         self, store: Repositories, client: UpstreamClient, upstream: UpstreamPhase
@@ -49,7 +48,7 @@ class Enqueuing:
         use: RunApiStats,
         maintained: Maintained,
     ) -> Queued:
-        """Queue the accounts that need work, `among` these (None: all)."""
+        """Queue accounts that need work, `among` these (None: all)."""
         request = run.request
         compared, unanswered = await self._compare(run, use)
         left_out = _LeftOut(
@@ -70,9 +69,7 @@ class Enqueuing:
     async def _compare(
         self, run: ActiveRun, use: RunApiStats
     ) -> tuple[Sequence[str] | None, list[str]]:
-        """Compare with upstream what the run asks for; the accounts that an audit compares (None:
-        all), and those that got no answer.
-        """
+        """Compare with upstream; audited accounts (None: all), and unanswered ones."""
         request, unanswered = run.request, list[str]()
         compared: Sequence[str] | None = request.account_ids
         if request.kind is RunKind.AUDIT:
@@ -90,7 +87,7 @@ class Enqueuing:
     async def _queued_besides(
         self, run: ActiveRun, among: Sequence[str] | None, maintained: Maintained
     ) -> list[str]:
-        """Accounts that no figure queues: unreadable ones, and those to which rows can be given."""
+        """Accounts that no figure queues: unreadable, or able to get rows."""
         heals = run.request.kind is not RunKind.INSPECT
         placeable = (
             await self._store.detection.placeable_accounts() if among is None and heals else []
@@ -98,9 +95,7 @@ class Enqueuing:
         return sorted({*maintained.unread, *placeable})
 
     async def _set_apart(self, run: ActiveRun, maintained: Maintained) -> list[str]:
-        """Fail the accounts whose rows in trade_recon are locked or refused; those that are in
-        it.
-        """
+        """Fail accounts with locked or rejected rows; those in trade_recon."""
         if maintained.locked:
             await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
         await self._store.claims.set_refused_apart(run.run_id, maintained.refused)
@@ -182,7 +177,7 @@ class Enqueuing:
         )
 
     async def _costs_less_by_id(self, accounts: int) -> bool:
-        """Whether so many accounts take fewer requests by id than by a scan of all."""
+        """Whether reading by id takes fewer requests than a scan."""
         return (
             accounts * PAGE_ROWS
             < await self._store.preparations.count_accounts() * self._client.max_ids

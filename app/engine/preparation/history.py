@@ -1,4 +1,4 @@
-"""The history that is compared, and what upstream counts of accounts before it."""
+"""The compared history, and upstream's counts before it."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
@@ -20,9 +20,9 @@ _log = get_logger(__name__)
 async def begin_history(
     store: Repositories, config: EngineConfig, now: dt.datetime
 ) -> dt.date | None:
-    """The first date that is compared at `now` (aware; None: all are), noted in the warehouse.
+    """The first compared date at `now` (aware; None: all), noted in the warehouse.
 
-    Raises ConfigurationError if no date would be left.
+    Raises ConfigurationError if no date is left.
     """
     first = await first_day(store, config, now)
     if await store.histories.note_window(first):
@@ -36,7 +36,7 @@ async def begin_history(
 
 
 async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
-    """The same, not noted."""
+    """The same, without a note."""
     if config.history_from is None:
         return None
     held_from = await store.histories.held_from() if config.history_from.is_auto else None
@@ -55,7 +55,7 @@ def find_before(
     planned: PlannedRequest,
     before: Mapping[str, Mapping[dt.date, CountedDay]],
 ) -> dict[str, Before]:
-    """What a proven fetch of daily rows tells of accounts before the history, by `before`."""
+    """Counts before the history, from a fetch of daily rows."""
     found = {}
     for account_id in planned.account_ids:
         history, learned = views[account_id].history, progress[account_id]
@@ -76,7 +76,7 @@ def find_before(
 
 
 def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
-    """The same for daily rows that were read in parts; each is told once."""
+    """The same for rows read in parts, given once."""
     found = {}
     for account_id, learned in progress.items():
         if learned.counted_in_parts:
@@ -88,10 +88,7 @@ def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
 def find_forgotten(
     views: Mapping[str, AccountView], progress: Mapping[str, Progress]
 ) -> dict[str, Before]:
-    """What alltime counts before the first daily row that upstream still sends.
-
-    Told where alltime and all daily rows were read in this run, and written.
-    """
+    """Alltime's counts before upstream's first daily row, all being read and written."""
     found = {}
     for account_id, view in views.items():
         history, learned = view.history, progress[account_id]

@@ -1,7 +1,4 @@
-"""Inspection: detects what the warehouse alone shows, and records it as issues.
-
-Nothing is repaired, and upstream is not asked.
-"""
+"""Inspection: records issues from the warehouse alone, repairing nothing."""
 
 import datetime as dt
 import time
@@ -40,7 +37,6 @@ class Inspector:
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
     ) -> None:
-        """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._config = config
         self._now = now
@@ -48,10 +44,7 @@ class Inspector:
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> None:
-        """Inspect the claimed accounts and record what was found.
-
-        A batch is short: after a `stop` it ends as usual.
-        """
+        """Inspect the accounts; a `stop` waits for the short batch."""
         del use, stop
         begun = time.monotonic()
         store, now = self._store.within(run.history_from), self._now()
@@ -77,7 +70,7 @@ class Inspector:
         )
 
     async def record_unread(self, claim: Claim, reason: str) -> None:
-        """Record that the only account of a claim cannot be inspected, at no cost to it."""
+        """Record the claim's only account as unreadable."""
         (account_id,) = claim.account_ids
         await self._store.inspections.record_unread(
             claim, account_id, f"The account was not inspected: {reason}"
@@ -87,7 +80,7 @@ class Inspector:
 async def look(
     store: Repositories, account_ids: Sequence[str], now: dt.datetime
 ) -> dict[str, AccountView]:
-    """The accounts as the warehouse alone shows them at `now` (aware)."""
+    """Accounts as the warehouse alone shows them at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)
     surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
     doubled = await store.comparison.doubled_days(surplus)
@@ -122,7 +115,7 @@ async def _counting(
     found: Sequence[Inspected],
     yesterday: dt.date,
 ) -> Callable[[Collection[str]], InspectionFigures]:
-    """What counts the figures of those accounts that are still ours when they are recorded."""
+    """Counts figures of accounts still ours."""
     brokers = await store.inspections.brokers([each.account_id for each in found if each.entries])
     # Accounts that upstream itself was found to lack are not short of anything.
     short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
@@ -140,10 +133,7 @@ async def _counting(
 
 
 async def record_disagreements(store: Repositories, config: EngineConfig, now: dt.datetime) -> int:
-    """Record issues of accounts that disagree and have none recorded, as after ingestion; how many.
-
-    The report then tells why each account needs reconciliation.
-    """
+    """Record missing issues of disagreeing accounts, as after ingestion."""
     moving_from = config.moving(now, store.applier.window.first).first
     recorded = 0
     for batch in pieces(await store.inspections.undetailed(), _LOOK_AT):

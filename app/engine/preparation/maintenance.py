@@ -1,4 +1,4 @@
-"""Maintenance: repairs ids where exactly one account fits, and renews account list and totals."""
+"""Maintenance: repairs ids that fit one account, and renews account list and totals."""
 
 import asyncio
 import datetime as dt
@@ -24,25 +24,22 @@ _log = get_logger(__name__)
 _LOOK_AT = 5000
 _SAMPLE = 20
 _STRIKES = 50
-"""If so many accounts cannot be counted and none could, it is not their fault."""
+"""Uncountable accounts, all being so, before none is blamed."""
 _LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
-"""Seconds between tries to count accounts whose rows were locked: recording a batch takes less."""
+"""Seconds between tries of locked accounts, more than a batch's record takes."""
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
-"""Issues that rows show without counting."""
+"""Issues visible without counting."""
 _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
-"""Issues that counting refutes where the tables are equal."""
+"""Issues that equal counts refute."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceResult:
-    """What maintenance did; the first four names are those of the first system.
+    """What maintenance did; the first four names are heritage.
 
-    `unmatched_combinations` counts natural keys that fit no account or several, `unmatched` names
-    the largest. Rows before `history_from` (None: none) are not counted; `rows_before_history` are
-    stored. Totals of `accounts_locked` were not written, since another transaction holds their
-    rows. `accounts_refused` are rejected by trade_recon, with reasons; `accounts_kept_out` are
-    those of them that are not in it. `accounts_known` are all known ones. Amounts are not
-    compared in the relations `money_dropped`, which held before.
+    `unmatched_combinations`: keys that fit no account or several. Totals of locked accounts were
+    not written; trade_recon rejects refused ones, and lacks those kept out. Relations
+    `money_dropped` are no longer compared.
     """
 
     closed_trades_updated: int = 0
@@ -65,7 +62,7 @@ class MaintenanceResult:
 
     @property
     def message(self) -> str | None:
-        """A sentence for a warehouse without accounts."""
+        """A sentence for an empty warehouse."""
         if self.accounts_known:
             return None
         return (
@@ -73,7 +70,7 @@ class MaintenanceResult:
         )
 
     def as_json(self) -> dict[str, object]:
-        """The result as JSON; locked and rejected accounts as numbers."""
+        """As JSON, with counts of locked and refused accounts."""
         first = None if self.history_from is None else self.history_from.isoformat()
         shown = {name: value for name, value in asdict(self).items() if name != "accounts_kept_out"}
         return {
@@ -86,13 +83,13 @@ class MaintenanceResult:
 
 
 async def fix_ids(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """Repair missing and wrong account ids; what fits no account or several stays, and is named."""
+    """Repair ids; those that fit no account or several are listed."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
 
 async def count(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """Renew account list and totals, without writing to raw tables."""
+    """Renew account list and totals, without raw writes."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today, heals=False)
 
@@ -106,7 +103,7 @@ async def _fix_ids(
     heals: bool = True,
     run_id: RunId | None = None,
 ) -> MaintenanceResult:
-    """Repair what a sweep found, and read the accounts whose rows changed again."""
+    """Repair what a sweep found, and sweep again if rows changed."""
     await _record_identity_issues(store)
     repaired = (
         await store.identity.repair_all(swept.placeholders, today, run_id) if heals else Repaired()
@@ -150,10 +147,7 @@ def _log_refused(refused: Mapping[str, str]) -> None:
 async def _count_locked(
     store: Repositories, locked: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Count accounts whose rows were locked or rejected while all were counted.
-
-    Gives those that still are, the rejected ones with reasons.
-    """
+    """Count locked accounts again; those still locked, and rejected ones."""
     held, refused = list(locked), dict[str, str]()
     for pause in _LOCK_PAUSES:
         if not held:
@@ -191,10 +185,9 @@ async def _count_locked(
 async def maintain(
     store: Repositories, today: dt.date, run_id: RunId | None = None
 ) -> MaintenanceResult:
-    """Repair ids, then renew the account list, then all totals.
+    """Repair ids, then renew account list and totals.
 
-    Safe at any time and beside others: only differences are written. `today` is the business date.
-    Changes of a run's first step belong to that run, and are undone with it.
+    Safe at any time: only differences are written, as part of the run, if any.
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
@@ -211,7 +204,7 @@ async def maintain(
 async def find_ids(
     store: Repositories, account_ids: Sequence[str], today: dt.date
 ) -> NaturalKeys | None:
-    """Find rows whose ids are missing or wrong, and change none; None without a natural key."""
+    """Find missing and wrong ids, changing none; None without a natural key."""
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
         return None
@@ -222,10 +215,7 @@ async def find_ids(
 async def repair_ids(
     store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: RunId | None = None
 ) -> int:
-    """Repair ids of some accounts' rows; how many rows that changed.
-
-    Changes in a run belong to that run, and are undone with it.
-    """
+    """Repair these accounts' ids, as part of the run; how many rows changed."""
     keys = await find_ids(store, account_ids, today)
     if keys is None:
         return 0
@@ -248,7 +238,7 @@ async def _record_identity_issues(store: Repositories, closed_as: ClosedAs = Clo
 
 
 async def _close_refuted(store: Repositories) -> None:
-    """Close issues of counts that others repaired at accounts that full runs leave for now."""
+    """Close counted issues that others repaired."""
     judged = sorted(_COUNTED)
     for batch in pieces(await store.account_lists.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())

@@ -1,4 +1,4 @@
-"""Counts open trades beside upstream's for the report; as snapshots they are not repaired."""
+"""Counts open trades against upstream's; snapshots are not repaired."""
 
 import datetime as dt
 from collections import Counter
@@ -24,8 +24,6 @@ _log = get_logger(__name__)
 
 
 class _Counting:
-    """Counts the dates of upstream's rows, of all natural keys or some."""
-
     def __init__(self, keys: Collection[NaturalKey] | None = None) -> None:
         self.days: Counter[dt.date | None] = Counter()
         self._keys = None if keys is None else without_zeros(keys)
@@ -37,7 +35,7 @@ class _Counting:
 
 
 async def compare_open_trades(store: Repositories, client: UpstreamClient, run_id: RunId) -> None:
-    """Count upstream's snapshot and what is stored of its dates; a failed read is no error."""
+    """Count upstream's snapshot and stored rows of its dates; failed reads are noted."""
     try:
         sent = await _count(client, Request(Endpoint.OPEN), _Counting())
     except UpstreamError as error:
@@ -64,7 +62,7 @@ async def compare_open_trades(store: Repositories, client: UpstreamClient, run_i
 async def compare_open_trades_of(
     store: Repositories, client: UpstreamClient, run_id: RunId, account_ids: Sequence[str]
 ) -> None:
-    """The same for named accounts that have logins, shown in their run alone."""
+    """The same for named accounts, shown in their run alone."""
     keys = await store.open_trades.natural_keys(account_ids)
     # A comma separates logins in the API's lists.
     logins = sorted({login for login, _, _ in keys if "," not in login})

@@ -1,6 +1,6 @@
-"""Preparation of a run, done by one process: maintenance, an audit's scan, and the queue.
+"""Prepares a run: maintenance, an audit's scan, the queue.
 
-Entry point: `Preparation.prepare`. Doing it again after a crash gives the same queue.
+Entry point: `Preparation.prepare`; repeated after a crash it gives the same queue.
 """
 
 import datetime as dt
@@ -23,11 +23,11 @@ from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
 _FEW, _FEW_ACCOUNTS = 5, 1000
-"""Above a fifth of all accounts, and some more, a sweep over everything costs less."""
+"""Above a fifth of accounts and some more, a sweep costs less."""
 
 
 class Preparation:
-    """Makes a queued run ready for its batches."""
+    """Makes a queued run ready."""
 
     def __init__(
         self,
@@ -36,7 +36,6 @@ class Preparation:
         config: EngineConfig,
         now: Callable[[], dt.datetime],
     ) -> None:
-        """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._client = client
         self._config = config
@@ -45,12 +44,9 @@ class Preparation:
         self._enqueuing = Enqueuing(store, client, UpstreamPhase(store, client, config, now))
 
     async def prepare(self, run: ActiveRun, use: RunApiStats) -> None:
-        """Bring trade_recon up to date and queue the accounts that need work.
+        """Update trade_recon, and queue accounts that need work.
 
-        `use` records what the run asks of the API. Raises UpstreamRefused or UpstreamUnavailable if
-        an audit cannot read upstream, UpstreamSuspect if it has nothing for too many accounts,
-        ClaimLost if another worker took the preparation over, ConfigurationError if the warehouse
-        no longer fits.
+        Raises UpstreamRefused, UpstreamUnavailable, UpstreamSuspect, ClaimLost, ConfigurationError.
         """
         await self._store.require_fit()
         first = await begin_history(self._store, self._config, self._now())
@@ -59,7 +55,7 @@ class Preparation:
         await bound.compare(replace(run, history_from=first), use)
 
     async def compare(self, run: ActiveRun, use: RunApiStats) -> None:
-        """Prepare the run for the dates that the store is bound to."""
+        """Prepare for the store's dates."""
         begun = time.monotonic()
         named = run.request.account_ids
         among = (
@@ -87,7 +83,7 @@ class Preparation:
         )
 
     async def _touched(self) -> list[str] | None:
-        """Accounts written since the last run over all; None if reading everything costs less."""
+        """Accounts written since the last run over all; None if a sweep costs less."""
         until = await self._store.touched.covered_until()
         if until is None or await self._store.touched.is_blind(until):
             return None

@@ -1,4 +1,4 @@
-"""Maintenance before a run: ids, account list and totals of all accounts, or of some."""
+"""Maintenance before a run, of all accounts or some."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +14,14 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _STRIKES = 8
-"""If so many accounts cannot be maintained and none could, it is not their fault."""
+"""Failing accounts, all failing, before none is blamed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What maintenance did, and the accounts it could not work on.
+    """What maintenance did, and accounts it could not do.
 
-    `unread` could not be read, rows of `locked` are held by others, those of `refused` are rejected
-    by trade_recon; of the latter `kept_out` are not in it.
+    `refused` are rejected by trade_recon, which lacks those `kept_out`.
     """
 
     result: Mapping[str, object]
@@ -33,7 +32,7 @@ class Maintained:
 
 
 class RunMaintenance:
-    """Maintains the warehouse, however rows of single accounts spoil it."""
+    """Maintains the warehouse around failing accounts."""
 
     def __init__(
         self,
@@ -46,9 +45,9 @@ class RunMaintenance:
         self._now = now
 
     async def maintain_all(self, run_id: RunId, *, heals: bool) -> Maintained:
-        """Maintain everything at once, in batches where PostgreSQL fails at the rows of some.
+        """Maintain all at once, or in batches where rows fail.
 
-        An inspection only counts. Raises the error where no rows of known accounts are at fault.
+        Without `heals` it only counts. Raises where no account is at fault.
         """
         try:
             today = self._config.today(self._now())
@@ -86,9 +85,9 @@ class RunMaintenance:
     async def maintain_some(
         self, run_id: RunId, account_ids: Sequence[str], *, heals: bool
     ) -> Maintained:
-        """Maintain accounts in batches, split down to those whose rows PostgreSQL cannot work on.
+        """Maintain accounts in batches, split around failing ones.
 
-        Raises the error where it meets every account.
+        Raises where all fail.
         """
         unread: list[str] = []
         locked: list[str] = []

@@ -1,4 +1,4 @@
-"""What a run compares with upstream before its batches, with the requests it takes counted."""
+"""A run's comparisons with upstream before its batches."""
 
 import contextlib
 import datetime as dt
@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 
 class UpstreamPhase:
-    """Compares alltime metrics and open trades with upstream."""
+    """Compares alltime metrics and open trades, counting requests."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class UpstreamPhase:
     async def compare_metrics(
         self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunApiStats
     ) -> list[str]:
-        """Compare alltime metrics of accounts (None: all); those that got no answer."""
+        """Compare accounts (None: all); those without answer."""
         begun, asked = time.monotonic(), ApiStatistics()
         try:
             with asked.recording():
@@ -68,7 +68,7 @@ class UpstreamPhase:
     async def compare_open_trades(
         self, run: ActiveRun, account_ids: Sequence[str], use: RunApiStats
     ) -> None:
-        """Compare the open trades of named accounts."""
+        """Compare named accounts' open trades."""
         asked = ApiStatistics()
         with asked.recording():
             await compare_open_trades_of(self._store, self._client, run.run_id, account_ids)

@@ -1,4 +1,4 @@
-"""Accounts as the engine reports them, read from the record."""
+"""Reads accounts for the report models."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from app.store.restore.changed_rows import nulled_values
 
 
 class AccountReader:
-    """Reads accounts and their accepted issues."""
+    """Reads accounts and accepted issues."""
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
         self._store = store
@@ -38,9 +38,7 @@ class AccountReader:
     async def page(
         self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int
     ) -> AccountList:
-        """Accounts by id, at most `limit` behind `after`: of these states and with this open issue
-        (None: any).
-        """
+        """Accounts by id behind `after`, with these statuses and this open issue (None: any)."""
         rows = await self._store.account_reader.accounts(
             statuses, issue, after, limit + 1, self._today()
         )
@@ -50,7 +48,7 @@ class AccountReader:
         )
 
     async def state(self, account_id: str) -> AccountState:
-        """An account as it stands, with its history; NotFound if it is unknown."""
+        """An account with its history; NotFound if unknown."""
         found = await self._store.account_reader.account(account_id, self._today())
         return read(
             AccountState,
@@ -66,7 +64,7 @@ class AccountReader:
         )
 
     async def outcome(self, state: RunState, account_id: str) -> AccountOutcome:
-        """The outcome of a run of one account that ended."""
+        """The outcome of an ended one-account run."""
         stored = await self._store.account_reader.attempt(state.run_id, account_id)
         account = await self._store.account_reader.account(account_id)
         attempt = _unattempted(state) if stored is None else read(AttemptRow, stored)
@@ -85,13 +83,13 @@ class AccountReader:
         )
 
     async def checked_by_date(self) -> list[CheckedDate]:
-        """Accounts last checked on each of the last seven days, newest first."""
+        """Accounts last checked, for seven days, newest first."""
         return [
             read(CheckedDate, row) for row in await self._store.account_reader.checked_by_date()
         ]
 
     async def accepted(self) -> AcceptedIssues:
-        """All accepted issues, the first to end first, as many as are listed."""
+        """Listed accepted issues, the first to end first."""
         acceptances, today = self._store.acceptances, self._today()
         listed = [read(AcceptedIssue, row) for row in await acceptances.listed(today)]
         more = await acceptances.count(today) - len(listed)
@@ -99,9 +97,7 @@ class AccountReader:
 
 
 def _unattempted(state: RunState) -> AttemptRow:
-    """The effort of a run that had no attempt at its account: all compared tables agree, and it was
-    left as it was.
-    """
+    """A run without an attempt at its account: equal, or never tried."""
     is_equal = state.status == RunStatus.SUCCEEDED
     none = 0 if is_equal else None
     return AttemptRow(

@@ -1,4 +1,4 @@
-"""Changes as the engine reports them, read from the feed and from the copies of rows."""
+"""Reads changes from the feed and from copies of rows."""
 
 import re
 from dataclasses import asdict
@@ -27,13 +27,13 @@ _LARGEST_CURSOR = 2**63 - 1
 
 
 class ChangeReader:
-    """Reads what was written."""
+    """Reads changes."""
 
     def __init__(self, store: Repositories) -> None:
         self._store = store
 
     async def since(self, cursor: str | None, limit: int) -> Changes:
-        """Slices written after the cursor (None: all), about `limit` of them.
+        """About `limit` slices after the cursor (None: all).
 
         Raises InvalidRequest for a malformed cursor.
         """
@@ -45,10 +45,9 @@ class ChangeReader:
         )
 
     async def rows(self, wanted: ChangeFilter, limit: int) -> ChangedRowPage:
-        """Changed rows, at most `limit`, newest first; on the first page also inserted rows and
-        nulled values.
+        """Changed rows, newest first; the first page adds inserted rows and nulled values.
 
-        With `inserted_before` only what earlier transactions inserted.
+        With `inserted_before` only earlier inserts.
         """
         picked = stored.Picked(
             wanted.account_id, wanted.table, wanted.date, wanted.run_id, wanted.before
@@ -71,7 +70,7 @@ class ChangeReader:
         )
 
     async def copies(self, wanted: Wanted, limit: int, before: int | None) -> list[RemovedCopy]:
-        """Copies of rows, at most `limit` older than `before`, newest first."""
+        """Copies older than `before`, newest first."""
         rows = await RemovedRows(self._store.database, self._store.feed).page(wanted, limit, before)
         return [
             RemovedCopy(

@@ -1,4 +1,4 @@
-"""Inspections as the engine reports them: accounts by issue, table, broker and date."""
+"""Inspections by issue, table, broker and date."""
 
 import datetime as dt
 import uuid
@@ -38,12 +38,12 @@ from app.store.detect import inspections as stored
 _DATES_SHOWN = 2_000
 _UNREAD_SHOWN = 100
 MOST_LISTED = 10_000
-"""The most accounts that are listed at once."""
+"""Most accounts listed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which accounts are listed: at most `limit` behind `after`."""
+    """At most `limit` accounts behind `after`."""
 
     limit: int
     after: str | None = None
@@ -57,10 +57,7 @@ class InspectionReader:
         self._runs = runs
 
     async def result(self, run_id: uuid.UUID, listing: Listing) -> Inspection:
-        """The result of an inspection so far.
-
-        Raises NotFound if there is no such run, or if it is no inspection.
-        """
+        """An inspection so far; NotFound for other runs."""
         state = await self._runs.state(run_id)
         if state.kind != RunKind.INSPECT:
             raise NotFound(
@@ -98,7 +95,7 @@ class InspectionReader:
 
 
 def is_clean(inspection: Inspection) -> bool:
-    """Whether an ended inspection covered all accounts and found nothing to act on."""
+    """Whether an ended inspection covered all accounts and found nothing to do."""
     accounts = inspection.accounts
     return bool(
         inspection.status == RunStatus.SUCCEEDED and accounts.known and not accounts.not_inspected
@@ -145,7 +142,7 @@ def _breakdowns(figures: InspectionFigures, total: int) -> Breakdowns:
 
 
 def _by_issue(figures: InspectionFigures, total: int) -> list[InspectedIssue]:
-    """By severity, then the most frequent first."""
+    """By severity, then the most frequent."""
     counted = [
         InspectedIssue(
             issue=issue,
@@ -160,7 +157,7 @@ def _by_issue(figures: InspectionFigures, total: int) -> list[InspectedIssue]:
 
 
 def _by_table(figures: InspectionFigures, total: int) -> list[InspectedTable]:
-    """By table, the most frequent issue of each first."""
+    """By table, then the most frequent issue."""
     counted = [
         InspectedTable(table=table, issue=issue, accounts=accounts, share=_share(accounts, total))
         for issue, tables in figures.tables.items()
@@ -170,7 +167,6 @@ def _by_table(figures: InspectionFigures, total: int) -> list[InspectedTable]:
 
 
 def _by_date(figures: InspectionFigures, total: int) -> list[InspectedDate]:
-    """The newest dates first."""
     dates = sorted(figures.dates.keys() | figures.short.keys() | figures.more.keys(), reverse=True)
     return [
         InspectedDate(

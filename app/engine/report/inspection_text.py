@@ -1,4 +1,4 @@
-"""The result of an inspection in a sentence or two."""
+"""An inspection's result in words."""
 
 from app.domain.runs.emptiness import NOBODY_KNOWN
 from app.domain.states import RunStatus
@@ -13,7 +13,7 @@ from app.engine.report.models.inspection import (
 
 
 def sentence(status: str, accounts: InspectedAccounts, breakdowns: Breakdowns) -> str:
-    """What an inspection came to."""
+    """The result, or progress, of an inspection."""
     if not RunStatus(status).is_end:
         return (
             f"The inspection is {status}: {accounts.inspected} of"
@@ -50,9 +50,7 @@ def _outcomes(accounts: InspectedAccounts) -> str:
 
 
 def _dates(accounts: InspectedAccounts, breakdowns: Breakdowns) -> str:
-    """The date on which most accounts differ, where these are many, and those that lack trades of
-    which no table tells the date.
-    """
+    """The date most accounts differ on, and trades missing at unknown dates."""
     if not accounts.found:
         return ""
     # The newest of several, as the table lists them.

@@ -1,4 +1,4 @@
-"""Records of the store as types: the one place where columns are read by their names."""
+"""Rows of the store as types; columns are read by name only here."""
 
 import datetime as dt
 import uuid
@@ -15,13 +15,13 @@ _Model = TypeVar("_Model", bound=Struct)
 
 
 def read(kind: type[_Model], row: Mapping[str, Any] | Record, **others: object) -> _Model:
-    """A record as a struct of the columns that it names, and of `others` beside them."""
+    """A row as a struct of the columns it names, and `others`."""
     columns = {name: row[name] for name in kind.__struct_fields__ if name in row}
     return kind(**{**columns, **others})
 
 
 class EndedRunRow(Struct, frozen=True, kw_only=True):
-    """Columns of a run that tell how it ended; `still_held` accounts are held to this moment."""
+    """How a run ended; `still_held` counts now."""
 
     run_id: RunId
     kind: str
@@ -39,7 +39,7 @@ class EndedRunRow(Struct, frozen=True, kw_only=True):
 
 
 class ListedRunRow(EndedRunRow, frozen=True, kw_only=True):
-    """Columns of a run in a list."""
+    """A run in a list."""
 
     created_at: dt.datetime
     started_at: dt.datetime | None
@@ -63,7 +63,7 @@ class ListedRunRow(EndedRunRow, frozen=True, kw_only=True):
 
     @property
     def compared_accounts(self) -> int:
-        """Accounts that the run compared, whatever came of it."""
+        """Accounts that the run compared."""
         return (
             self.unchanged
             + self.healed
@@ -98,7 +98,7 @@ class RunRow(ListedRunRow, frozen=True, kw_only=True):
 
 
 class AttemptRow(AccountEffort, frozen=True, kw_only=True):
-    """Columns of a run's attempt at an account."""
+    """A run's attempt at an account."""
 
     outcome: str | None
     issues_found: Sequence[str] | None

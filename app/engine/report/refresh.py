@@ -1,10 +1,8 @@
-"""Refreshes the snapshot that the report is read from, seldom enough to cost little.
+"""Refreshes the report's snapshot, at little cost.
 
-Each process refreshes for what it recorded itself, one at a time; duration and time of the last
-refresh stand in the snapshot, so that all processes together keep to their share. Changes by others
-in trade_recon are found within a minute.
-
-The snapshot is refreshed before work such as a run is seen as over; readers never wait for it.
+Each process refreshes for its own records, one at a time; the snapshot holds time and duration of
+the last refresh, so that all share one budget. Other changes are found within a minute. Work is
+seen as done only after a refresh; readers never wait.
 """
 
 import asyncio
@@ -18,20 +16,19 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _SHARE = 20
-"""A refresh waits for this many times its own duration: 5 % of a core, over all processes."""
+"""Pause in durations of a refresh: 5 % of a core, over all processes."""
 _LEAST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 _CHEAP_SECONDS = 0.1
 _TURN_SECONDS = 1.0
-"""Seconds that the end of work waits for a refresh by another process."""
+"""Longest wait for another process's refresh."""
 _LOOK_SECONDS = 0.05
 
 
 class SnapshotRefresher:
-    """Counts the figures of the report when they changed."""
+    """Refreshes the snapshot after changes."""
 
     def __init__(self, readings: Readings) -> None:
-        """`readings` counts and keeps."""
         self._readings = readings
         self._noted = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -40,31 +37,31 @@ class SnapshotRefresher:
 
     @property
     def ends(self) -> int:
-        """Completed operations of this process; a report cached before the last one is stale."""
+        """Completed operations here; reports cached before the last are stale."""
         return self._ends
 
     @property
     def is_behind(self) -> bool:
-        """Whether anything recorded here is not in the snapshot yet."""
+        """Whether the snapshot lacks anything recorded here."""
         return self._noted.is_set()
 
     @property
     def is_cheap(self) -> bool:
-        """Whether a refresh is cheap enough to be done for one account."""
+        """Whether a refresh is worth it for one account."""
         return self._seconds < _CHEAP_SECONDS
 
     def note(self) -> None:
-        """Something was recorded, and more is to come."""
+        """Note a record, with more to come."""
         self._noted.set()
 
     def note_end(self) -> None:
-        """Note completed work: the next reader sees it."""
+        """Note completed work, for the next reader."""
         self._ends += 1
         self._noted.set()
 
     @contextlib.asynccontextmanager
     async def ending(self) -> AsyncIterator[None]:
-        """Refresh the report before the caller sees the work inside as done."""
+        """Refresh before the caller sees the work as done."""
         try:
             yield
         finally:
@@ -72,7 +69,7 @@ class SnapshotRefresher:
         await self.catch_up()
 
     async def catch_up(self) -> None:
-        """Refresh now, or as soon as possible."""
+        """Refresh as soon as possible."""
         self._noted.set()
         until = time.monotonic() + _TURN_SECONDS
         try:
@@ -83,7 +80,7 @@ class SnapshotRefresher:
         self._ends += 1
 
     async def keep(self) -> None:
-        """Refresh after each note, and once a minute. Never returns."""
+        """Refresh after notes, and every minute, forever."""
         while True:
             is_noted = await self._is_noted()
             pause = _LEAST_PAUSE
@@ -102,7 +99,7 @@ class SnapshotRefresher:
             await asyncio.sleep(pause)
 
     async def close(self) -> None:
-        """Refresh once more, if anything is left to count."""
+        """Refresh once more if needed."""
         if self._noted.is_set():
             await self.catch_up()
 

@@ -1,4 +1,4 @@
-"""Runs as the engine reports them, read from the record."""
+"""Reads runs for the report models."""
 
 import datetime as dt
 import uuid
@@ -46,7 +46,7 @@ _DATES_SHOWN = 2_000
 
 
 class RunReader:
-    """Reads runs; a run that holds no account any more is shown in the state that follows."""
+    """Reads runs, each in its present status."""
 
     def __init__(
         self, store: Repositories, lease_seconds: float, today: Callable[[], dt.date]
@@ -56,7 +56,7 @@ class RunReader:
         self._waits = WaitReasons(store.waits, lease_seconds)
 
     async def state(self, run_id: uuid.UUID) -> RunState:
-        """A run as it stands; NotFound if there is none."""
+        """A run; NotFound if there is none."""
         runs = self._store.run_reader
         stored = read(RunRow, await runs.get(run_id))
         still = await runs.still_held(run_id, self._today()) if stored.needs_confirmation else 0
@@ -106,7 +106,7 @@ class RunReader:
         before: uuid.UUID | None,
         limit: int,
     ) -> RunList:
-        """Runs, newest first, at most `limit`; NotFound if there is no run `before`."""
+        """Runs before `before`, newest first; NotFound if that is unknown."""
         rows = [
             read(ListedRunRow, row)
             for row in await self._store.run_reader.listed(
@@ -119,24 +119,24 @@ class RunReader:
         )
 
     async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[HeldAccount]:
-        """The first accounts that a run holds, with the reason."""
+        """The first held accounts, with reasons."""
         rows = await self._store.run_reader.held_accounts(run_id, limit, self._today())
         return [read(HeldAccount, row) for row in rows]
 
     async def attempts(self, run_id: uuid.UUID) -> list[RunAttempt]:
-        """The accounts that a run is done with, in its order."""
+        """A run's finished accounts, in its order."""
         return [
             read(RunAttempt, row) for row in await self._store.account_reader.run_attempts(run_id)
         ]
 
     async def left(self) -> list[LeftRun]:
-        """Runs that no living process works on."""
+        """Runs that no living process serves."""
         claims = self._store.claims
         rows = await self._store.active_runs.left(claims.worker_id, claims.lease_seconds)
         return [read(LeftRun, row) for row in rows]
 
     async def result(self, run_id: uuid.UUID) -> RunResult:
-        """Rows that a run wrote by table, date, broker and issue; NotFound if there is none."""
+        """Written rows by table, date, broker and issue; NotFound without the run."""
         rows, issues = await self._store.run_reader.result(run_id)
         by_level: dict[str, list[TableResult]] = {"table": [], "date": [], "broker": []}
         for row in rows:
@@ -156,7 +156,7 @@ class RunReader:
 def compared_rows(
     compared: Mapping[str, Mapping[str, int]] | None, requests: int | None
 ) -> ComparedRows | None:
-    """The comparison row by row, by table; None where only counts were compared."""
+    """Row comparison by table; None without one."""
     if compared is None:
         return None
     tables = [
@@ -174,7 +174,7 @@ def compared_rows(
 
 
 def ended_run(stored: Record | None) -> EndedRun | None:
-    """A run in the report; its sentence tells the accounts that it holds."""
+    """A run in the report, and the accounts it holds."""
     if stored is None:
         return None
     row = read(EndedRunRow, stored)
@@ -215,7 +215,7 @@ def _rows(row: ListedRunRow) -> RunRows:
 
 
 def _rests_on(row: RunRow, pinned: int) -> str | None:
-    """What a run that ended compared."""
+    """What an ended run compared."""
     request = row.request if isinstance(row.request, dict) else {}
     ids, depth = request.get("account_ids"), request.get("depth")
     return Basis(
@@ -237,14 +237,14 @@ def _rests_on(row: RunRow, pinned: int) -> str | None:
 
 
 def _standing(row: _Row, still: int) -> _Row:
-    """A run in its present state: later runs and acceptances may have ended what it held."""
+    """A run's status now: later runs and acceptances may have ended its holds."""
     left = Leftovers.from_json(row.left_over)
     status = standing_status(row.status, left, held=row.needs_confirmation, still=still)
     return msgspec.structs.replace(row, status=status)
 
 
 class _Left(NamedTuple):
-    """What a run left, and whether somebody must act; None while that is not known."""
+    """What a run left, and whether it needs action; None while unknown."""
 
     figures: Mapping[str, Any] | None = None
     sentence: str | None = None
@@ -264,9 +264,7 @@ def _left(row: EndedRunRow, still: int) -> _Left:
 
 
 def _told(row: EndedRunRow, still: int, left: int = 0) -> str | None:
-    """Why a run ended as it did, how many of its accounts are left, and how many are held, with
-    what to do; None if all is in order.
-    """
+    """Why the run ended so, accounts left and held, and what to do; None if in order."""
     if row.finished_at is None:
         return None if row.error is None else str(row.error)
     ended = row.error or ("The run ended early." if left else "")
@@ -284,7 +282,7 @@ def _told(row: EndedRunRow, still: int, left: int = 0) -> str | None:
 
 
 def _guarding(row: RunRow, still: int) -> list[Wait]:
-    """The wait for a confirmation, where a guard stopped the run or holds accounts of it."""
+    """The wait for confirmation, where a guard holds accounts."""
     if row.status != RunStatus.NEEDS_CONFIRMATION:
         return []
     return [guarded(_told(row, still) or "", row.finished_at, still)]

@@ -1,4 +1,4 @@
-"""The report: a snapshot of its figures that PostgreSQL keeps, and the report shown of it."""
+"""The report, from a snapshot of figures that PostgreSQL keeps."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -41,9 +41,7 @@ class LastAuditRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures as they were counted, and the newest runs: the last that ended, the last that
-    holds accounts, the last audit of all accounts.
-    """
+    """Figures as counted, and the last ended, holding and auditing runs."""
 
     figures: ReportFigures
     computed_at: dt.datetime
@@ -54,7 +52,7 @@ class ReportSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportReader:
-    """Counts, keeps and shows the figures of the report."""
+    """Counts, keeps and shows the figures."""
 
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
@@ -64,12 +62,12 @@ class ReportReader:
         self._now = now
 
     async def counted(self) -> ReportSnapshot:
-        """A snapshot that is counted now."""
+        """A snapshot counted now."""
         runs = await self._store.reports.newest_runs(self._today())
         return _snapshot(await self._store.reports.counted(self._figures, self._horizon()), runs)
 
     async def kept(self) -> ReportSnapshot:
-        """The kept snapshot; counted now if there is none, or an acceptance ended since."""
+        """The kept snapshot; counted now if absent, or if an acceptance ended since."""
         # In this order: figures are refreshed before a run ends, so that read after it they are
         # not older.
         runs = await self._store.reports.newest_runs(self._today())
@@ -81,10 +79,8 @@ class ReportReader:
         return snapshot
 
     async def refresh(self, least_seconds: float = 0, share: float = 0) -> bool:
-        """Count the figures and keep them for `kept`.
-
-        False if another process counts, or did so less than `least_seconds`, or `share` times as
-        long as that took, ago.
+        """Count and keep; False while another process does, or did within `least_seconds` or
+        `share` times its duration.
         """
         return await self._store.reports.keep(self._figures, self._horizon(), least_seconds, share)
 
@@ -95,9 +91,7 @@ class ReportReader:
         return Horizon(self._today(), self._config.moving_from(self._now()))
 
     async def _figures(self, figures: CountedFigures, connection: Connection) -> Mapping[str, Any]:
-        """What is kept, as JSON: all that changes with the record, nothing that changes with the
-        time.
-        """
+        """Kept figures as JSON: nothing that time alone changes."""
         kept: Mapping[str, Any] = msgspec.to_builtins(
             {
                 "overall": figures.overall,
@@ -118,7 +112,7 @@ class ReportReader:
         return kept
 
     def shown(self, snapshot: ReportSnapshot, api: ApiReport | None) -> Report:
-        """The report of a snapshot at this moment."""
+        """The report of a snapshot, now."""
         figures = snapshot.figures
         through, reason = self._through(figures)
         accepted = figures.accepted
@@ -152,9 +146,7 @@ class ReportReader:
         )
 
     def _through(self, figures: ReportFigures) -> tuple[dt.date | None, str]:
-        """The date through which everything is reconciled (None while none can be said), and why
-        it is no later one.
-        """
+        """The date through which all is reconciled (None: none), and the reason."""
         if not figures.overall.total_accounts:
             return None, NOBODY_KNOWN
         settled = self._config.moving_from(self._now())
@@ -170,7 +162,7 @@ class ReportReader:
 async def unresolved_keys(
     store: Repositories, connection: Connection | None = None, limit: int = _UNMATCHED_SHOWN
 ) -> UnresolvedKeys:
-    """Natural keys of stored rows that fit no account or several, the largest first."""
+    """Stored natural keys that fit no account or several, largest first."""
     found, unmatched, ambiguous = await store.identity.unresolved(limit, connection)
     sample = [UnresolvedKey(**each.shown()) for each in found]  # type: ignore[arg-type]
     return UnresolvedKeys(unmatched=unmatched, ambiguous=ambiguous, sample=sample)
@@ -208,15 +200,13 @@ def _audited(stored_audit: Record | None) -> str:
 
 
 def _is_outdated(figures: ReportFigures, today: dt.date) -> bool:
-    """Whether an acceptance that the figures count has ended by today."""
+    """Whether an accepted issue counted here ended by `today`."""
     accepted = figures.accepted
     return bool(accepted and accepted.first_until and accepted.first_until <= today)
 
 
 def _through_told(through: dt.date | None, accepted: AcceptedFigures | None) -> str:
-    """The date, but for what is accepted, as in "through 2026-11-24, but for 2 accounts accepted
-    until 2027-03-01".
-    """
+    """As in "through 2026-11-24, but for 2 accounts accepted until 2027-03-01"."""
     date = f"through {through}" if through else "cannot be said"
     if accepted is None:
         return date
@@ -230,7 +220,7 @@ def _through_told(through: dt.date | None, accepted: AcceptedFigures | None) -> 
 
 
 def _rests_on(figures: ReportFigures) -> str | None:
-    """What is to be said of figures that rest on nothing."""
+    """A message for figures without accounts or trades."""
     if not figures.overall.total_accounts:
         return NOBODY_KNOWN
     return None if figures.accounts_with_trades else NO_TRADES

@@ -1,7 +1,4 @@
-"""The read side of the engine: runs, accounts, changes and the report as typed models.
-
-Nothing here asks upstream.
-"""
+"""The engine's read side: typed models, without asking upstream."""
 
 import datetime as dt
 import uuid
@@ -38,7 +35,7 @@ from app.upstream.client import UpstreamClient
 
 
 class Readings:
-    """Reads the record; `client`, where there is one, adds this process's API statistics."""
+    """Reads the record; `client` adds this process's API statistics."""
 
     def __init__(
         self,
@@ -62,7 +59,7 @@ class Readings:
         return self._config.today(self._now())
 
     async def run_state(self, run_id: uuid.UUID) -> RunState:
-        """A run as it stands; NotFound if there is none."""
+        """A run; NotFound if unknown."""
         return await self._runs.state(run_id)
 
     async def runs(
@@ -72,69 +69,67 @@ class Readings:
         before: uuid.UUID | None,
         limit: int,
     ) -> RunList:
-        """Runs, newest first, at most `limit`; NotFound if there is no run `before`."""
+        """Runs before `before`, newest first; NotFound if that is unknown."""
         return await self._runs.page(statuses, kinds, before, limit)
 
     async def held_accounts(self, run_id: uuid.UUID, limit: int) -> list[HeldAccount]:
-        """The first accounts that a run holds, with the reason."""
+        """The first held accounts, with reasons."""
         return await self._runs.held_accounts(run_id, limit)
 
     async def left_runs(self) -> list[LeftRun]:
-        """Runs that no living process works on."""
+        """Runs that no living process serves."""
         return await self._runs.left()
 
     async def run_result(self, run_id: uuid.UUID) -> RunResult:
-        """Rows that a run wrote by table, date, broker and issue; NotFound if there is none."""
+        """Written rows; NotFound if unknown."""
         return await self._runs.result(run_id)
 
     async def inspection(self, run_id: uuid.UUID, listing: Listing) -> Inspection:
-        """The result of an inspection so far; NotFound if there is no such inspection."""
+        """An inspection so far; NotFound if unknown."""
         return await self._inspections.result(run_id, listing)
 
     async def accounts(
         self, statuses: Sequence[str] | None, issue: str | None, after: str | None, limit: int
     ) -> AccountList:
-        """Accounts by id, at most `limit` behind `after`: of these states and with this open issue
-        (None: any).
-        """
+        """Accounts by id; see `AccountReader.page`."""
         return await self._accounts.page(statuses, issue, after, limit)
 
     async def account(self, account_id: str) -> AccountState:
-        """An account as it stands, with its history; NotFound if it is unknown."""
+        """An account with its history; NotFound if unknown."""
         return await self._accounts.state(account_id)
 
     async def outcome(self, run_id: uuid.UUID, account_id: str) -> AccountOutcome:
-        """The outcome of a run of one account that ended."""
+        """The outcome of an ended one-account run."""
         return await self._accounts.outcome(await self._runs.state(run_id), account_id)
 
     async def accepted_issues(self) -> AcceptedIssues:
-        """All accepted issues, the first to end first."""
+        """Accepted issues, the first to end first."""
         return await self._accounts.accepted()
 
     async def changes(self, since: str | None, limit: int) -> Changes:
-        """Slices written after a cursor; InvalidRequest if it is malformed."""
+        """Slices after a cursor; InvalidRequest if malformed."""
         return await self._changes.since(since, limit)
 
     async def changed_rows(self, wanted: ChangeFilter, limit: int) -> ChangedRowPage:
-        """Changed rows, newest first; on the first page also inserted rows and nulled values."""
+        """Changed rows; see `ChangeReader.rows`."""
         return await self._changes.rows(wanted, limit)
 
     async def removed_copies(
         self, wanted: Wanted, limit: int, before: int | None
     ) -> list[RemovedCopy]:
-        """Copies of rows, at most `limit` older than `before`, newest first."""
+        """Copies older than `before`, newest first."""
         return await self._changes.copies(wanted, limit, before)
 
     async def unresolved_keys(self, limit: int) -> UnresolvedKeys:
-        """Natural keys that fit no account or several, the largest first."""
+        """Keys that fit no account or several."""
         return await unresolved_keys(self._store, limit=limit)
 
     async def run_attempts(self, run_id: uuid.UUID) -> list[RunAttempt]:
-        """The accounts that a run is done with, in its order."""
+        """A run's finished accounts, in its order."""
         return await self._runs.attempts(run_id)
 
     async def checked_by_date(self) -> list[CheckedDate]:
-        """Accounts last checked on each of the last seven days, newest first."""
+        """Accounts last checked, for seven days, newest first."""
         return await self._accounts.checked_by_date()
 
     async def report(self) -> Report:
@@ -142,15 +137,15 @@ class Readings:
         return self.shown(await self._report.counted())
 
     async def kept(self) -> ReportSnapshot:
-        """The snapshot of the report that was kept; counted now if there is none."""
+        """The kept snapshot, or one counted now."""
         return await self._report.kept()
 
     async def keep_report(self, least_seconds: float = 0, share: float = 0) -> bool:
-        """Refresh the snapshot; False if another process does, or did so recently."""
+        """Refresh the snapshot; see `ReportReader.refresh`."""
         return await self._report.refresh(least_seconds, share)
 
     def shown(self, snapshot: ReportSnapshot) -> Report:
-        """The report of a snapshot at this moment, with this process's use of the API."""
+        """The report of a snapshot, now, with this process's API use."""
         client = self._client
         api = (
             None
@@ -162,16 +157,14 @@ class Readings:
         return self._report.shown(snapshot, api)
 
     async def is_ready(self) -> bool:
-        """Whether the database answers with our schema; DatabaseUnavailable or DatabaseError if
-        not.
-        """
+        """Whether the database has our schema; DatabaseUnavailable or DatabaseError otherwise."""
         return await self._store.reports.is_ready()
 
     def api_use(self) -> ApiUse | None:
-        """The use of the API by this process; None where there is no client."""
+        """API use here, if there is a client."""
         return None if self._client is None else api_use(self._client)
 
     def api_state(self) -> tuple[object, ...] | None:
-        """What the API's part of the report depends on: while it is equal, that part is."""
+        """A value that changes with the report's API part."""
         client = self._client
         return None if client is None else (client.breaker_state, client.statistics.requests)

@@ -1,4 +1,4 @@
-"""Why a run waits, as its processes and the database tell."""
+"""Why a run waits, by its processes and the database."""
 
 import datetime as dt
 import uuid
@@ -12,21 +12,21 @@ from app.engine.report.records import RunRow
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5
-"""Share of a lease, of four heartbeats, after which a silent process is not heard of."""
+"""Share of a lease (four heartbeats) before a process counts as silent."""
 _GRACE = dt.timedelta(seconds=3)
-"""Seconds in which a new run need not be taken up."""
+"""Time for a new run to be taken up."""
 
 
 class WaitReasons:
     """Reads why runs wait."""
 
     def __init__(self, store: RunWaits, lease_seconds: float) -> None:
-        """What a process holds is free `lease_seconds` after its last heartbeat."""
+        """A silent process's claims are free after `lease_seconds`."""
         self._store = store
         self._lease = dt.timedelta(seconds=lease_seconds)
 
     async def of(self, run: RunRow) -> list[Wait]:
-        """Why the run of this row waits; nothing if it is over or goes on."""
+        """Why this run waits; empty if it is over or goes on."""
         status = run.status
         if status == RunStatus.PAUSED:
             return [waits.paused(run.paused_at, run.run_id, dt.datetime.now(dt.UTC))]
@@ -57,7 +57,7 @@ class WaitReasons:
     async def _held_back(
         self, run: RunRow, silent: Mapping[uuid.UUID, Process], now: dt.datetime
     ) -> list[Wait]:
-        """Accounts held by silent processes whose lease is not over."""
+        """Accounts held by silent processes within their lease."""
         if run.prepared_at is None:
             preparing = None if run.prepared_by is None else silent.get(run.prepared_by)
             free_at = None if preparing is None else preparing.heartbeat_at + self._lease
@@ -84,7 +84,6 @@ class WaitReasons:
         ]
 
     async def _idle(self, run_id: RunId, now: dt.datetime, *, with_locks: bool) -> list[Wait]:
-        """Accounts that are postponed, or whose rows are locked."""
         idle = await self._store.idle(run_id)
         if idle.claimed:
             return []

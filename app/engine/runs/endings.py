@@ -1,4 +1,4 @@
-"""The ends of runs that this process serves: finished, failed or suspended."""
+"""Ends runs that this process serves."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 
 
 class RunEndings:
-    """Ends each run once, with its reason; `forget` is called with the id of each that ended."""
+    """Ends each run once; `forget` gets its id."""
 
     def __init__(
         self,
@@ -36,10 +36,9 @@ class RunEndings:
         self._finishing: set[RunId] = set()
 
     async def finish(self, run: ActiveRun) -> bool:
-        """End the run if nothing of it waits any more; whether it was ended here.
+        """End the run if no account waits; whether it ended here.
 
-        The report is refreshed before: a run that is seen as over is in it. For named accounts,
-        for which people wait, it is refreshed after, unless it takes next to nothing.
+        The report is refreshed before; for named accounts after, unless that is cheap.
         """
         if run.run_id in self._finishing:
             return False
@@ -67,7 +66,7 @@ class RunEndings:
         await log_end(self._store, run.run_id, self._today())
 
     async def suspend(self, run: ActiveRun, reason: str) -> None:
-        """Suspend the run, unless that was done already."""
+        """Suspend the run, if not yet done."""
         if await self._store.control.suspend(run.run_id, reason, run.confirmed_at):
             await log_end(self._store, run.run_id, self._today())
         self._summary.note_end()
@@ -80,9 +79,7 @@ class RunEndings:
         return self._config.today(self._now())
 
     async def _count_waiting(self, run_id: RunId) -> int:
-        """How many accounts wait for their turn in a run, after deleted ones are recorded as gone
-        and lost claims are released.
-        """
+        """Accounts still waiting, with deleted ones recorded as gone and lost claims released."""
         state = await self._store.run_reader.get(run_id)
         waiting = int(state["waiting"] - state["untried"])
         if not waiting:

@@ -1,4 +1,4 @@
-"""The heartbeat of this process, and what it says keeps the work from going on."""
+"""The heartbeat of a process, with its hindrance."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Conflict:
-    """Another transaction holds rows, as PostgreSQL said; times are on the monotonic clock."""
+    """A wait for another transaction's rows; monotonic times."""
 
     reason: str
     since: float
@@ -28,7 +28,7 @@ class _Conflict:
 
 
 class Heartbeat:
-    """Keeps the claims of this process alive; `only_run` tells that it serves one run alone."""
+    """Keeps claims alive; `only_run`: it serves that run alone."""
 
     def __init__(self, claims: Claims, client: UpstreamClient, lease_seconds: float) -> None:
         self._claims = claims
@@ -38,13 +38,13 @@ class Heartbeat:
         self.only_run: RunId | None = None
 
     async def keep(self) -> None:
-        """Beat four times a lease, for ever."""
+        """Beat four times a lease, forever."""
         while True:
             await self.beat()
             await asyncio.sleep(self._lease_seconds / 4)
 
     async def beat(self) -> bool:
-        """Send one heartbeat; whether it was taken."""
+        """Send a heartbeat; whether it succeeded."""
         try:
             lost = await self._claims.beat(self.hindrance, self.only_run)
         except ReconError as error:
@@ -62,7 +62,7 @@ class Heartbeat:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What keeps the work of this process from going on."""
+        """What keeps this process from working."""
         if (found := self._client.hindrance) is not None or self._conflict is None:
             return found
         now = time.monotonic()
@@ -74,12 +74,12 @@ class Heartbeat:
         )
 
     def note_conflict(self, error: ReconError, pause: float) -> None:
-        """Another transaction holds rows to write; that PostgreSQL is gone could not be told."""
+        """Note a WriteConflict; a lost PostgreSQL could not be reported."""
         if isinstance(error, WriteConflict):
             now = time.monotonic()
             since = self._conflict.since if self._conflict else now
             self._conflict = _Conflict(str(error).rstrip("."), since, now + pause)
 
     def note_work(self) -> None:
-        """A turn of a worker met no conflict."""
+        """Note a turn without conflict."""
         self._conflict = None

@@ -1,4 +1,4 @@
-"""Background cleanup, done by every worker process."""
+"""Background cleanup of every worker process."""
 
 import asyncio
 import random
@@ -14,10 +14,7 @@ _RETENTION_SECONDS = 3_600.0
 
 
 async def run_maintenance_loop(store: Repositories, config: EngineConfig) -> None:
-    """Purge staging of dead workers several times a lease, and old history every hour.
-
-    Never returns.
-    """
+    """Purge dead workers' staging, and old history hourly, forever."""
     clock = asyncio.get_running_loop().time
     # Not at the start: a service that is started again and again would do nothing else.
     purge_at = clock() + _RETENTION_SECONDS * random.uniform(0.05, 0.15)

@@ -1,4 +1,4 @@
-"""Accounts whose rows in trade_recon another transaction holds while their run waits."""
+"""Accounts of waiting runs whose trade_recon rows are locked."""
 
 import time
 
@@ -12,22 +12,21 @@ _NAMED = 20
 
 
 class LockedAccounts:
-    """Fails them in the run's record when they are locked for too long."""
+    """Fails them after `seconds`."""
 
     def __init__(self, store: Repositories, seconds: float) -> None:
-        """Rows of an account may be locked for `seconds`."""
         self._store = store
         self._seconds = seconds
         self._since: dict[RunId, dict[str, float]] = {}
         self._looked_at: dict[RunId, float] = {}
 
     def forget(self, run_id: RunId) -> None:
-        """Drop what is known of a run that is over, or no longer waits."""
+        """Drop an ended run."""
         self._since.pop(run_id, None)
         self._looked_at.pop(run_id, None)
 
     async def set_apart(self, run_id: RunId) -> None:
-        """Fail the accounts of a run that are locked for too long; reads which once in a while."""
+        """Fail a run's accounts locked too long."""
         now = time.monotonic()
         if now - self._looked_at.get(run_id, -_LOOK_SECONDS) < _LOOK_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""Orders about runs, each noted with its reason where it changed anything."""
+"""Orders about runs, noted with reasons."""
 
 import datetime as dt
 import uuid
@@ -13,25 +13,24 @@ from app.store.runs.orders import Ordered
 class RunOrders:
     """Steers runs of all processes.
 
-    Each call raises NotFound if there is no such run, and Conflict if its state does not allow it.
-    A run that is in that state already is left as it is.
+    Each call raises NotFound, or Conflict where the state forbids it; it changes nothing in that
+    state already.
     """
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
-        """`today` gives the business date, on which acceptances may have ended."""
         self._store = store
         self._today = today
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Pause a run; work under way stops at its next safe point."""
+        """Pause a run at its next checkpoint."""
         await self._order("pause", run_id, reason, self._store.control.pause(run_id))
 
     async def resume(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Let a paused run go on."""
+        """Resume a paused run."""
         await self._order("resume", run_id, reason, self._store.control.resume(run_id))
 
     async def cancel(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """End a run for good; what was repaired stays repaired."""
+        """End a run; repairs stay."""
         sentence = "The run was cancelled; what was healed until then stays healed."
         if await self._order(
             "cancel", run_id, reason, self._store.control.cancel(run_id, sentence)
@@ -41,9 +40,9 @@ class RunOrders:
     async def confirm(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None
     ) -> None:
-        """Let a run write what it held, of all accounts or of these alone.
+        """Let a run write what it held, for all or these accounts.
 
-        Raises InvalidRequest if it does not hold one of them.
+        Raises InvalidRequest for others.
         """
         chosen = None if account_ids is None else list(dict.fromkeys(account_ids))
         await self._order(
@@ -53,7 +52,7 @@ class RunOrders:
     async def _order(
         self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]
     ) -> bool:
-        """Carry out an order, and note it; whether it changed anything."""
+        """Carry out and note an order; whether it changed anything."""
         is_new = await steering
         if is_new:
             await self._store.orders.note(ordered, run_id, reason)

@@ -1,4 +1,4 @@
-"""One piece of work for a run: prepare it, take a batch through the flow, or end it."""
+"""One piece of work: prepare a run, reconcile a batch, or end it."""
 
 import datetime as dt
 from collections import Counter
@@ -42,13 +42,11 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 _NAMED = 20
 _SHORTAGES = 3
-"""A run whose own work lacks room this many times in a row, with room right after, wants too
-much.
-"""
+"""Shortages in a row, each with room right after, that fail a run."""
 
 
 class RunServer:
-    """Serves runs for all workers of this process."""
+    """Serves runs for all workers here."""
 
     def __init__(  # noqa: PLR0913 - what workers share
         self,
@@ -62,7 +60,6 @@ class RunServer:
         waits: WaitLog,
         wake: WakeSignal,
     ) -> None:
-        """Bind the parts; `now` gives the time (aware)."""
         self._store = store
         self._config = config
         self._signals = signals
@@ -83,11 +80,11 @@ class RunServer:
 
     @property
     def under_way(self) -> BatchProgress:
-        """The batches that are not recorded yet."""
+        """Batches not recorded yet."""
         return self._batches.under_way
 
     async def serve(self, run: ActiveRun) -> bool:
-        """Do one piece of work for a run, and end the run where that fails; whether there was any.
+        """Do one piece of work, ending the run on failure; whether there was any.
 
         Raises DatabaseUnavailable and WriteConflict, which pass.
         """
@@ -122,7 +119,7 @@ class RunServer:
         return True
 
     async def work_on(self, run: ActiveRun) -> bool:
-        """Prepare the run, reconcile a batch of it, or finish it; whether there was any work."""
+        """Prepare, reconcile or finish; whether there was work."""
         if not run.prepared:
             return await self.prepare(run)
         try:
@@ -146,7 +143,7 @@ class RunServer:
         return True
 
     async def prepare(self, run: ActiveRun) -> bool:
-        """Prepare the run, unless another worker does; whether it was done here."""
+        """Prepare the run, unless another worker does."""
         if run.run_id in self._preparing:
             return False
         self._preparing.add(run.run_id)
@@ -165,7 +162,7 @@ class RunServer:
         return True
 
     async def release_orphans(self) -> None:
-        """Release what is left of claims whose batches ended or broke off."""
+        """Release the rest of ended claims."""
         while self._orphans:
             # Taken out first: another worker of this process may be here too.
             claim = self._orphans.pop()
@@ -199,7 +196,7 @@ class RunServer:
         await self._endings.fail(run, str(error))
 
     async def _require_room(self, run: ActiveRun, error: ReconError) -> None:
-        """Raise DatabaseUnavailable for lack of room that passes: no run is to blame then."""
+        """Raise DatabaseUnavailable for passing shortages."""
         if isinstance(error, ResourcesExhausted):
             await self._store.database.require_room()
             self._shortages[run.run_id] += 1
@@ -208,7 +205,6 @@ class RunServer:
                 raise DatabaseUnavailable(str(error)) from error
 
     def _forget(self, run_id: RunId) -> None:
-        """Drop what is kept of a run that is over."""
         self._waits.forget(run_id)
         self._batches.forget(run_id)
         self._usage.forget(run_id)

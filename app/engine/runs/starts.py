@@ -1,4 +1,4 @@
-"""Starts runs: checks what is asked for, and queues it."""
+"""Checks and queues requested runs."""
 
 import datetime as dt
 
@@ -16,7 +16,7 @@ _NAMED = 5
 
 
 class RunStarts:
-    """Queues runs for the workers of any process."""
+    """Queues runs for any process."""
 
     def __init__(self, store: Repositories) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class RunStarts:
         return run_id
 
     async def _require_sense(self, request: RunRequest) -> None:
-        """Raise InvalidRequest for limits that make no sense."""
+        """Raise InvalidRequest for impossible limits."""
         if request.stop_at is not None and await self._store.runs.is_past(request.stop_at):
             raise InvalidRequest(
                 f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was"
@@ -54,7 +54,7 @@ class RunStarts:
             )
 
     def _require_stamps(self, request: RunRequest) -> None:
-        """Raise InvalidRequest if what changed cannot be told."""
+        """Raise InvalidRequest if changes are not known."""
         if request.kind is not RunKind.FULL or request.account_ids is not None:
             raise InvalidRequest(
                 "changed_only goes with a run of kind full, and without account_ids. No run was"
@@ -70,7 +70,7 @@ class RunStarts:
     async def _with_known_accounts(
         self, request: RunRequest, account_ids: tuple[str, ...]
     ) -> RunRequest:
-        """The request for its first accounts, each once; NotFound if one is unknown."""
+        """The request's first accounts, each once; NotFound if one is unknown."""
         if not account_ids:
             raise InvalidRequest("account_ids must name at least one account, or be left out.")
         unknown = await self._store.account_lists.unknown_accounts(account_ids)
@@ -92,7 +92,6 @@ class RunStarts:
 
 
 def _with_utc_stop(request: RunRequest) -> RunRequest:
-    """The request with its stop in UTC; InvalidRequest if there is no such time."""
     if request.stop_at is None:
         return request
     sentence = f"stop_at must lie before the year {dt.MAXYEAR} in UTC. No run was started."

@@ -1,4 +1,4 @@
-"""The log of why runs wait."""
+"""Logs why runs wait."""
 
 import math
 import time
@@ -14,12 +14,12 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _SECONDS = 2.0
-"""The reasons are read at most this often while there is no work."""
+"""Least time between reads."""
 _MOST_RUNS = 3
 
 
 class WaitLog:
-    """Logs each reason of a run once."""
+    """Logs each reason once."""
 
     def __init__(self, store: Repositories, lease_seconds: float) -> None:
         self._store = store
@@ -28,11 +28,11 @@ class WaitLog:
         self._read_at = -math.inf
 
     def forget(self, run_id: RunId) -> None:
-        """Drop what was told of a run that is over."""
+        """Drop an ended run."""
         self._told.pop(run_id, None)
 
     async def tell_some(self, runs: Sequence[ActiveRun]) -> None:
-        """Log why the first runs wait, when none of them has work."""
+        """Log why the first runs wait."""
         now = time.monotonic()
         if now - self._read_at >= _SECONDS:
             self._read_at = now
@@ -40,7 +40,7 @@ class WaitLog:
                 await self.tell(run.run_id)
 
     async def tell(self, run_id: RunId) -> None:
-        """Log why a run waits, if the reasons changed."""
+        """Log changed reasons of a run."""
         try:
             waits = await self._reasons.of(read(RunRow, await self._store.run_reader.get(run_id)))
         except ReconError as error:

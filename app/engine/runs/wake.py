@@ -1,4 +1,4 @@
-"""Wake-ups inside this process: work may have come, or gone."""
+"""Wake-ups inside this process."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,13 @@ import random
 
 
 class WakeSignal:
-    """Wakes everything that waits for it at the time."""
+    """Wakes all current waiters."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Wake up all that wait."""
+        """Wake all waiters."""
         # A new event each time: a worker that takes one before it looks for work misses no
         # wake-up, and takes none from another.
         self._event.set()
@@ -20,12 +20,12 @@ class WakeSignal:
 
     @property
     def event(self) -> asyncio.Event:
-        """The event of the next wake-up; to be taken before looking for work."""
+        """The next wake-up, to be taken before looking for work."""
         return self._event
 
 
 async def sleep(seconds: float, event: asyncio.Event) -> None:
-    """Wait for the event, at most about so long."""
+    """Wait for the event, at most about `seconds`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):
             await event.wait()

@@ -1,8 +1,7 @@
-"""The worker pool: asyncio tasks that serve runs until they are told to stop.
+"""The worker pool: asyncio tasks that serve runs until stopped.
 
-An outage of upstream, or an error that does not pass, ends the run with the reason; where
-PostgreSQL is gone, workers wait for it. One more worker serves only runs of few named accounts, for
-which people wait, and one only inspections, which need no upstream.
+Upstream outages and lasting errors end a run; a lost PostgreSQL is waited for. One further worker
+serves runs of few named accounts, one inspections.
 """
 
 import asyncio
@@ -34,14 +33,12 @@ from app.upstream.client import UpstreamClient
 _log = get_logger(__name__)
 _LONGEST_PAUSE = 15.0
 _FAREWELL_SECONDS = 2.0
-"""The longest that refreshing the report may delay the end of the process."""
+"""Longest last refresh of the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Duty:
-    """What a worker serves: every run, `only` one, or only those of few `named` accounts, or only
-    `local` ones.
-    """
+    """Runs to serve: all, `only` one, those of few `named` accounts, or `local` ones."""
 
     only: RunId | None = None
     named: bool = False
@@ -49,7 +46,7 @@ class _Duty:
 
 
 class WorkerPool:
-    """Serves queued runs, all of them or one, with several workers in this process."""
+    """Serves queued runs with several workers."""
 
     def __init__(
         self,
@@ -59,7 +56,6 @@ class WorkerPool:
         now: Callable[[], dt.datetime],
         summary: SnapshotRefresher,
     ) -> None:
-        """`now` gives the time (aware), `summary` is told of what was recorded."""
         self._store = store
         self._summary = summary
         self._config = config
@@ -84,16 +80,16 @@ class WorkerPool:
         self._wake_ups = None if direct_dsn is None else WakeUps(store.database, direct_dsn)
 
     def wake(self) -> None:
-        """Look for work now instead of at the next poll."""
+        """Look for work now."""
         self._wake.set()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this process ends its work."""
+        """Whether this process ends."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Begin no batch any more; those under way stop at their next safe point."""
+        """Begin no batch; others stop at their next checkpoint."""
         self._stopped_at = min(self._stopped_at, time.monotonic())
         self._stopping.set()
         self._signals.stop()
@@ -101,9 +97,9 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve runs while the context lasts; then batches get the grace time to a safe point.
+        """Serve runs inside; at the end batches get their grace time.
 
-        Raises ConfigurationError if the direct way to the database leads to another one.
+        Raises ConfigurationError if the direct DSN leads to another database.
         """
         if self._wake_ups is not None:
             await self._wake_ups.check()
@@ -133,7 +129,7 @@ class WorkerPool:
                 await self._end(*others, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
-        """Serve one run until it is over or paused, for the command line."""
+        """Serve one run until it ends or pauses."""
         only = self.heartbeat.only_run = RunId(run_id)
         companions = self._companions()
         workers = [
@@ -213,7 +209,7 @@ class WorkerPool:
         return await self._store.active_runs.active(duty.only, named=duty.named, local=duty.local)
 
     async def _take_turn(self, runs: list[ActiveRun]) -> bool:
-        """Do one piece of work, or log why there is none."""
+        """Do one piece of work, or log why not."""
         worked = await self._serve_some(runs)
         self.heartbeat.note_work()
         if worked:
@@ -223,9 +219,9 @@ class WorkerPool:
         return worked
 
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
-        """Do one piece of work for the first run that has any; whether there was one.
+        """Serve the first run with work; whether one had any.
 
-        Raises WriteConflict where only accounts with locked rows are left.
+        Raises WriteConflict where only locked accounts are left.
         """
         conflict: WriteConflict | None = None
         for run in runs:

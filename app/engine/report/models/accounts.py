@@ -1,4 +1,4 @@
-"""An account as the engine reports it, and what a run made of it."""
+"""An account as reported, with what runs did."""
 
 import datetime as dt
 import uuid
@@ -12,7 +12,7 @@ from app.engine.report.models.runs import ComparedRows, OpenTradesCompared
 
 
 class AccountEffort(Struct, frozen=True, kw_only=True):
-    """Requests, seconds and rows of an account in a run; None where they were not recorded."""
+    """Effort for an account in a run; None if not recorded."""
 
     requests: int | None
     own_requests: float | None
@@ -40,7 +40,7 @@ class Attempt(AccountEffort, frozen=True, kw_only=True):
 
 
 class IssueHistory(Struct, frozen=True, kw_only=True):
-    """The opening of an issue, and its closing with the evidence."""
+    """An issue's opening, and its closing with evidence."""
 
     type: str
     severity: int
@@ -52,7 +52,7 @@ class IssueHistory(Struct, frozen=True, kw_only=True):
 
 
 class AccountStatistics(Struct, frozen=True, kw_only=True):
-    """Trades that each table counts of the account."""
+    """Trades that each table counts."""
 
     has_alltime: bool
     num_trades_alltime: int
@@ -67,7 +67,7 @@ class AccountStatistics(Struct, frozen=True, kw_only=True):
 
     @property
     def trades(self) -> tuple[int, int, int, int]:
-        """Trades by alltime, daily, hourly rows and closed trades."""
+        """Alltime, daily, hourly, closed."""
         return (
             self.num_trades_alltime,
             self.num_trades_daily,
@@ -77,9 +77,7 @@ class AccountStatistics(Struct, frozen=True, kw_only=True):
 
 
 class SetAsideRow(Struct, frozen=True, kw_only=True):
-    """A row of upstream that is not stored as it was sent; `nulled` has the values that NULL
-    replaces.
-    """
+    """A row not stored as sent; `nulled` has the values that became NULL."""
 
     table: str
     key: str
@@ -92,7 +90,7 @@ class SetAsideRow(Struct, frozen=True, kw_only=True):
 
 
 class PinnedRow(Struct, frozen=True, kw_only=True):
-    """A row that a restore brought back and that no run changes."""
+    """A restored row that no run changes."""
 
     table: str
     key: Sequence[str | None]
@@ -105,7 +103,7 @@ class PinnedRow(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedIssue(Struct, frozen=True, kw_only=True):
-    """An open issue that is accepted until a date, with its evidence at that time."""
+    """An accepted issue, with its evidence then."""
 
     account_id: str
     issue: str
@@ -116,14 +114,14 @@ class AcceptedIssue(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedIssues(Struct, frozen=True, kw_only=True):
-    """Accepted issues, the first to end first; `more` are not listed."""
+    """Accepted issues, first to end first; `more` are not listed."""
 
     accepted: Sequence[AcceptedIssue]
     more: int
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
-    """An account as it stands; `issues` may hold entries of another system."""
+    """An account; `issues` may include another system's."""
 
     account_id: str
     status: str
@@ -159,7 +157,7 @@ class ListedAccount(Struct, frozen=True, kw_only=True):
 
     @property
     def trades(self) -> tuple[int, int, int, int]:
-        """Trades by alltime, daily, hourly rows and closed trades."""
+        """Alltime, daily, hourly, closed."""
         return (
             self.num_trades_alltime,
             self.num_trades_daily,
@@ -169,7 +167,7 @@ class ListedAccount(Struct, frozen=True, kw_only=True):
 
 
 class CheckedDate(Struct, frozen=True, kw_only=True):
-    """Accounts last checked on a date; `resolved` by their checksum."""
+    """Accounts last checked on a date; `resolved` by checksum."""
 
     check_date: dt.date
     accounts_checked: int
@@ -178,20 +176,20 @@ class CheckedDate(Struct, frozen=True, kw_only=True):
 
 
 class AccountList(Struct, frozen=True, kw_only=True):
-    """Accounts by id; `next_after` continues the list."""
+    """Accounts by id; `next_after` continues."""
 
     accounts: Sequence[ListedAccount]
     next_after: str | None
 
 
 class RunUnderWay(Struct, frozen=True):
-    """A run that goes on longer than its caller waited."""
+    """A run that outlasts its caller's wait."""
 
     run_id: RunId
 
 
 class AccountOutcome(AccountEffort, frozen=True, kw_only=True):
-    """The outcome of a run of one account."""
+    """The outcome of a one-account run."""
 
     account_id: str
     run_id: uuid.UUID

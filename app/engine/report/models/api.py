@@ -1,4 +1,4 @@
-"""The use of the API by this process since it started."""
+"""API use of one process."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,7 @@ from app.upstream.stats import ApiStatistics, EndpointStatistics
 
 
 class EndpointUse(Struct, frozen=True, kw_only=True):
-    """Figures of an endpoint; waits in seconds summed over requests, `latency` as the number of
-    requests up to each bound, in seconds.
-    """
+    """An endpoint's figures; waits are summed seconds, `latency` counts requests by bound."""
 
     requests: int
     pages: int
@@ -29,7 +27,7 @@ class EndpointUse(Struct, frozen=True, kw_only=True):
 
 
 class ApiUse(Struct, frozen=True, kw_only=True):
-    """The circuit breaker's state among all states, and the figures of each endpoint."""
+    """Breaker state, and figures by endpoint."""
 
     breaker: str
     breaker_states: Sequence[str]
@@ -37,12 +35,12 @@ class ApiUse(Struct, frozen=True, kw_only=True):
 
 
 def api_use(client: UpstreamClient) -> ApiUse:
-    """The use of the API through a client."""
+    """A client's use."""
     return use_of(client.breaker_state, client.statistics)
 
 
 def use_of(breaker: BreakerState, statistics: ApiStatistics) -> ApiUse:
-    """A breaker's state and figures; an endpoint or failure that did not occur counts 0."""
+    """Use by endpoint; absent figures are 0."""
     return ApiUse(
         breaker=breaker.value,
         breaker_states=[state.value for state in BreakerState],

@@ -1,4 +1,4 @@
-"""Changes as the engine reports them: the change feed; changed, inserted and nulled rows."""
+"""The change feed; changed, inserted and nulled rows."""
 
 import datetime as dt
 import uuid
@@ -8,10 +8,7 @@ from msgspec import Struct
 
 
 class ChangeFilter(Struct, frozen=True, kw_only=True):
-    """Which changes are read; None: any.
-
-    `before` and `inserted_before` continue the lists of changed and of inserted rows.
-    """
+    """Changes to read (None: any); `before` and `inserted_before` continue their lists."""
 
     account_id: str | None = None
     table: str | None = None
@@ -22,7 +19,7 @@ class ChangeFilter(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """A slice of a raw table that was written."""
+    """A written slice of a raw table."""
 
     account_id: str
     table: str
@@ -32,7 +29,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """A page of the change feed; `next` is the cursor behind it."""
+    """A page of the feed, and its next cursor."""
 
     changes: Sequence[Change]
     next: str
@@ -40,10 +37,7 @@ class Changes(Struct, frozen=True, kw_only=True):
 
 
 class RemovedCopy(Struct, frozen=True, kw_only=True):
-    """The copy of a row that was removed, moved or overwritten; `row` is JSON text.
-
-    With `right_date` the row was a double of a trade, which stays under this date.
-    """
+    """A row as it was; `row` is JSON text, `right_date` the one a double keeps."""
 
     removed_id: int
     removed_at: dt.datetime
@@ -67,9 +61,9 @@ class ColumnValues(Struct, frozen=True, kw_only=True):
 
 
 class ChangedRow(Struct, frozen=True, kw_only=True):
-    """A row that was overwritten, moved or removed, with its values before and after.
+    """An overwritten, moved or removed row.
 
-    `new_from` is `stored`, `copy` (the next change found these values) or `gone`.
+    `new_from` is `stored`, `copy` (found by the next change) or `gone`.
     """
 
     id: int
@@ -93,9 +87,7 @@ class ChangedRow(Struct, frozen=True, kw_only=True):
 
 
 class InsertedRows(Struct, frozen=True, kw_only=True):
-    """Rows of an account, table and date that one transaction inserted; `standing` of them are
-    unchanged (None: unknown).
-    """
+    """Rows one transaction inserted; `standing` are unchanged (None: unknown)."""
 
     change_id: int
     changed_at: dt.datetime
@@ -111,7 +103,7 @@ class InsertedRows(Struct, frozen=True, kw_only=True):
 
 
 class NulledRow(Struct, frozen=True, kw_only=True):
-    """A row of upstream that is stored with NULL in place of the values `sent`."""
+    """A row stored with NULL for the values `sent`."""
 
     table: str
     account_id: str | None
@@ -123,7 +115,7 @@ class NulledRow(Struct, frozen=True, kw_only=True):
 
 
 class ChangedRowPage(Struct, frozen=True, kw_only=True):
-    """Changed rows, newest first; inserted and nulled ones on the first page."""
+    """Changed rows, newest first; others on the first page."""
 
     rows: Sequence[ChangedRow]
     next: int | None

@@ -1,4 +1,4 @@
-"""An inspection as the engine reports it: accounts by issue, table, broker and date."""
+"""An inspection as reported."""
 
 import datetime as dt
 import uuid
@@ -10,7 +10,7 @@ from app.engine.report.models.report import UnresolvedKeys
 
 
 class InspectedAccounts(Struct, frozen=True, kw_only=True):
-    """Accounts of an inspection; `known` is None until they were counted."""
+    """Accounts by result; `known` once counted."""
 
     known: int | None
     total: int
@@ -22,14 +22,14 @@ class InspectedAccounts(Struct, frozen=True, kw_only=True):
 
 
 class Counted(Struct, frozen=True, kw_only=True):
-    """Accounts, and their share of those that are inspected."""
+    """Accounts, and their share of the inspected."""
 
     accounts: int
     share: float
 
 
 class InspectedIssue(Counted, frozen=True, kw_only=True):
-    """Accounts with an issue of a severity."""
+    """Accounts with an issue."""
 
     issue: str
     severity: int
@@ -37,20 +37,20 @@ class InspectedIssue(Counted, frozen=True, kw_only=True):
 
 
 class InspectedTable(Counted, frozen=True, kw_only=True):
-    """Accounts with an issue that concerns a table."""
+    """Accounts with an issue of a table."""
 
     table: str
     issue: str
 
 
 class InspectedBroker(Counted, frozen=True, kw_only=True):
-    """Accounts of a broker with issues."""
+    """A broker's accounts with issues."""
 
     broker: str
 
 
 class TableTrades(Struct, frozen=True, kw_only=True):
-    """Trades that a table is short of, or has too many, on a date."""
+    """Trades a table lacks, or has too many, on a date."""
 
     table: str
     accounts: int
@@ -58,7 +58,7 @@ class TableTrades(Struct, frozen=True, kw_only=True):
 
 
 class InspectedDate(Counted, frozen=True, kw_only=True):
-    """Accounts with an issue that names a date."""
+    """Accounts with an issue on a date."""
 
     date: dt.date
     short: Sequence[TableTrades]
@@ -66,13 +66,13 @@ class InspectedDate(Counted, frozen=True, kw_only=True):
 
 
 class LackingDate(Counted, frozen=True, kw_only=True):
-    """A date that seems to be missing in all tables."""
+    """A date that all tables seem to lack."""
 
     date: dt.date
 
 
 class FirstSeen(Struct, frozen=True, kw_only=True):
-    """An issue of an account, and since when it is open."""
+    """An account's issue, and since when."""
 
     issue: str
     first_seen: dt.datetime | None
@@ -86,14 +86,14 @@ class FoundAccount(Struct, frozen=True, kw_only=True):
 
 
 class UnreadAccount(Struct, frozen=True, kw_only=True):
-    """An account that was not inspected, with the reason."""
+    """An account not inspected."""
 
     account_id: str
     reason: str | None
 
 
 class Breakdowns(Struct, frozen=True, kw_only=True):
-    """Accounts with issues, counted in several ways."""
+    """Accounts with issues, by several keys."""
 
     by_issue: Sequence[InspectedIssue]
     by_table: Sequence[InspectedTable]
@@ -104,7 +104,7 @@ class Breakdowns(Struct, frozen=True, kw_only=True):
 
 
 class Inspection(Breakdowns, frozen=True, kw_only=True):
-    """The result of an inspection so far; `next_after` continues the list of accounts."""
+    """An inspection so far; `next_after` continues `listed`."""
 
     run_id: uuid.UUID
     status: str

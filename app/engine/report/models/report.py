@@ -1,4 +1,4 @@
-"""The report: figures as PostgreSQL keeps them, and the report that is shown of them."""
+"""The report, and the figures PostgreSQL keeps of it."""
 
 import datetime as dt
 import uuid
@@ -11,7 +11,7 @@ from app.engine.report.models.runs import OpenTradesCompared
 
 
 class Overall(Struct, frozen=True, kw_only=True):
-    """Accounts in all, and those that need something."""
+    """All accounts, and those that need work."""
 
     total_accounts: int
     reconciled: int
@@ -33,7 +33,7 @@ class IssueType(Struct, frozen=True, kw_only=True):
 
 
 class ActivityDay(Struct, frozen=True, kw_only=True):
-    """Checks of accounts that ended on a day."""
+    """Checks that ended on a day."""
 
     day: dt.date
     accounts_checked: int
@@ -42,7 +42,7 @@ class ActivityDay(Struct, frozen=True, kw_only=True):
 
 
 class Activity(Struct, frozen=True, kw_only=True):
-    """Checks of accounts that ended in the last seven days."""
+    """Checks of the last seven days."""
 
     accounts_checked: int
     resolved: int
@@ -51,7 +51,7 @@ class Activity(Struct, frozen=True, kw_only=True):
 
 
 class UnresolvedKey(Struct, frozen=True, kw_only=True):
-    """A natural key of stored rows that fits no account or several."""
+    """A stored natural key that fits no account or several."""
 
     table: str
     login: str
@@ -63,7 +63,7 @@ class UnresolvedKey(Struct, frozen=True, kw_only=True):
 
 
 class UnresolvedKeys(Struct, frozen=True, kw_only=True):
-    """Natural keys that fit no account, and those that fit several."""
+    """Natural keys that fit no account, or several."""
 
     unmatched: int
     ambiguous: int
@@ -71,7 +71,7 @@ class UnresolvedKeys(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedFigures(Struct, frozen=True, kw_only=True):
-    """Accounts and issues that are accepted, and when that ends."""
+    """Accepted accounts and issues, and their end."""
 
     accounts: int
     issues: int
@@ -81,7 +81,7 @@ class AcceptedFigures(Struct, frozen=True, kw_only=True):
 
 
 class HoldingAccount(Struct, frozen=True, kw_only=True):
-    """An account that holds back the date through which all is reconciled; one of `accounts`."""
+    """One of `accounts` that hold back `reconciled_through`."""
 
     account_id: str
     issue: str | None
@@ -90,7 +90,7 @@ class HoldingAccount(Struct, frozen=True, kw_only=True):
 
 
 class MoneyRelation(Struct, frozen=True, kw_only=True):
-    """Whether sums of amounts are equal in two tables."""
+    """Whether sums of amounts agree between two tables."""
 
     relation: str
     accounts: int
@@ -101,23 +101,21 @@ class MoneyRelation(Struct, frozen=True, kw_only=True):
 
 
 class OpenTrades(OpenTradesCompared, frozen=True, kw_only=True):
-    """Open trades as the newest audit counted them."""
+    """Open trades at the newest audit."""
 
     run_id: uuid.UUID
     compared_at: dt.datetime | None
 
 
 class Doubt(Struct, frozen=True, kw_only=True):
-    """Why dates from one on (None: all dates) may not be reconciled."""
+    """Why dates from one on (None: all) may disagree."""
 
     first_date: dt.date | None
     reason: str
 
 
 class ReportFigures(Struct, frozen=True, kw_only=True):
-    """The figures of the snapshot; those with a default are missing where an earlier version kept
-    them.
-    """
+    """Kept figures; defaults stand for those an earlier version did not keep."""
 
     overall: Overall
     issues_by_type: Sequence[IssueType]
@@ -135,14 +133,14 @@ class ReportFigures(Struct, frozen=True, kw_only=True):
 
 
 class ApiReport(Struct, frozen=True, kw_only=True):
-    """The use of the API by the process that answers."""
+    """API use of the answering process."""
 
     breaker: str
     since_start: Mapping[str, Any]
 
 
 class EndedRun(Struct, frozen=True, kw_only=True):
-    """A run that ended: the newest, or the newest that holds accounts."""
+    """The newest ended run, or holding accounts."""
 
     run_id: uuid.UUID
     kind: str
@@ -158,10 +156,10 @@ class EndedRun(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """The report as it is shown.
+    """The report as shown.
 
-    `reconciled_through` is None while no date can be said; `holding_run` is None while no account
-    waits for confirmation; `api` is None in a process that does not use the API.
+    `reconciled_through` is None without such a date, `holding_run` without held accounts, `api`
+    without a client.
     """
 
     as_of: dt.datetime

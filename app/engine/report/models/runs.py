@@ -1,4 +1,4 @@
-"""A run as the engine reports it: its state, the list of runs, and the rows that it wrote."""
+"""A run as reported: state, list, result."""
 
 import datetime as dt
 import uuid
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class RunAccounts(Struct, frozen=True, kw_only=True):
-    """Accounts of a run by outcome; `done` is the sum of all outcomes."""
+    """Accounts by outcome; `done` sums outcomes."""
 
     total: int
     unchanged: int
@@ -28,7 +28,7 @@ class RunAccounts(Struct, frozen=True, kw_only=True):
 
 
 class RunRows(Struct, frozen=True, kw_only=True):
-    """Rows that a run wrote, and rows of upstream that it set aside."""
+    """Rows written, or set aside."""
 
     inserted: int
     updated: int
@@ -38,12 +38,12 @@ class RunRows(Struct, frozen=True, kw_only=True):
 
     @property
     def written(self) -> int:
-        """Rows that were inserted, overwritten, moved or removed."""
+        """Rows inserted, overwritten, moved or removed."""
         return self.inserted + self.updated + self.moved + self.removed
 
 
 class RunWait(Struct, frozen=True, kw_only=True):
-    """One reason why a run does not go on; `accounts` where it does not concern all of them."""
+    """Why a run waits; `accounts` if not all."""
 
     reason: str
     message: str
@@ -53,7 +53,7 @@ class RunWait(Struct, frozen=True, kw_only=True):
 
 
 class UnderWay(Struct, frozen=True, kw_only=True):
-    """Progress of the batches that are not recorded yet."""
+    """Progress of unrecorded batches."""
 
     accounts: int
     done: int
@@ -62,7 +62,7 @@ class UnderWay(Struct, frozen=True, kw_only=True):
 
 
 class ComparedTable(Struct, frozen=True, kw_only=True):
-    """Rows and columns of a table that were compared; `differing` before anything was written."""
+    """Compared rows of a table; `differing` before the write."""
 
     table: str
     rows: int
@@ -71,7 +71,7 @@ class ComparedTable(Struct, frozen=True, kw_only=True):
 
 
 class ComparedRows(Struct, frozen=True, kw_only=True):
-    """The comparison row by row, with the requests that it cost."""
+    """Row comparison, and its requests."""
 
     tables: Sequence[ComparedTable]
     rows: int
@@ -81,7 +81,7 @@ class ComparedRows(Struct, frozen=True, kw_only=True):
 
 
 class OpenTradesOfDate(Struct, frozen=True, kw_only=True):
-    """A date on which the snapshot and the warehouse count different open trades."""
+    """A date with different open trades."""
 
     date: dt.date
     upstream: int
@@ -89,7 +89,7 @@ class OpenTradesOfDate(Struct, frozen=True, kw_only=True):
 
 
 class OpenTradesCompared(Struct, frozen=True, kw_only=True):
-    """Upstream's snapshot of open trades against the stored ones of its dates."""
+    """Upstream's open trades against stored ones of the same dates."""
 
     upstream: int | None
     stored: int | None
@@ -108,10 +108,10 @@ class GivenOrder(Struct, frozen=True, kw_only=True):
 
 
 class RunState(Struct, frozen=True, kw_only=True):
-    """A run as it stands.
+    """A run.
 
-    `left` has the accounts by what is left of them, `left_told` the same in words; both are None
-    until the run ends, and of runs that an earlier version ended.
+    `left` counts accounts by what is left, `left_told` in words: None before its end, and for
+    earlier versions' runs.
     """
 
     run_id: uuid.UUID
@@ -151,7 +151,7 @@ class RunState(Struct, frozen=True, kw_only=True):
 
 
 class ListedRun(Struct, frozen=True, kw_only=True):
-    """A run in a list, read from its row alone."""
+    """A run in a list, from its row alone."""
 
     run_id: uuid.UUID
     kind: str
@@ -174,21 +174,21 @@ class ListedRun(Struct, frozen=True, kw_only=True):
 
 
 class RunList(Struct, frozen=True, kw_only=True):
-    """Runs, newest first; `next_before` continues the list."""
+    """Runs, newest first; `next_before` continues."""
 
     runs: Sequence[ListedRun]
     next_before: uuid.UUID | None
 
 
 class HeldAccount(Struct, frozen=True, kw_only=True):
-    """An account that a run holds, with the reason."""
+    """A held account, with the reason."""
 
     account_id: str
     detail: str | None
 
 
 class RunAttempt(Struct, frozen=True, kw_only=True):
-    """An account that a run is done with; `trades_recon_checksum` is that of now."""
+    """A run's finished account; `trades_recon_checksum` is current."""
 
     account_id: str
     outcome: str
@@ -200,7 +200,7 @@ class RunAttempt(Struct, frozen=True, kw_only=True):
 
 
 class LeftRun(Struct, frozen=True, kw_only=True):
-    """A run that no living process works on."""
+    """A run that no living process serves."""
 
     run_id: uuid.UUID
     kind: str
@@ -208,7 +208,7 @@ class LeftRun(Struct, frozen=True, kw_only=True):
 
 
 class RowCounts(Struct, frozen=True, kw_only=True):
-    """Rows by what was done to them."""
+    """Rows by operation."""
 
     inserted: int
     overwritten: int
@@ -219,7 +219,7 @@ class RowCounts(Struct, frozen=True, kw_only=True):
 
 
 class TableResult(RowCounts, frozen=True, kw_only=True):
-    """Rows of a table; by date or by broker where the list is by these."""
+    """A table's rows, by date or broker if listed so."""
 
     table: str
     date: dt.date | None = None
@@ -227,7 +227,7 @@ class TableResult(RowCounts, frozen=True, kw_only=True):
 
 
 class IssueResult(RowCounts, frozen=True, kw_only=True):
-    """Accounts with an issue, those at which it was closed, and their rows."""
+    """Accounts and rows of an issue; `closed` where it was closed."""
 
     issue: str
     accounts: int
@@ -235,7 +235,7 @@ class IssueResult(RowCounts, frozen=True, kw_only=True):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """Rows that a run wrote by table, date, broker and issue."""
+    """Rows that a run wrote."""
 
     run_id: uuid.UUID
     by_table: Sequence[TableResult]
