@@ -1,11 +1,11 @@
-"""The API client: a read arrives whole, or an error of ours says why not.
+"""The API client: a read arrives whole, or one of our errors says why not.
 
-Entry points: `client.UpstreamClient.fetch` for a proven read, `scan` and `sample` for others,
+Entry points: `client.UpstreamClient` (`fetch` for proven reads, `scan`, `sample`) and
 `config.UpstreamConfig`.
 
 1. A fetch hands over all rows of its filter or raises (`paging.reading`).
-2. Every request passes breaker, connections and quota, and is retried in one place
-(`resilience.pipeline`).
-3. Failures of one request never count against the API, nor those of the API against a request.
+2. Every request passes breaker, connections and quota; retries happen only in
+   `resilience.pipeline`.
+3. Failures of a request never count against the API, nor the reverse.
 4. The key appears in no error and no log (`redaction`).
 """

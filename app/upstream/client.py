@@ -33,11 +33,11 @@ from app.upstream.statuses import MISSING
 from app.upstream.transport import Transport, open_transport
 
 _RETRY_SHARE = 1 / 15
-"""The share of the quota for retries while nothing succeeds: one a second of the usual 15."""
+"""The quota's share for retries without successes: one a second of 15."""
 
 
 class UpstreamClient:
-    """Reads from the API; made by `open`, used within one event loop by any number of tasks."""
+    """Reads from the API, for any number of tasks in one event loop; made by `open`."""
 
     def __init__(self, transport: Transport, pace: Pace, config: UpstreamConfig) -> None:
         self.statistics = ApiStatistics()
@@ -59,7 +59,7 @@ class UpstreamClient:
             check_wait=config.check_wait,
         )
         self.last_answered: Request | None = None
-        """The last request that was answered well."""
+        """The last successful request."""
         self._health = {endpoint: EndpointHealth() for endpoint in Endpoint}
         self._pipeline = RequestPipeline(
             pace, limits, transport.redact, self.statistics, transport.ask_for_one_row
@@ -70,9 +70,7 @@ class UpstreamClient:
     async def open(
         cls, config: UpstreamConfig, limiter: Limiter | None = None
     ) -> AsyncIterator[Self]:
-        """A client with its connections, closed at the end; `limiter` keeps a quota shared with
-        others.
-        """
+        """A client with its connections, closed at the end; `limiter` keeps a shared quota."""
         # stamina logs a line for each retry; the statistics count them.
         stamina.instrumentation.set_on_retry_hooks([])
         # Built here, in the running loop: an AsyncLimiter belongs to one loop.
@@ -90,12 +88,12 @@ class UpstreamClient:
 
     @property
     def breaker_state(self) -> BreakerState:
-        """The state of the circuit breaker."""
+        """The circuit breaker's state."""
         return self._pipeline.state
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What holds requests up, with the API's address; None if nothing does."""
+        """What holds requests up, with the API's address."""
         found = self._pipeline.hindrance
         if found is None:
             return None
@@ -108,15 +106,15 @@ class UpstreamClient:
 
     @property
     def max_ids(self) -> int:
-        """The most ids that a request may name, as far as is known."""
+        """The most ids that a request may name, as far as known."""
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """Halve the most ids: a request with so many was too large, and its halves were not."""
+        """Halve the most ids: so many were too large, and their halves not."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
     def health(self, endpoint: Endpoint) -> EndpointHealth:
-        """How requests to an endpoint fared so far."""
+        """How requests to an endpoint fared."""
         return self._health[endpoint]
 
     async def fetch(
@@ -128,14 +126,12 @@ class UpstreamClient:
         missing_is_empty: bool = False,
         is_suspect: bool = False,
     ) -> FetchProof:
-        """Hand all rows of a read to the sink and prove that they are all.
+        """Hand all rows of a read to the sink, proven complete; after any error they are worthless.
 
-        With `missing_is_empty` a 404 or 410 counts like an empty page. A suspect names accounts
-        that made other requests fail; it is given up sooner, and delays nothing else.
-
-        After any error the sink's rows are worthless. IncompleteFetch: not proven whole.
-        RequestTooLarge: ask for half the ids. FetchTooBroad: more than `most_rows`, by the first
-        page. Others: see app.errors.
+        With `missing_is_empty` a 404 or 410 counts as an empty page. A suspect, whose accounts
+        failed before, is given up sooner and delays nothing. IncompleteFetch: not proven.
+        RequestTooLarge: ask for half the ids. FetchTooBroad: more than `most_rows`. Others: see
+        app.errors.
         """
 
         async def read(skip: int) -> Answer:
@@ -165,10 +161,7 @@ class UpstreamClient:
         return FetchProof(rows, pages, use.requests)
 
     async def probe(self, request: Request) -> None:
-        """Raise IncompleteFetch unless a read of an account with rows can be proven whole.
-
-        Each page is read once; the result says nothing of other reads.
-        """
+        """IncompleteFetch unless a read of an account with rows can be proven whole."""
 
         async def read(skip: int) -> Answer:
             return await self._page(request, skip, is_suspect=True)
@@ -192,8 +185,7 @@ class UpstreamClient:
     ) -> int:
         """Hand rows to the sink as they come, each proving only itself, and count them.
 
-        IncompleteFetch: a scan of all accounts brought fewer rows than the API names; the sink
-        keeps them.
+        IncompleteFetch: a scan of all accounts brought fewer rows than the API names.
         """
 
         async def read(skip: int) -> Answer:
@@ -208,7 +200,7 @@ class UpstreamClient:
         return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
 
     async def sample(self, request: Request, *, rows: int = 1, is_suspect: bool = False) -> Answer:
-        """The first rows of a read and its total, at the least cost for the API."""
+        """The first rows of a read and its total."""
         return await self._page(request, 0, limit=rows, is_suspect=is_suspect)
 
     async def _page(

@@ -12,14 +12,12 @@ from app.errors import (
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
-    """The API's address, and the limits on its use.
+    """The API's address, and the limits on its use; times in seconds.
 
-    `rate` requests a second and `burst` at once; `timeout` seconds for a request, `account_timeout`
-    for each account it names; `outage_wait` seconds of patience with an outage; `breaker_failures`
-    in a row stop requests for `breaker_seconds`; `concurrency` requests under way; `max_ids` in
-    one. Retries wait from `retry_wait`, doubling to `longest_retry_wait`; `retry_budget` of them
-    need no successes. A wait that the API asks for is kept beyond `check_wait` seconds only if a
-    probe must wait too. ConfigurationError: address or key are unusable.
+    `rate` is per second, `burst` at once; `account_timeout` for each account named; `outage_wait`
+    bounds an outage. `breaker_failures` in a row stop requests for `breaker_seconds`. Retries wait
+    from `retry_wait`, doubling; `retry_budget` of them need no successes. After `check_wait` of a
+    wait that the API asks for, a probe checks it. ConfigurationError: unusable address or key.
     """
 
     base_url: str
@@ -39,7 +37,7 @@ class UpstreamConfig:
     check_wait: float = 5.0
 
     def __post_init__(self) -> None:
-        """Reject early what would fail at the first request, with the key in the error's text."""
+        """Reject early what would fail at the first request."""
         key = self.api_key.get_secret_value()
         if not key or not (key.isascii() and key.isprintable()) or key != key.strip():
             raise ConfigurationError(
@@ -66,4 +64,4 @@ class UpstreamConfig:
 
 
 NO_UPSTREAM = UpstreamConfig("http://upstream.invalid/", SecretStr("no-key-is-sent"))
-"""For work that asks nothing of the API: an address that leads nowhere, by its name."""
+"""For work without the API: an address that leads nowhere."""

@@ -1,7 +1,6 @@
 """Failures of single requests.
 
-`AttemptFailed` may pass and never leaves the pipeline, which turns it into FetchFailed or
-UpstreamUnavailable. All other errors are final at once.
+`AttemptFailed` may pass and never leaves the pipeline; all other errors are final.
 """
 
 from enum import StrEnum
@@ -11,7 +10,7 @@ from app.upstream.redaction import Redactor, answered
 
 
 class FailureKind(StrEnum):
-    """Why a request failed, as the statistics count it."""
+    """Why a request failed, in statistics."""
 
     CONNECTION = "connection"
     DEADLINE = "deadline"
@@ -26,9 +25,7 @@ class FailureKind(StrEnum):
 
 
 class AttemptFailed(UpstreamError):
-    """An attempt failed in a way that may pass; `retry_after` in seconds, if the API named a
-    wait.
-    """
+    """A failure that may pass; `retry_after` in seconds, if the API named a wait."""
 
     def __init__(
         self, kind: FailureKind, message: str, retry_after: float | None = None, *, brief: str = ""
@@ -39,7 +36,7 @@ class AttemptFailed(UpstreamError):
         self.brief = brief or message.rstrip(".")
 
     def quoting(self, status: int, body: bytes, redact: "Redactor") -> "AttemptFailed":
-        """The same, quoting the start of an unreadable response."""
+        """The same, quoting an unreadable response."""
         if self.kind is not FailureKind.GARBLED:
             return self
         return AttemptFailed(
@@ -51,7 +48,7 @@ class AttemptFailed(UpstreamError):
 
 
 def kind_of(error: UpstreamError) -> FailureKind:
-    """How the statistics count the error."""
+    """The error's kind in statistics."""
     match error:
         case AttemptFailed():
             return error.kind

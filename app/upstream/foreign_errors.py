@@ -24,7 +24,7 @@ FOREIGN = (
     UnicodeError,
     RecursionError,
 )
-"""Every class of error that other libraries raise during a request (TimeoutError is an OSError)."""
+"""All error classes of other libraries during a request."""
 
 
 def translate(error: Exception, redact: Redactor) -> UpstreamError:
@@ -60,7 +60,7 @@ def translate(error: Exception, redact: Redactor) -> UpstreamError:
 
 
 def _plainly(error: BaseException) -> str:
-    """The error's message, without class names and error numbers."""
+    """The message without class names and error numbers."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message})"
@@ -93,7 +93,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place(error: Exception) -> str:
-    """The host and port, if known."""
     try:
         url = error.request.url if isinstance(error, httpx2.RequestError) else None
     except (AttributeError, RuntimeError):  # it knows no request

@@ -1,8 +1,7 @@
 """Repairs of a response's text: non-strict JSON, and what PostgreSQL cannot store.
 
-`readings` turn a body that is no JSON into one, with marks where something was repaired; `repaired`
-resolves the marks and unstorable characters of one row and names the fields. Marks are Unicode
-noncharacters; where upstream sends them itself, their escapes tell them apart.
+`readings` repair a body and mark the places; `repaired` resolves a row's marks and names its
+fields. Marks are Unicode noncharacters; those that upstream sends are escaped.
 """
 
 import codecs
@@ -15,18 +14,18 @@ import msgspec
 from app.domain.contract.rows import REPLACEMENT, RepairedRow, fields_of
 
 UNREADABLE = "\ufdd0"
-"""Marks an unreadable value; the row then holds null."""
+"""Marks an unreadable value, null in the row."""
 _LOST = "\ufdd1"
-"""Marks a character that was replaced."""
+"""Marks a replaced character."""
 _MOST_LEVELS = 100
-"""Deeper values are cut off: recursive JSON readers fail somewhere beyond."""
+"""Deeper values are cut off, as recursive JSON readers fail."""
 
 _LOST_BYTES = _LOST.encode()
 _UNREADABLE_BYTES = UNREADABLE.encode()
 _UNREADABLE_TEXT = b'"' + _UNREADABLE_BYTES + b'"'
 
 _WORD = rb"[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|\d+\.#\w+)(?![\w.])"
-"""Words for non-finite numbers: of Python, JavaScript, Java, C, and C on Windows (1.#IND)."""
+"""Non-finite numbers of Python, JavaScript, Java, C, and C on Windows (1.#IND)."""
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _TEXT_OR_NAME = re.compile(_TEXT + rb"(?P<is_name>\s*+:)?+", re.DOTALL)
 _FIELD_OF_WORD = re.compile(rb":\s*+(" + _WORD + rb")(?=\s*+[,}\]])", re.IGNORECASE)
@@ -85,7 +84,7 @@ def _mark(found: re.Match[bytes]) -> bytes:
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
-    """Escape a control character; drop the backslash of an unknown escape."""
+    """Escape a control character; drop an unknown escape's backslash."""
     token = found[0]
     if not token.startswith(b"\\"):
         return b"\\u%04x" % token[0]
@@ -93,7 +92,7 @@ def _escape(found: re.Match[bytes]) -> bytes:
 
 
 def _cut(text: bytes) -> bytes:
-    """The text with null for what is nested too deeply."""
+    """The text with null for values nested too deeply."""
     level, cuts = 0, [0]
     for found in _TEXT_OR_BRACKET.finditer(text):
         if found[0] in b"[{":
@@ -116,7 +115,7 @@ def may_need_repair(body: bytes) -> bool:
 
 
 def repaired(row: bytes) -> bytes:
-    """The row as PostgreSQL can store it; a RepairedRow names changed fields."""
+    """The row as PostgreSQL can store it; a RepairedRow if changed."""
     legible = _without_lost(row) if b"\\u" in row else row
     if _UNREADABLE_BYTES not in legible and _LOST_BYTES not in legible:
         return row
@@ -136,7 +135,7 @@ def repaired(row: bytes) -> bytes:
 
 
 def _without_lost(text: bytes) -> bytes:
-    """Mark characters that PostgreSQL cannot store: NUL and lone surrogates."""
+    """Mark NUL and lone surrogates."""
     return _ESCAPE.sub(lambda found: _LOST_BYTES if found["lost"] else found[0], text)
 
 

@@ -1,4 +1,4 @@
-"""Rows that are proven whole and dropped: they show whether an endpoint can be believed."""
+"""Rows proven whole and dropped: whether an endpoint can be believed."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from app.domain.contract.tables import Request
 
 
 class _Named(msgspec.Struct):
-    """By what a row names its account."""
+    """A row's names of its account."""
 
     account_id: str | int | None = msgspec.field(name="accountId", default=None)
     login: str | int | None = None
 
 
 class ProbeSink:
-    """Counts distinct rows, and whether any is of an account that was asked for."""
+    """Counts distinct rows, and notices requested accounts."""
 
     def __init__(self, request: Request) -> None:
         self._asked = {each.lstrip("0") for each in request.logins or request.account_ids}
@@ -23,23 +23,23 @@ class ProbeSink:
         self._rows: set[bytes] = set()
 
     async def reset(self) -> None:
-        """Forget all rows so far."""
+        """Forget all rows."""
         self._rows.clear()
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Take the next rows."""
+        """Take rows."""
         self._rows.update(bytes(row) for row in rows)
 
     async def distinct_keys(self) -> int:
-        """Distinct rows; keys do not matter to a probe."""
+        """Distinct rows; keys do not matter."""
         return len(self._rows)
 
     async def is_of_asked(self) -> bool:
-        """Whether there is a row of anyone who was asked for."""
+        """Whether any row is of a requested account."""
         return any(self._name_of(row) in self._asked for row in self._rows)
 
     def _name_of(self, row: bytes) -> str:
-        """The row's id or login without leading zeros, as logins may come as numbers."""
+        """Id or login without leading zeros, as logins may be numbers."""
         try:
             named = msgspec.json.decode(row, type=_Named)
         except msgspec.MsgspecError:

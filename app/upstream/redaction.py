@@ -4,18 +4,18 @@ import json
 from urllib.parse import quote, quote_plus
 
 EXCERPT_LENGTH = 200
-"""The most characters of a response that an error quotes."""
+"""Characters quoted at most."""
 
 
 class Redactor:
-    """Makes foreign text fit for errors and logs: without the key, on one printable, short line."""
+    """Makes text one short printable line without the key."""
 
     def __init__(self, secret: str) -> None:
         forms = {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret)}
         self._forms = sorted(filter(None, forms), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """The text fit to be quoted; the key is hidden before cutting, or half of it would show."""
+        """Hide the key before cutting, or half of it would show."""
         for form in self._forms:
             text = text.replace(form, "***")
         line = " ".join(
@@ -26,12 +26,12 @@ class Redactor:
         return line if len(line) <= EXCERPT_LENGTH else f"{line[:EXCERPT_LENGTH]}…"
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """The error to chain; None if its text holds the key, which a traceback would print."""
+        """The error to chain; None if its text holds the key."""
         return None if any(form in repr(error) for form in self._forms) else error
 
 
 def answered(status: int, body: bytes, redact: Redactor) -> str:
-    """The sentence that quotes the API's response in short."""
+    """A sentence that quotes the response."""
     # More than is quoted: escapes and the key may be longer than what is shown of them.
     said = redact(body[: 64 * EXCERPT_LENGTH].decode(errors="replace"))
     return f"The API answered {status}" + (

@@ -1,7 +1,6 @@
-"""Decoding of responses; no I/O.
+"""Decoding of responses, whose forms docs/explanation/upstream.md lists; no I/O.
 
-Rows stay the bytes that the API sent: no number passes through a float.
-docs/explanation/upstream.md lists the accepted forms.
+Rows stay the bytes sent: no number passes through a float.
 """
 
 import re
@@ -27,7 +26,7 @@ class _Inner(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Usual(msgspec.Struct, frozen=True, gc=False):
-    """An answer in its usual form."""
+    """The usual form."""
 
     inner: _Inner = msgspec.field(name="Data")
     status: msgspec.Raw = msgspec.field(name="Status", default=msgspec.Raw())
@@ -37,7 +36,6 @@ _USUAL = msgspec.json.Decoder(_Usual)
 _FAILED = frozenset({"fail", "failed", "error"})
 _SUCCEEDED = frozenset({"ok", "success", ""})
 _LONGEST_COUNT = 40
-"""Characters."""
 _LARGEST_COUNT = 10**18
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _NULL = msgspec.Raw(b"null")
@@ -45,7 +43,7 @@ _NULL = msgspec.Raw(b"null")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One page: rows as raw JSON objects in order, the total, and the page's limit if told."""
+    """A page: raw JSON rows in order, the total, and the limit if told."""
 
     rows: tuple[bytes, ...]
     total: int | None
@@ -53,14 +51,11 @@ class Answer:
 
 
 NOTHING = Answer((), None)
-"""A response without a body (HTTP 204), which counts like an empty list."""
+"""For a response without a body (204)."""
 
 
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
-    """The rows and total of a body; repaired rows are RepairedRows.
-
-    AttemptFailed: the body is unreadable or reports a failure.
-    """
+    """The rows and total of a body; AttemptFailed if unreadable or a reported failure."""
     body = legible.without_bom(body)
     try:
         answer = _decode(body, quote)
@@ -75,7 +70,7 @@ def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _decode_repaired(body: bytes, quote: Callable[[str], str], failure: AttemptFailed) -> Answer:
-    """The rows of a repairable body; `failure` if it is not."""
+    """The rows of a repairable body, else `failure`."""
     for reading in legible.readings(body):
         try:
             return _with_repaired_rows(_decode(reading, quote))
@@ -108,7 +103,7 @@ def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _usual(body: bytes) -> Answer | None:
-    """A response in the usual form, in one pass; None for any other."""
+    """The usual form in one pass, else None."""
     try:
         page = _USUAL.decode(body)
     except msgspec.MsgspecError:
@@ -133,7 +128,7 @@ def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
 def _answer(
     rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None
 ) -> Answer:
-    """An answer of its parts; null is an empty list, unless the total contradicts."""
+    """An answer of its parts; null is an empty list unless the total contradicts."""
     answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
     if rows is None and answer.total:
         raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
@@ -161,7 +156,7 @@ def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) ->
 
 
 def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
-    """The first that says anything; empty if none does."""
+    """The first with content; empty if none."""
     return next((str(text) for key in keys if (text := _value(top.get(key)))), "")
 
 
@@ -182,7 +177,7 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    """The total in any spelling of a whole number; None where the API does not know it."""
+    """The total in any spelling; None if unknown."""
     value = _value(raw)
     if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
         return None
@@ -199,7 +194,7 @@ def _limit_of(raw: msgspec.Raw | None) -> int | None:
 
 
 def _whole(value: object) -> int | None:
-    """A whole number in any spelling: text, zero decimals, exponent, thousands; None otherwise."""
+    """A whole number in any spelling (text, zero decimals, exponent, thousands), or None."""
     text = str(value).strip()
     if isinstance(value, bool) or not text.isascii() or len(text) > _LONGEST_COUNT:
         return None

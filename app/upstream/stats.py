@@ -1,7 +1,6 @@
 """API statistics per endpoint, of the client and of any work that records its own.
 
-`with ApiStatistics().recording()` counts what clients do inside, in tasks made inside too, with
-retries and probes.
+`with ApiStatistics().recording()` counts all requests inside, also of tasks made inside.
 """
 
 import math
@@ -18,14 +17,14 @@ from app.domain.contract.tables import Endpoint
 from app.upstream.failures import FailureKind
 
 LATENCY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-"""Bucket bounds of latencies in seconds."""
+"""Upper bounds of latencies in seconds."""
 
 _SAMPLES = 1024
 _PERCENTILES = (50, 90, 99)
 
 
 class Latency:
-    """Percentiles from a fair sample, counts up to fixed bounds, and the sum in seconds."""
+    """Percentiles from a fair sample, counts by bound, and the sum."""
 
     def __init__(self) -> None:
         self._kept: list[float] = []
@@ -34,7 +33,7 @@ class Latency:
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        """Take one latency into account."""
+        """Add one latency."""
         self._counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         self.total += seconds
         self._seen += 1
@@ -46,7 +45,7 @@ class Latency:
             self._kept[place] = seconds
 
     def percentiles(self) -> dict[str, float]:
-        """Seconds below which 50, 90 and 99 % of requests were answered."""
+        """Seconds within which 50, 90 and 99 % were answered."""
         ordered = sorted(self._kept)
         return {
             f"p{share}": round(ordered[len(ordered) * share // 100], 4)
@@ -55,16 +54,13 @@ class Latency:
         }
 
     def cumulative(self) -> list[tuple[float, int]]:
-        """Each bound, and infinity, with the number of latencies up to it."""
+        """Latencies up to each bound and infinity."""
         return list(zip((*LATENCY_BOUNDS, math.inf), accumulate(self._counts), strict=True))
 
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` with retries and probes, `latency` of successes.
-
-    `limiter_seconds` waited for the quota, `budget_seconds` for the retry budget.
-    """
+    """Figures of one endpoint; `requests` include retries and probes, `latency` is of successes."""
 
     requests: int = 0
     pages: int = 0
@@ -77,7 +73,7 @@ class EndpointStatistics:
     budget_seconds: float = 0.0
 
     def snapshot(self) -> dict[str, object]:
-        """The figures as JSON values, in seconds."""
+        """As JSON values."""
         return {
             "requests": self.requests,
             "pages": self.pages,
@@ -92,22 +88,22 @@ class EndpointStatistics:
 
 
 class ApiStatistics:
-    """Figures of every endpoint, noted in each surrounding recording too."""
+    """Figures by endpoint, noted in surrounding recordings too."""
 
     def __init__(self) -> None:
         self._endpoints = {endpoint: EndpointStatistics() for endpoint in Endpoint}
 
     def of(self, endpoint: Endpoint) -> EndpointStatistics:
-        """The figures of one endpoint, to be read."""
+        """One endpoint's figures."""
         return self._endpoints[endpoint]
 
     @property
     def requests(self) -> int:
-        """Requests sent to all endpoints together."""
+        """Requests to all endpoints."""
         return sum(figures.requests for figures in self._endpoints.values())
 
     def snapshot(self) -> dict[str, dict[str, object]]:
-        """The figures of each requested endpoint by name, as JSON values."""
+        """By endpoint requested, as JSON values."""
         return {
             endpoint.value: figures.snapshot()
             for endpoint, figures in self._endpoints.items()
@@ -116,7 +112,7 @@ class ApiStatistics:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record what clients do inside, and in tasks made inside."""
+        """Record clients' work inside."""
         token = _recording.set((*_recording.get(), self))
         try:
             yield
@@ -124,13 +120,13 @@ class ApiStatistics:
             _recording.reset(token)
 
     def note_request(self, endpoint: Endpoint, *, again: bool = False) -> None:
-        """A request goes out, `again` if an earlier attempt failed."""
+        """A request is sent, `again` after a failure."""
         for figures in self._noting(endpoint):
             figures.requests += 1
             figures.retries += again
 
     def note_answer(self, endpoint: Endpoint, seconds: float) -> None:
-        """A request was answered well after so many seconds."""
+        """A request was answered well."""
         for figures in self._noting(endpoint):
             figures.latency.add(seconds)
 
@@ -141,18 +137,18 @@ class ApiStatistics:
             figures.throttled += kind is FailureKind.THROTTLED
 
     def note_page(self, endpoint: Endpoint, rows: int) -> None:
-        """A page of so many rows came."""
+        """A page came."""
         for figures in self._noting(endpoint):
             figures.pages += 1
             figures.rows += rows
 
     def note_limiter_wait(self, endpoint: Endpoint, seconds: float) -> None:
-        """A request waited so long for the quota."""
+        """A request waited for the quota."""
         for figures in self._noting(endpoint):
             figures.limiter_seconds += seconds
 
     def note_budget_wait(self, endpoint: Endpoint, seconds: float) -> None:
-        """A retry waited so long for the retry budget."""
+        """A retry waited for its budget."""
         for figures in self._noting(endpoint):
             figures.budget_seconds += seconds
 
@@ -164,4 +160,4 @@ class ApiStatistics:
 _recording: ContextVar[tuple[ApiStatistics, ...]] = ContextVar(
     "api_statistics_recording", default=()
 )
-"""The statistics that the present work counts for, the widest first."""
+"""Statistics that the present work counts for."""

@@ -1,4 +1,4 @@
-"""What the status of an answer means."""
+"""The meaning of response statuses."""
 
 import datetime as dt
 import math
@@ -12,15 +12,13 @@ from app.upstream.redaction import Redactor, answered
 
 _TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG})
 MISSING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-"""Statuses that say of a filter that nothing matches it, where the endpoint itself exists."""
+"""Nothing matches the filter."""
 _NOT_READY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 _ANSWERS = frozenset(
     {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.NO_CONTENT}
 )
 _UNFINISHED = frozenset(range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)) - _ANSWERS
-"""Successes that are no whole answer: accepted for later, without the content, a part of it that
-was not asked for.
-"""
+"""Successes without a whole answer."""
 _REDIRECTS = frozenset(
     {
         HTTPStatus.MULTIPLE_CHOICES,
@@ -37,7 +35,7 @@ _REDIRECTS = frozenset(
 def failure_of_status(
     status: int, headers: Mapping[str, str], body: bytes, redact: Redactor
 ) -> UpstreamError | None:
-    """Our error for an answer with this status; None for a success."""
+    """Our error for this status; None for a success."""
     if status in _ANSWERS:
         return None
     answer = answered(status, body, redact)
@@ -61,7 +59,7 @@ def failure_of_status(
 
 
 def key_refused(answer: str) -> str:
-    """The sentence that tells that the API refuses the key, with its own words."""
+    """The sentence of a refused key."""
     return (
         "The API refuses the key; what was healed before stays, nothing else was changed. Check"
         f" RISK_API_KEY. {answer}"
@@ -69,7 +67,7 @@ def key_refused(answer: str) -> str:
 
 
 def _passing_kind(status: int) -> FailureKind | None:
-    """How a status that may pass is counted; None for one that trying again does not change."""
+    """The kind of a status that may pass, else None."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return FailureKind.THROTTLED
     if status in _NOT_READY or status in _UNFINISHED:
@@ -78,11 +76,9 @@ def _passing_kind(status: int) -> FailureKind | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the answer's `Retry-After` asks for (RFC 9110: seconds or a date), never
-    negative; None without a usable one.
+    """Seconds of `Retry-After` (RFC 9110: seconds or a date), if usable.
 
-    A date is compared with the answer's own `Date` where it has one, so that a clock that differs
-    from ours does no harm.
+    A date is compared with the answer's own `Date`, as clocks differ.
     """
     value = headers.get("retry-after", "").strip()
     try:

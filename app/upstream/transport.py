@@ -1,4 +1,4 @@
-"""Single requests to the API: sent, read to their end, decoded or turned into an error of ours."""
+"""Single requests to the API: sent, read, decoded or turned into our errors."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -19,13 +19,13 @@ from app.upstream.response import NOTHING, Answer, decode
 from app.upstream.statuses import failure_of_status
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
-"""The longest response, decompressed, that is read."""
+"""The longest response, decompressed."""
 
 _CONNECT_SECONDS = 10.0
 
 
 class Transport:
-    """Sends one request at a time over an open HTTP client that sends the key."""
+    """Sends requests with the key over an open HTTP client."""
 
     def __init__(self, http: httpx2.AsyncClient, redact: Redactor) -> None:
         self.redact = redact
@@ -34,7 +34,7 @@ class Transport:
         self._http = http
 
     async def ask_for_one_row(self) -> Answer:
-        """Send the smallest request that is known to be good."""
+        """Send the smallest request known to be good."""
         return await self.get(Endpoint.ALLTIME, {"limit": "1", "skip": "0"})
 
     async def get(self, endpoint: Endpoint, params: dict[str, str]) -> Answer:
@@ -88,5 +88,5 @@ async def _read(response: httpx2.Response) -> bytes:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The trusted authorities, read once a process: that takes longer than a request."""
+    """The trusted authorities, cached: reading them takes longer than a request."""
     return httpx2.create_ssl_context()

@@ -1,4 +1,4 @@
-"""Pages of one read: their size, and reading some ahead."""
+"""Pages of one read: their size, and reading ahead."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ _MOST_AHEAD = 4
 FEW_ROWS = 20
 """No API was seen to cap its pages at so few rows."""
 ReadPage = Callable[[int], Awaitable[Answer]]
-"""Reads the page that skips so many rows."""
+"""Reads the page at this offset."""
 
 
 class Sink(Protocol):
@@ -24,27 +24,26 @@ class Sink(Protocol):
         """Forget all rows: the fetch starts again."""
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Take the next rows, raw JSON objects in the API's order."""
+        """Take raw JSON objects in the API's order."""
 
     async def distinct_keys(self) -> int:
-        """Count the distinct keys among the rows taken."""
+        """Distinct keys among the rows taken."""
 
     async def is_of_asked(self) -> bool:
-        """Whether any row is of an account that was asked for; true if none was named."""
+        """Whether any row is of a requested account; true if none was named."""
 
 
 class RowSink(Protocol):
     """Takes the rows of a scan."""
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Take the next rows, raw JSON objects in the API's order."""
+        """Take raw JSON objects in the API's order."""
 
 
 class PageSize:
-    """The most rows that the API really puts into a page.
+    """The API's real page size, learned from two equally long pages with successors.
 
-    Learned from two pages of one length that both had successors; a page of that length is never
-    the last by its total alone.
+    A page of that length is never the last by its total alone.
     """
 
     def __init__(self) -> None:
@@ -58,15 +57,15 @@ class PageSize:
         self._followed = rows
 
     def is_reached(self, answer: Answer, *, is_limit_known: bool) -> bool:
-        """Whether the page's limit may have ended it; always, if it tells no limit."""
+        """Whether a limit, unless known to be larger, may have ended the page."""
         limit = answer.limit or (PAGE_ROWS if is_limit_known else 0)
         return len(answer.rows) >= min(self.rows, limit)
 
 
 class PagesAhead:
-    """Reads pages ahead of need, as long as they come full.
+    """Reads pages ahead of need, while they come full.
 
-    The first unforeseen page drops what is under way; from then on pages are read one by one.
+    The first unforeseen page drops the requests under way; then pages are read one by one.
     """
 
     def __init__(self, read: ReadPage, most: int = _MOST_AHEAD) -> None:
@@ -89,12 +88,12 @@ class PagesAhead:
         await self.drop()
 
     def plan(self, starts: Iterable[int]) -> None:
-        """Begin to read the pages with these offsets, in order."""
+        """Begin to read the pages with these offsets."""
         self._planned = iter(starts)
         self._top_up()
 
     async def read(self, skip: int) -> Answer:
-        """The page that skips so many rows."""
+        """The page at this offset."""
         task = self._tasks.pop(skip, None)
         if task is None:
             await self.drop()
@@ -103,11 +102,11 @@ class PagesAhead:
         return await task
 
     async def read_again(self, skip: int) -> Answer:
-        """A page anew; those ahead stay under way."""
+        """The page again; those ahead stay under way."""
         return await self._read(skip)
 
     async def drop(self) -> None:
-        """Forget the plan and cancel the requests under way."""
+        """Forget the plan and cancel its requests."""
         self._planned = iter(())
         tasks = list(self._tasks.values())
         self._tasks.clear()

@@ -1,10 +1,10 @@
 """One reading of all pages, which proves that no row is missing.
 
 Invariants:
-1. Each page begins with the last row of the page before, so a row that shifts between pages shows.
-2. The total stays the same, and as many distinct keys arrive as it names.
-3. A total that later pages disprove (an API that counts only the page, or up to some number) is
-ignored; then a further page must hold nothing but the last row.
+
+1. Each page begins with the last row of the page before, so shifted rows show.
+2. The total stays the same, and as many distinct keys arrive.
+3. A total that later pages disprove is ignored; then a further page must hold only the last row.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ from app.upstream.response import Answer
 
 _EMPTY, _NOTHING_NEW = "is empty", "brings nothing new"
 _NO_MORE = (_EMPTY, _NOTHING_NEW)
-"""Complaints that an API with a largest offset causes, too."""
+"""Also caused by an API with a largest offset."""
 
 
 class UnprovenError(Exception):
-    """A reading did not prove whole; its text says where and why."""
+    """A reading did not prove whole, and why."""
 
 
 class DoubledError(UnprovenError):
-    """Keys came twice and nothing else is wrong: rows moved, or upstream has them twice."""
+    """Only doubled keys: rows moved, or upstream has them twice."""
 
 
 class Reading:
-    """One reading of all pages, from the first."""
+    """One reading of all pages."""
 
     def __init__(
         self,
@@ -64,24 +64,23 @@ class Reading:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether full pages ended early: rows may lie behind the largest offset."""
+        """Whether full pages ended early, as at a largest offset."""
         return self.ends_early and (self.pages > 1 or self.held >= PAGE_ROWS)
 
     @property
     def digest(self) -> bytes:
-        """Equal for readings with the same rows in the same order."""
+        """Equal for the same rows in the same order."""
         return self._digest.digest()
 
     @property
     def may_have_shifted(self) -> bool:
-        """Whether a row came again at another place, so that another may have been skipped.
-
-        Not where the total counts each key once.
+        """Whether a repeated row may hide a skipped one; not where the total counts
+        distinct keys.
         """
         return self.pages > 1 and self._holds_copies_apart and self._total != self._distinct
 
     async def run(self) -> None:
-        """Hand all rows to the sink; UnprovenError if they are not proven to be all."""
+        """Hand all rows to the sink; UnprovenError if they may not be all."""
         while await self._advance():
             pass
         if (
@@ -104,7 +103,7 @@ class Reading:
             )
 
     async def _advance(self) -> bool:
-        """Take one page; False when it was the last."""
+        """Take one page; False after the last."""
         self.skip = skip = max(0, self.held - 1)
         answer = await self._fitting_page(skip)
         if self._total is None and answer.total is not None:
@@ -164,7 +163,7 @@ class Reading:
         return answer
 
     def _final_complaint(self, answer: Answer, before: Answer | None, skip: int) -> str:
-        """Why a page is not taken though it was read again; empty if it is."""
+        """Why a reread page is not taken; empty if it is."""
         if complaint := self._complaint(answer):
             return complaint
         if not _is_steady(answer, before):
@@ -178,13 +177,13 @@ class Reading:
         return ""
 
     def _total_by(self, answer: Answer) -> int | None:
-        """The total by which a page is judged: the first one; None if unknown or ignored."""
+        """The total that judges a page, if any."""
         if self._ignores_totals:
             return None
         return answer.total if self._total is None else self._total
 
     def _is_short(self, answer: Answer, skip: int) -> bool:
-        """Whether rows are missing by the total; one page that stays short ends these doubts."""
+        """Whether rows are missing by the total; one page that stays short ends such doubts."""
         total = self._total_by(answer)
         return (
             total is not None
@@ -193,14 +192,14 @@ class Reading:
         )
 
     def _is_beyond_total(self, answer: Answer, skip: int) -> bool:
-        """Whether a page has more rows than its total; if that stays, totals are ignored."""
+        """Whether a page exceeds its total; if that stays, totals are ignored."""
         if self._ignores_totals or not answer.rows:
             return False
         total = self._total if answer.total is None else answer.total
         return total is not None and total < skip + len(answer.rows)
 
     def _complaint(self, answer: Answer) -> str:
-        """What is wrong with a page, alone or after the others; empty if nothing is."""
+        """A page's contradiction, alone or with the others; empty if none."""
         counts_itself = self._may_count_pages and answer.total == len(answer.rows)
         if (
             self._total is not None
@@ -232,8 +231,6 @@ class Reading:
 
 
 def _is_steady(answer: Answer, before: Answer | None) -> bool:
-    """Whether a page holds no row twice, or the same ones as before: then upstream has them twice,
-    and the keys of the whole reading are counted at its end.
-    """
+    """Whether a page holds no row twice, or the same ones as before."""
     is_distinct = len(set(answer.rows)) == len(answer.rows)
     return is_distinct or (before is not None and before.rows == answer.rows)

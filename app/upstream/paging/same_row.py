@@ -1,4 +1,4 @@
-"""Whether two raw rows hold equal values."""
+"""Equality of raw rows."""
 
 import json
 from decimal import Decimal, InvalidOperation

@@ -15,10 +15,10 @@ async def scan_all(
     *,
     is_of_all: bool = True,
 ) -> int:
-    """Hand the rows of all pages to the sink without proof, and count them.
+    """Hand all pages' rows to the sink without proof, and count them.
 
-    IncompleteFetch: the API repeats pages without end, or (`is_of_all`: no account was named) sends
-    fewer rows than it names.
+    IncompleteFetch: pages repeat without end, or a scan `is_of_all` accounts gets fewer rows than
+    named.
     """
     size = size or PageSize()
     seen, most, ignores_totals = 0, 0, False
@@ -67,7 +67,7 @@ def _endless(subject: str, seen: int, most: int) -> IncompleteFetch:
 
 
 async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
-    """The next page; an empty one counts only if it stays empty or the total is reached."""
+    """The next page; an empty one must stay empty or match the total."""
     answer = await pages.read(seen)
     for _ in range(PAGE_READS - 1):
         if answer.rows or (seen and seen >= max(most, answer.total or 0)):

@@ -9,14 +9,14 @@ from app.upstream.paging.reading import DoubledError, Reading, UnprovenError
 from app.upstream.resilience.health import Patience
 
 WHOLE_READS = 3
-"""Readings of a fetch that cannot be proven."""
+"""Readings before a fetch is unproven."""
 SUSPECT_READS = 2
-"""Readings of a suspect, or of what can be asked by id: two show keys that upstream has twice."""
+"""Of a suspect or a scan: two show keys that upstream has twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchProof:
-    """A complete fetch: rows, pages, and requests with retries."""
+    """A complete fetch."""
 
     rows: int
     pages: int
@@ -33,9 +33,9 @@ async def fetch_whole(
 ) -> tuple[int, int]:
     """Hand all rows of a read to the sink; numbers of rows and pages, once proven.
 
-    Unproven reads are repeated: the page, then everything, with the sink reset. Where only keys are
-    doubled and two readings in a row are identical, upstream has those keys twice. IncompleteFetch
-    names the `subject` after the last of `readings`, or when the `patience` is spent.
+    Unproven pages are reread, then everything, with the sink reset. Two identical readings prove
+    that upstream has doubled keys. IncompleteFetch: after the last of `readings`, or the
+    `patience`.
     """
     reason, skip, size, patience = "", 0, size or PageSize(), patience or Patience()
     doubled: bytes | None = None

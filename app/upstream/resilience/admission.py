@@ -14,13 +14,13 @@ from app.upstream.resilience.pace import Pace
 from app.upstream.stats import ApiStatistics
 
 _LEAST_OUTAGE = 1.0
-"""Seconds without an answer before an outage is reported."""
+"""Seconds before an outage is reported."""
 _LONG_TURN = 3.0
-"""Seconds of waiting for a permit before the quota is reported as the cause."""
+"""Seconds before the quota is reported."""
 
 
 class Admission:
-    """Admits requests one by one: breaker, a free connection, quota."""
+    """Admits requests: breaker, a free connection, quota."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Admission:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What holds requests up; None if nothing does or none is wanted."""
+        """What holds requests up, if any are wanted."""
         outage, last = self._outage, self._outage.last
         if (
             last is not None
@@ -73,9 +73,7 @@ class Admission:
     async def turn(
         self, call: Call, endpoint: Endpoint, *, in_pause: bool = False
     ) -> AsyncIterator[Permit]:
-        """Permission to send one request, with a connection; `in_pause` even while the API asks
-        to wait.
-        """
+        """Permission to send one request; `in_pause` even while the API asks to wait."""
         loop = asyncio.get_running_loop()
         while True:
             is_patient = call.patience > 0
@@ -109,8 +107,8 @@ class Admission:
     async def _final_probe(self, call: Call) -> AsyncIterator[bool]:
         """Whether this call sends the last request before all patience ends.
 
-        A wait that the API asked for may use the patience up without a request. Other calls wait
-        here for the result: after an answer they may send, else they end with their last error.
+        Other calls wait for its result: after an answer they may send, else they end with their
+        last error.
         """
         async with self._final:
             if self._outage.seconds >= self._limits.outage_wait:

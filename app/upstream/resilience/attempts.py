@@ -17,22 +17,18 @@ _NEEDED = {
     (True, False): (4, 2),
     (True, True): (2, 1),
 }
-"""Attempts, and failures between successes of others, by whether it is a suspect and divisible.
+"""Attempts, and failures between others' successes, by whether it is a suspect and divisible.
 
-The parts of several accounts are further attempts; a suspect was tried as a part of others.
+Parts of several accounts are further attempts.
 """
 _ATTEMPTS_WITHOUT_PROBE = 2
-"""Failures of a divisible request before a probe: its parts would open the breaker for all."""
+"""Failures of a divisible request before a probe: its parts would open the breaker."""
 _JITTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """Limits of the request pipeline, in seconds and counts.
-
-    `retry_budget` and `retries_per_second` need no successes. After `check_wait` seconds of a wait
-    that the API asked for, a probe shows whether all requests must wait.
-    """
+    """Limits of the pipeline, in seconds and counts (see `UpstreamConfig`)."""
 
     deadline: float
     outage_wait: float
@@ -48,9 +44,8 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a request is among others: its deadline (None: the usual), and its parts.
-
-    Parts are those of one account, or with `names_several` of several. A suspect failed before.
+    """A request's deadline (None: the usual) and parts, with `names_several` those of several
+    accounts.
     """
 
     deadline: float | None = None
@@ -88,7 +83,7 @@ class Call:
 
     @property
     def is_proven_since(self) -> bool:
-        """Whether the API answered another request since this one began or failed."""
+        """Whether the API answered another request meanwhile."""
         return self._outage.answers > self._answers
 
     @property
@@ -98,7 +93,7 @@ class Call:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it timed out while others are answered: its parts show sooner what is slow."""
+        """Whether it timed out while others are answered: its parts show the slow one sooner."""
         return self._is_late and (self._is_divisible or self.is_suspect) and self.is_proven_since
 
     @property
@@ -107,7 +102,7 @@ class Call:
 
     @property
     def was_throttled(self) -> bool:
-        """Whether its last attempt was answered 429."""
+        """Whether its last answer was 429."""
         return self.last is not None and self.last.kind is FailureKind.THROTTLED
 
     @property
@@ -117,12 +112,12 @@ class Call:
 
     @property
     def asked_wait(self) -> float:
-        """Seconds left of the wait that the API asked for, within the patience."""
+        """Seconds left of the wait that the API asked for."""
         return min(self._not_before - asyncio.get_running_loop().time(), self.patience)
 
     @property
     def check_wait(self) -> float:
-        """Seconds until a probe checks whether all must wait."""
+        """Seconds until a probe checks that wait."""
         return (
             0.0
             if self.is_suspect
@@ -138,9 +133,7 @@ class Call:
         )
 
     def decide(self, error: Exception) -> bool | float:
-        """Whether to retry after this error: False, True, or seconds to wait. Called once per
-        failure.
-        """
+        """Whether to retry after this failure, or seconds to wait."""
         if not isinstance(error, AttemptFailed):
             return False
         self.last = error
@@ -171,7 +164,7 @@ class Call:
 
     @property
     def _is_enough(self) -> bool:
-        """Whether it failed often enough, while others were answered, to be at fault."""
+        """Whether it failed often enough, while others were answered."""
         # Too many requests of all together can meet one of them several times.
         least = (
             LEAST_ATTEMPTS if self.was_throttled and not self.is_suspect else self._least_attempts

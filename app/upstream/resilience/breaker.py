@@ -1,9 +1,8 @@
 """A circuit breaker: purgatory's state machine, driven by outcomes judged outside of it.
 
-By itself purgatory (3.0.1) lets every caller into a half-open circuit, counts a cancelled call as a
-failure and an excluded error as a success, lets late successes close the circuit, uses the wall
-clock and raises one shared exception with a growing traceback. So callers get a `Permit` and report
-its outcome, and only what counts reaches purgatory.
+Purgatory (3.0.1) lets every caller into a half-open circuit, counts cancellations as failures and
+late successes, and raises one shared exception. So callers report the outcome of a `Permit`, and
+only what counts reaches purgatory.
 """
 
 import asyncio
@@ -33,17 +32,15 @@ class BreakerState(StrEnum):
 
 
 class BreakerOpen(UpstreamUnavailable):
-    """The breaker let nothing through for as long as the caller was ready to wait."""
+    """The breaker let nothing through while the caller waited."""
 
 
 _COUNTED = BreakerOpen("A request failed.")
-"""The error given to purgatory for each failure; it keeps none of it."""
+"""Purgatory's error for each failure."""
 
 
 class Permit:
-    """Permission to send one request; without a reported outcome it is returned at the block's
-    end.
-    """
+    """Permission to send one request; withdrawn if no outcome is reported."""
 
     __slots__ = ("_breaker", "_decided", "_era")
 
@@ -54,19 +51,19 @@ class Permit:
 
     @property
     def is_current(self) -> bool:
-        """Whether the breaker is still in the state that gave this permit."""
+        """Whether the breaker's state is still that of this permit."""
         return self._era == self._breaker.era
 
     def succeed(self) -> None:
-        """Report that the API answered well."""
+        """The API answered well."""
         self._decide(failed=False)
 
     def fail(self) -> None:
-        """Report a failure of the API."""
+        """The API failed."""
         self._decide(failed=True)
 
     def withdraw(self) -> None:
-        """Report that nothing was learnt; a probe's place goes to the next caller."""
+        """Nothing was learnt; a probe's place goes to the next caller."""
         self._decide(failed=None)
 
     def _decide(self, *, failed: bool | None) -> None:
@@ -87,16 +84,14 @@ class Permit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Withdraw if no outcome was reported."""
+        """Withdraw unless an outcome was reported."""
         self.withdraw()
 
 
 class CircuitBreaker:
-    """Stops requests after `failures` in a row, or when half of the last 50 within 2 minutes
-    failed.
+    """Stops requests after `failures` in a row, or half of the last 50 within 2 minutes.
 
-    After `seconds` one probe is let through, and the others wait for its outcome. One event loop
-    only; `on_change` gets each new state.
+    After `seconds` one probe is admitted; others wait for its outcome. One event loop only.
     """
 
     def __init__(
@@ -115,20 +110,20 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state of now."""
+        """The present state."""
         if self._context.state == CLOSED:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self._context.state == HALF_OPENED else BreakerState.OPEN
 
     @property
     def probe_in(self) -> float | None:
-        """Seconds until an open breaker admits a probe; None if it is not open."""
+        """Seconds until an open breaker admits a probe."""
         if self._timer is None or self.state is not BreakerState.OPEN:
             return None
         return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
 
     async def admit(self, patience: float) -> Permit:
-        """A permit, after at most `patience` seconds in line; BreakerOpen if there is none."""
+        """A permit, after at most `patience` seconds in line; BreakerOpen."""
         permit = self._try_admit()
         if permit is not None:
             return permit
@@ -152,7 +147,7 @@ class CircuitBreaker:
                 self._waiting.remove(place)
 
     def force(self) -> Permit:
-        """A permit whatever the state; while the breaker is open, its request is the probe."""
+        """A permit in any state; in an open one it is the probe's."""
         if self.state is not BreakerState.CLOSED:
             self._probing = (
                 True  # before the state changes, or the first in line would be let through as well
@@ -163,9 +158,7 @@ class CircuitBreaker:
         return Permit(self, self.era)
 
     def take_outcome(self, *, failed: bool | None) -> None:
-        """Count the outcome of a request admitted in the present state; None if nothing was
-        learnt.
-        """
+        """Count the outcome of a permit; None: nothing was learnt."""
         self._probing = False
         if failed is None:
             self._serve_line()

@@ -1,14 +1,11 @@
-"""How requests to one endpoint fare: it tells a bad request from a failing endpoint."""
+"""How requests to one endpoint fare: a bad request, or a failing endpoint."""
 
 _MOST_IN_VAIN = 18
-"""Futile page reads of one small fetch at most: three readings of two pages, three times each."""
+"""Of one small fetch: three readings of two pages, three times each."""
 
 
 class Patience:
-    """How many futile page reads an endpoint is granted.
-
-    Shared by all its reads: where none completes, a further one tells nothing.
-    """
+    """Futile page reads left to an endpoint, over all its reads."""
 
     __slots__ = ("_most", "_vain")
 
@@ -18,11 +15,11 @@ class Patience:
 
     @property
     def is_left(self) -> bool:
-        """Whether a page that does not fit may be read again."""
+        """Whether a page may be read again."""
         return self._vain < self._most
 
     def spend(self, looks: int = 1) -> None:
-        """Count page reads that did not fit, or a reading that was in vain."""
+        """Count futile page reads."""
         self._vain += looks
 
     def regain(self) -> None:
@@ -30,12 +27,12 @@ class Patience:
         self._vain = max(0, self._vain - 1)
 
     def restore(self) -> None:
-        """A read came to its end."""
+        """A read ended."""
         self._vain = 0
 
 
 class EndpointHealth:
-    """Counts answers, proven reads, and the failures since the last of each, without retries."""
+    """Counts answers, proven reads, and failures since."""
 
     __slots__ = (
         "answers",
@@ -55,16 +52,16 @@ class EndpointHealth:
         self.patience = Patience()
 
     def answered(self) -> None:
-        """The endpoint answered a request."""
+        """A request was answered."""
         self.answers += 1
         self.failures_in_a_row = 0
 
     def failed(self) -> None:
-        """A request failed for good, though the API answers others."""
+        """A request failed for good."""
         self.failures_in_a_row += 1
 
     def note_whole(self) -> None:
-        """A read of the endpoint was proven whole."""
+        """A read was proven whole."""
         self.wholes += 1
         self.unproven_in_a_row = 0
         self.patience.restore()

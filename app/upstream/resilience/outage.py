@@ -1,4 +1,4 @@
-"""For how long the API has answered nobody."""
+"""How long the API has been out."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,48 +8,46 @@ from app.upstream.failures import AttemptFailed
 
 
 class Outage:
-    """How long the API has answered no request, counted only while one is wanted.
-
-    So a run that starts hours after an outage began has its full patience.
+    """Time without any answer, counted only while one is wanted, so that each run has its full
+    patience.
     """
 
     def __init__(self) -> None:
         self.answers = 0
         self.was_probed = False
-        """Whether one more request was sent after all patience with this outage had ended."""
+        """Whether a last request followed the end of all patience."""
         self.last: AttemptFailed | None = None
-        """The last failure."""
         self._since: float | None = None
         self._callers = 0
         self._answer = asyncio.Event()
 
     @property
     def seconds(self) -> float:
-        """Seconds since the first failure without a later success; 0 in good health."""
+        """Seconds since the first failure without a later success."""
         return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
 
     def answered(self) -> None:
-        """The API answered somebody."""
+        """The API answered a request."""
         self.answers += 1
         self._end()
         self._answer.set()
         self._answer = asyncio.Event()
 
     async def wait_for_answer(self, seconds: float) -> None:
-        """Wait for an answer to any request, at most so long."""
+        """Wait for any answer, at most so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._answer.wait()
 
     def failed(self, error: AttemptFailed) -> None:
-        """The API failed somebody."""
+        """The API failed a request."""
         self.last = error
         if self._since is None:
             self._since = asyncio.get_running_loop().time()
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """Count a caller who waits for an answer."""
+        """Count a caller who waits."""
         self._callers += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""Rate limiter: the quota, and a brake that a 429 puts on the whole client."""
+"""Rate limiter: the quota, and a brake after a 429."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ _REGAINED_SHARE = 1 / 32
 
 
 class Limiter(Protocol):
-    """Keeps the requests of all replicas within the API's quota."""
+    """Keeps all replicas within the API's quota."""
 
     async def acquire(self) -> None:
         """Wait until one more request may be sent."""
@@ -20,8 +20,8 @@ class Limiter(Protocol):
 class Pace:
     """Permits to send, one caller after the other.
 
-    A 429 stops all requests for the time that the API names (1 s if none, `longest_pause` at most)
-    and halves the rate; each success restores a part.
+    A 429 pauses all for the time named (default 1 s, at most `longest_pause`) and halves the rate;
+    each success restores a part.
     """
 
     def __init__(self, limiter: Limiter, rate: float, longest_pause: float) -> None:
@@ -37,7 +37,7 @@ class Pace:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the API asked all to wait, and the time is not over."""
+        """Whether all must wait."""
         return self.pause_left > 0
 
     @property
@@ -47,7 +47,7 @@ class Pace:
 
     @property
     def turn_seconds(self) -> float:
-        """How long the first in line has waited for its permit."""
+        """How long the first in line has waited."""
         return (
             0.0
             if self._turn_since is None
@@ -78,7 +78,6 @@ class Pace:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """It is the caller's turn."""
         self._turn_since = asyncio.get_running_loop().time()
         try:
             yield
@@ -86,7 +85,7 @@ class Pace:
             self._turn_since = None
 
     def throttled(self, retry_after: float | None) -> None:
-        """Slow down after a 429 that asked for `retry_after` seconds."""
+        """Slow down after a 429."""
         now = asyncio.get_running_loop().time()
         if (
             self._paused_until <= now
@@ -102,5 +101,5 @@ class Pace:
         self._resumed = asyncio.Event()
 
     def succeeded(self) -> None:
-        """Give back a part of the speed."""
+        """Restore a part of the rate."""
         self._share = min(1.0, self._share + _REGAINED_SHARE)

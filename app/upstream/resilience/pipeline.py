@@ -1,10 +1,8 @@
-"""The request pipeline: admission, deadline, retries within their budget, and the verdict.
+"""The request pipeline: admission, deadline, budgeted retries, verdict. Nothing else retries.
 
-Retries happen here and nowhere else. A request that keeps failing while others succeed is at fault
-(FetchFailed); if none succeeds it is an outage, and work waits (UpstreamUnavailable after
-`outage_wait` seconds). A lone request sends a probe, a tiny request known to be good. A suspect's
-failures say nothing of the API: they neither open the breaker nor slow others down, and a probe
-follows at once.
+A request that fails while others succeed is at fault (FetchFailed); if none succeeds it is an
+outage (UpstreamUnavailable after `outage_wait` seconds). A probe, a tiny request known to be good,
+decides for a lone request. A suspect's failures neither open the breaker nor slow others down.
 """
 
 import asyncio
@@ -36,10 +34,7 @@ _log = get_logger(__name__)
 
 
 class RequestPipeline:
-    """Sends requests as admission allows, and again where that may help.
-
-    `probe` tells a bad request from an outage. One event loop only.
-    """
+    """Sends and retries requests in one event loop; `probe` tells a bad request from an outage."""
 
     def __init__(
         self,
@@ -70,7 +65,7 @@ class RequestPipeline:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What holds requests up; None if nothing does or none is wanted."""
+        """What holds requests up, if any are wanted."""
         return self._admission.hindrance
 
     def close(self) -> None:
@@ -82,8 +77,8 @@ class RequestPipeline:
     ) -> _Result:
         """The result of `attempt`, retried until it succeeds or the verdict is clear.
 
-        UpstreamRefused, RequestTooLarge and FetchFailed come at once where a retry cannot help;
-        FetchFailed also when only this request fails, UpstreamUnavailable in an outage.
+        UpstreamRefused, RequestTooLarge or FetchFailed if a retry cannot help, FetchFailed if only
+        this request fails, UpstreamUnavailable in an outage.
         """
         call = Call(self._outage, self._limits, share)
         retries = stamina.retry_context(
@@ -145,7 +140,7 @@ class RequestPipeline:
                 await self._outage.wait_for_answer(call.asked_wait)
 
     async def _answers_others(self, call: Call) -> bool:
-        """Whether the API answers others meanwhile; one probe serves all waiting calls."""
+        """Whether the API answers others; one probe serves all waiting calls."""
         async with self._checking:
             if call.is_proven_since and not self._pace.is_paused:
                 return True
@@ -198,7 +193,7 @@ class RequestPipeline:
             return result
 
     async def _pay(self, call: Call, endpoint: Endpoint) -> None:
-        """Wait until the budget has room for a retry, or the call's patience ends."""
+        """Wait for the budget, or the end of patience."""
         started = asyncio.get_running_loop().time()
         await self._budget.take(call.patience)
         self._statistics.note_budget_wait(endpoint, asyncio.get_running_loop().time() - started)
@@ -206,9 +201,7 @@ class RequestPipeline:
     def _judge(
         self, error: UpstreamError, endpoint: Endpoint, permit: Permit, *, is_own: bool
     ) -> None:
-        """Report an error to breaker, pace and statistics; a request's own failure is not the
-        API's.
-        """
+        """Report an error to breaker, pace and statistics."""
         self._statistics.note_failure(endpoint, kind_of(error))
         if not isinstance(error, AttemptFailed):
             self._outage.answered()

@@ -1,26 +1,23 @@
-"""A retry budget: successes pay for retries, so that these never make up most of the traffic.
+"""A retry budget: each success pays for half a retry, so about a third of requests are retries.
 
-Six attempts of every caller would be six times the traffic just when the API can bear the least.
-Each success pays for half a retry, so that in the long run about a third of requests are retries.
-No attempt is lost: callers wait in line.
+Unbounded retries would multiply the traffic just when the API bears least. Callers wait in line.
 """
 
 import asyncio
 from contextlib import suppress
 
 _SHARE_OF_SUCCESS = 0.5
-"""Retries that a success pays for; enough while less than a third of responses fail."""
+"""Retries that a success pays for."""
 
 
 class RetryBudget:
-    """Permits to retry, one caller after the other.
+    """Permits to retry, one caller after the other, in one event loop.
 
-    It starts with `capacity` and never holds more; each success adds half a retry, each second
-    `per_second`. One event loop only.
+    At most `capacity`; successes and time (`per_second`) add to it.
     """
 
     def __init__(self, capacity: int, per_second: float) -> None:
-        """Start full; both must be above 0, or a caller may wait for ever."""
+        """Start full; both must be above 0."""
         self._capacity = float(capacity)
         self._per_second = per_second
         self._left = self._capacity
@@ -29,7 +26,7 @@ class RetryBudget:
         self._paid = asyncio.Event()
 
     async def take(self, patience: float) -> bool:
-        """Wait for one retry, at most `patience` seconds; whether it was granted."""
+        """Wait for a retry, at most `patience` seconds; whether it was granted."""
         try:
             async with asyncio.timeout(patience), self._line:
                 while (missing := 1 - self._count()) > 0:
@@ -42,12 +39,12 @@ class RetryBudget:
             return False
 
     def succeeded(self) -> None:
-        """A success pays for half a retry."""
+        """Add half a retry."""
         self._left = min(self._capacity, self._count() + _SHARE_OF_SUCCESS)
         self._paid.set()
 
     def _count(self) -> float:
-        """What is left, with what time has added."""
+        """Retries left by now."""
         now = asyncio.get_running_loop().time()
         self._left = min(self._capacity, self._left + (now - self._counted_at) * self._per_second)
         self._counted_at = now
