@@ -12,7 +12,7 @@ from app.store.results.acceptances import Wish
 
 
 class Accepting:
-    """Accepts issues, and withdraws; both are noted with reasons."""
+    """Accepts issues and withdraws, noting reasons."""
 
     def __init__(self, store: Repositories, today: dt.date) -> None:
         self._store = store
@@ -21,9 +21,9 @@ class Accepting:
     async def accept(
         self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
     ) -> Mapping[str, object]:
-        """Accept an open issue as it stands; the acceptance.
+        """Accept an open issue as it stands.
 
-        Raises NotFound, NotOpen, or InvalidRequest (reason or date).
+        Raises NotFound, NotOpen, or InvalidRequest (reason, date).
         """
         wish_for, ends = required_reason(reason), last_date(until, self._today)
         if await self._store.acceptances.accept(Wish(account_id, code, wish_for, ends)):
@@ -48,7 +48,7 @@ class Accepting:
         return dict(shown[0])
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
-        """Withdraw an acceptance; whether there was one.
+        """Withdraw an acceptance; False without one.
 
         Raises NotFound.
         """

@@ -1,4 +1,4 @@
-"""API statistics of runs, by this process."""
+"""API statistics by run."""
 
 import asyncio
 from collections import OrderedDict
@@ -15,7 +15,7 @@ _MOST_RUNS = 32
 
 @dataclass(frozen=True, slots=True)
 class RunApiStats:
-    """One run's statistics, from all workers here."""
+    """One run's statistics in this process."""
 
     run_id: RunId
     worker_id: WorkerId
@@ -24,12 +24,8 @@ class RunApiStats:
     _keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep(self) -> None:
-        """Write this process's figures into the run.
-
-        Call before recording work: an ended run then shows all.
-        """
-        # One after the other: an earlier look that is written later would take back what the next
-        # one had counted.
+        """Write the figures into the run, before its work is recorded."""
+        # Serialised: an older snapshot written later would undo a newer one.
         async with self._keeping:
             await self.runs.set_api_statistics(
                 self.run_id, self.worker_id, self.statistics.snapshot()
@@ -37,7 +33,7 @@ class RunApiStats:
 
 
 class ApiUsage:
-    """Statistics of all runs served here."""
+    """Statistics of runs served here."""
 
     def __init__(self, runs: Runs, worker_id: WorkerId) -> None:
         self._runs = runs
@@ -46,7 +42,7 @@ class ApiUsage:
 
     @contextmanager
     def recording(self, run_id: RunId) -> Iterator[RunApiStats]:
-        """Count requests inside for the run; the last 32 runs are held."""
+        """Count requests inside; the last 32 runs are held."""
         use = self._held.setdefault(run_id, RunApiStats(run_id, self._worker_id, self._runs))
         self._held.move_to_end(run_id)
         while len(self._held) > _MOST_RUNS:
@@ -55,5 +51,5 @@ class ApiUsage:
             yield use
 
     def forget(self, run_id: RunId) -> None:
-        """Drop an ended run; its workers keep counting."""
+        """Drop an ended run."""
         self._held.pop(run_id, None)

@@ -14,11 +14,11 @@ class EngineConfig:
     """Sizes in accounts, times in seconds.
 
     `account_timeout` limits a write to one account. A date of `day_zone` settles `settle_hours`
-    after its end. `max_attempts` failures in a row exhaust an account. `search_requests` limits a
-    run's vain requests, `fetches` those at once. Unread accounts return after `postpone_seconds`
+    after its end. `max_attempts` failures in a row exhaust an account. `search_requests` limits
+    vain requests, `fetches` concurrent ones. Unread accounts return after `postpone_seconds`
     (`postpone_named_seconds`). `grace_seconds`: from stop to checkpoint; `locked_seconds`: wait for
     locked accounts; `flap_seconds`: hold of flapping ones. `changed_overlap` allows for late
-    clocks. `history_from`: first compared date (None: all).
+    clocks. `history_from`: None compares all dates.
     """
 
     batch_size: int = 5000
@@ -44,7 +44,7 @@ class EngineConfig:
     def moving_from(self, now: dt.datetime) -> dt.date:
         """The first unsettled date at `now` (aware).
 
-        Hours count from the instant: a day of clock change has 23 or 25.
+        Hours count from the instant: days of clock changes are 23 or 25 long.
         """
         zone = ZoneInfo(self.day_zone)
         settled_until = now.astimezone(dt.UTC) - dt.timedelta(hours=self.settle_hours)

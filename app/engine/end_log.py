@@ -1,4 +1,4 @@
-"""Logs a run's end with status, costs and results."""
+"""Logs a run's end."""
 
 import datetime as dt
 

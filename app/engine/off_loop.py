@@ -1,4 +1,4 @@
-"""Work on thousands of accounts, off the event loop."""
+"""Long work, off the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,5 +11,5 @@ _Result = TypeVar("_Result")
 async def off_loop(
     work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
 ) -> _Result:
-    """Call `work` in a thread, so that heartbeats, batches and HTTP go on for its seconds."""
+    """Call `work` in a thread: heartbeats and HTTP go on."""
     return await asyncio.to_thread(work, *args, **kwargs)

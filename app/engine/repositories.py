@@ -1,4 +1,4 @@
-"""All repositories of one database and worker process."""
+"""Repositories of one database and process."""
 
 import datetime as dt
 import uuid
@@ -54,7 +54,7 @@ _MOST_WINDOWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Repositories:
-    """The repositories; raw tables are read within a window of dates."""
+    """The repositories, for a window of dates."""
 
     database: Database
     catalogue: Catalogue
@@ -109,7 +109,7 @@ class Repositories:
         """Survey the warehouse and prepare statements.
 
         `write_rate` limits raw rows a second; ingestion cuts values at `caps`; `only_reads` needs
-        SELECT alone, even on a standby. Raises ConfigurationError with every obstacle.
+        SELECT alone. Raises ConfigurationError with every obstacle.
         """
         worker_id = WorkerId(uuid.uuid4())
         found = await (_require_tables if only_reads else _require_fit)(database)
@@ -183,7 +183,7 @@ class Repositories:
         return self.windows[window]
 
     async def require_fit(self) -> None:
-        """Check rights, policies and columns again.
+        """Check rights, policies and columns.
 
         Raises ConfigurationError with every obstacle.
         """

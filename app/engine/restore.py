@@ -1,4 +1,4 @@
-"""Restores rows from copies; the next run compares their accounts."""
+"""Restores rows; the next run compares them."""
 
 import datetime as dt
 import uuid
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 
 class Restoring:
-    """Restores rows; totals, status and issues follow, even if it breaks off."""
+    """Restores rows; totals, status and issues follow, even on failure."""
 
     def __init__(self, store: Repositories) -> None:
         self._store = store
@@ -77,7 +77,7 @@ class Restoring:
         return released
 
     async def release_overtaken(self, account_ids: Sequence[str] | None = None) -> int:
-        """Release pins of rows since written or deleted; how many."""
+        """Release pins of rows changed since; how many."""
         overtaken = await self._pins.overtaken(account_ids)
         if not overtaken:
             return 0
@@ -85,7 +85,7 @@ class Restoring:
         self._days.update({account_id: set(of_account) for account_id, of_account in days.items()})
         await self._follow(is_pinned=False, issue=overtaken_issue)
         _log.warning(
-            "Pinned rows are stored no more as they were restored: somebody wrote or deleted them"
+            "Pinned rows are no longer stored as restored: another writer changed or deleted them"
             " since. Their pins are over.",
             action="pins.overtaken",
             pins=released,
@@ -103,7 +103,7 @@ class Restoring:
     async def _follow(
         self, *, is_pinned: bool, issue: Callable[[Sequence[dt.date]], Issue] = restored_issue
     ) -> None:
-        """Recount the accounts, and open issues at unpinned rows."""
+        """Recount accounts, and open issues."""
         known = await self._store.account_lists.known_accounts(self.accounts)
         if not known:
             return

@@ -1,4 +1,4 @@
-"""The engine's interface for CLI and HTTP."""
+"""The engine's interface."""
 
 import asyncio
 import datetime as dt
@@ -30,7 +30,7 @@ _LONGEST_LOOK_SECONDS = 1.0
 
 
 class ReconService:
-    """The engine of one process; `pool` serves runs of any process."""
+    """The engine of one process, with its `pool`."""
 
     def __init__(
         self,
@@ -77,10 +77,9 @@ class ReconService:
     async def start_run(
         self, request: RunRequest, idempotency_key: str | None = None, reason: str | None = None
     ) -> RunId:
-        """Queue a run for any process; a used key gives its run.
+        """Queue a run; a used key gives its run.
 
-        Raises InvalidRequest, NotFound (accounts), Conflict (key with another request, or such a
-        run is active).
+        Raises InvalidRequest, NotFound (accounts), Conflict (key reused, or such a run is active).
         """
         run_id = await self._starting.start(request, idempotency_key, reason)
         self.pool.wake()
@@ -104,7 +103,7 @@ class ReconService:
         return Accepting(self.store, self._config.today(self._now()))
 
     async def pause(self, run_id: uuid.UUID, reason: str | None = None) -> None:
-        """Pause a run at its next checkpoint; errors as in `RunOrders`."""
+        """Pause a run; errors as in `RunOrders`."""
         await self._steering.pause(run_id, reason)
         self.pool.wake()
 
@@ -144,9 +143,9 @@ class ReconService:
         depth: Depth | None = None,
         reason: str | None = None,
     ) -> AccountOutcome | RunUnderWay:
-        """Reconcile one account now, whatever its state, comparing rows unless `depth` differs.
+        """Reconcile one account now, comparing rows unless `depth` differs.
 
-        Gives its outcome, or the run after `wait_seconds`. Raises NotFound.
+        Gives the outcome, or the run after `wait_seconds`. Raises NotFound.
         """
         run_id = await self.start_run(
             RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason

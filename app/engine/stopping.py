@@ -1,7 +1,7 @@
-"""Cooperative cancellation of work on runs paused, ended or past their time.
+"""Cooperative cancellation of runs paused, ended or overdue.
 
-Work stops at its next checkpoint, where all written is whole. Without one in the grace time it is
-cancelled, losing only what it fetched.
+Work stops at its next checkpoint, where all written is whole; after the grace time it is cancelled,
+losing its fetch.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class StopSignal:
     async def limit(
         self, work: Coroutine[object, object, _Result], grace_seconds: float
     ) -> _Result | None:
-        """The result of `work`; None if cancelled, `grace_seconds` after the signal."""
+        """The result; None if cancelled, `grace_seconds` after the signal."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._event.wait())
         try:
@@ -55,7 +55,7 @@ class StopSignal:
 
 
 class StopSignals:
-    """One signal for each piece of work here."""
+    """One signal for each piece of work."""
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
         self._today = today
@@ -65,10 +65,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def working_on(self, run_id: RunId) -> Iterator[StopSignal]:
-        """A signal for one piece of work.
-
-        Work on a resumed run begins while stopped work ends: each has its own.
-        """
+        """A signal of its own: a resumed run begins while stopped work still ends."""
         signal = StopSignal()
         self._signals[run_id].add(signal)
         if self._is_stopping:
@@ -93,7 +90,7 @@ class StopSignals:
                 signal.set()
 
     async def look(self) -> None:
-        """End overdue runs, and stop work on paused or ended ones."""
+        """End overdue runs, stop paused or ended ones."""
         try:
             for run_id in await self._control.end_overdue():
                 _log.info("A run ended at its stop_at.", action="run.stopped", run_id=str(run_id))
@@ -112,7 +109,7 @@ class StopSignals:
                     signal.set()
         except ReconError as error:
             _log.warning(
-                "The state of the runs is not known for the moment.",
+                "The state of the runs is unknown for the moment.",
                 action="run.unwatched",
                 reason=str(error),
             )

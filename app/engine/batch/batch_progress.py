@@ -1,4 +1,4 @@
-"""Reports how far this process's batches are."""
+"""Reports progress of this process's batches."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ _SHARE = 19
 
 
 class BatchProgress:
-    """The batches under way in this process."""
+    """Batches under way here."""
 
     def __init__(self, store: Repositories) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class BatchProgress:
             self._states.pop(id(state), None)
 
     async def tell(self) -> None:
-        """Write changed progress, in at most a twentieth of the time."""
+        """Write changed progress; counting takes a twentieth of the time."""
         begun = time.monotonic()
         if begun < self._next_at or (not self._states and not self._told):
             return
@@ -58,7 +58,7 @@ class BatchProgress:
             await self._store.under_way.note(self._store.claims.worker_id, figures)
         except ReconError as error:
             _log.warning(
-                "How far the batches are could not be told.",
+                "The progress of the batches could not be reported.",
                 action="worker.progress_missed",
                 reason=str(error),
             )
@@ -71,7 +71,7 @@ async def _progressed(state: BatchState) -> Progressed:
     for number, (account_id, progress) in enumerate(list(state.progress.items())):
         if number % _IN_A_ROW == _IN_A_ROW - 1:
             await asyncio.sleep(0)
-        # A batch that ends meanwhile lets go of its accounts one by one.
+        # A batch that ends meanwhile releases its accounts one by one.
         view = state.views.get(account_id)
         done += view is not None and needs_of(view, progress, state.gaps) == NOTHING
         written += progress.effort.written

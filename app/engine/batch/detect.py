@@ -1,4 +1,4 @@
-"""Detection: counts of a batch's accounts, and the issues that follow."""
+"""Detects the issues of a batch's accounts."""
 
 import datetime as dt
 import time
@@ -23,7 +23,7 @@ from app.store.runs.active_runs import ActiveRun
 
 
 class Detector:
-    """Detects at the start of a batch and after each write."""
+    """Detects at the start and after each write."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Detector:
     async def views(
         self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False
     ) -> dict[str, AccountView]:
-        """The accounts as counted, with open drift and pins."""
+        """The accounts as counted, with drift and pins."""
         views = await self._store.detection.look(
             account_ids, claim.run_id, is_first=is_first, all_logins=claim.by_rows
         )
@@ -105,7 +105,7 @@ class Detector:
 
 
 def _news(state: BatchState) -> dict[str, tuple[Issue, ...]]:
-    """Issues to open; those explained at unchanged accounts stay explained."""
+    """Issues to open; unchanged accounts stay explained."""
     return {
         view.account_id: state.found[view.account_id]
         for view in state.views.values()

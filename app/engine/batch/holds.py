@@ -1,4 +1,4 @@
-"""Accounts held in a batch: accepted, flapping, or vanished upstream."""
+"""Holds accounts that are accepted, flapping, or vanished upstream."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -51,14 +51,14 @@ class BatchHolds:
         }
 
     async def hold_flapping(self, state: BatchState) -> None:
-        """Hold accounts whose same issue keeps reopening, unless named or retried."""
+        """Hold accounts whose issue keeps reopening, unless named or retried."""
         request = state.run.request
         if request.kind is RunKind.RETRY or request.account_ids is not None:
             return
         reopened = await self._store.issue_history.reopened(state.claim.account_ids)
         for account_id, times in reopened.items():
-            # A flapping account is repaired when its hold ends: it may have come to rest. One that
-            # waits for confirmation was not repaired, so nothing could have come back.
+            # A flapping account is repaired when its hold ends. One that waits for confirmation was
+            # not repaired, so nothing could have come back.
             if (
                 times >= FLAPS
                 and account_id not in state.claim.confirmed
@@ -68,7 +68,7 @@ class BatchHolds:
                 state.progress[account_id].hold = _flapping(times)
 
     async def hold_vanished(self, state: BatchState) -> None:
-        """Hold accounts that upstream suddenly lacks, unless confirmed."""
+        """Hold accounts upstream suddenly lacks, unless confirmed."""
         held = await off_loop(_find_vanished, state)
         losses = {
             account_id: Loss(lowers=True) for account_id in held if account_id not in state.was_held
@@ -89,7 +89,6 @@ def _flapping(times: int) -> Hold:
 
 
 def _find_vanished(state: BatchState) -> list[str]:
-    """Hold accounts without upstream rows, all daily rows being read."""
     found = []
     for account_id, progress in state.progress.items():
         confirmed = state.claim.confirmed.get(account_id)

@@ -1,4 +1,4 @@
-"""Repairs account ids where a fetch or write showed whose rows are whose."""
+"""Repairs account ids after fetches and writes."""
 
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
@@ -33,7 +33,7 @@ class BatchIds:
         self._detector = detector
 
     async def repair_read(self, state: BatchState, metrics: Sequence[PlannedRequest]) -> None:
-        """Repair ids after metrics were written, before trades are read."""
+        """Repair ids between metrics and trades."""
         written = {
             account_id
             for each in metrics
@@ -49,7 +49,7 @@ class BatchIds:
                 await self._repair_and_note(state, account_ids)
 
     async def repair_doubtful(self, state: BatchState) -> None:
-        """Repair doubtful ids, and rows written without account."""
+        """Repair doubtful ids, and rows without account."""
         doubtful = {account_id for account_id, view in state.views.items() if view.findings}
         account_ids = sorted(doubtful | state.reassigned)
         if account_ids:
@@ -58,7 +58,7 @@ class BatchIds:
                 await self._look_again(state, account_ids)
 
     async def give_back(self, state: BatchState) -> None:
-        """Give unsent metrics rows to the owner of their natural key."""
+        """Give unsent metrics rows to their natural key's owner."""
         given: list[GivenBack] = []
         with state.phase("identity"):
             for endpoint in (Endpoint.DAILY, Endpoint.HOURLY):
@@ -77,8 +77,7 @@ class BatchIds:
         unsent = [
             (account_id, day)
             for account_id, progress in state.progress.items()
-            # Also of an account that upstream does not have at all: by their key the rows are
-            # another's.
+            # Also of an account absent upstream: by their key the rows are another's.
             if progress.hold is None or progress.hold.absent
             for day in progress.kept.get(endpoint, {})
             if day is not None

@@ -1,4 +1,4 @@
-"""Judges a pass over an account, for the record."""
+"""Judges a pass over an account."""
 
 import datetime as dt
 from collections import Counter
@@ -29,10 +29,10 @@ _COLUMNS_NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class AccountPass:
-    """One pass of a run over an account.
+    """One pass over an account.
 
     `found` issues at its start, `unread` counts failed fetches, `before` is the run's first pass,
-    `columns` are counted by compared table.
+    `columns` are counts of those compared.
     """
 
     view: AccountView
@@ -62,7 +62,7 @@ class AccountPass:
 def result_of(
     passed: AccountPass, *, now: dt.datetime, moving_from: dt.date, flap_seconds: float
 ) -> AccountResult:
-    """The account's record at `now`; dates from `moving_from` are unsettled."""
+    """The record at `now`; dates from `moving_from` are unsettled."""
     judged = _judge(passed, moving_from, now)
     return AccountResult(
         passed.view.account_id,
@@ -88,8 +88,6 @@ def result_of(
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A judged pass; `is_open`: something is left."""
-
     passed: AccountPass
     outcome: Outcome
     accepted: Collection[IssueCode]
@@ -107,7 +105,7 @@ class _Judged:
 
     @property
     def is_untried(self) -> bool:
-        """Whether it failed only in company, and waits for the next run."""
+        """Whether it failed only in company."""
         progress = self.passed.progress
         return (
             self.is_open
@@ -118,7 +116,7 @@ class _Judged:
 
     @property
     def is_postponed(self) -> bool:
-        """Whether it is read again, now or next run."""
+        """Whether it is read again."""
         return self.is_untried or (
             self.is_open
             and not self.passed.is_second
@@ -128,7 +126,7 @@ class _Judged:
 
     @property
     def signature(self) -> str:
-        """The explained state; expensive, so computed for that outcome alone."""
+        """Computed for the explained alone: it is expensive."""
         if self.outcome is Outcome.EXPLAINED and _explains_itself(
             self.passed, self.left, self.accepted
         ):
@@ -160,8 +158,7 @@ class _Judged:
 def _judge(passed: AccountPass, moving_from: dt.date, now: dt.datetime) -> _Judged:
     view, progress = passed.view, passed.progress
     left = explain(view, progress, moving_from=moving_from, now=now)
-    # Where all rows were to be compared and were not, no issue needs to tell that something is
-    # wrong.
+    # Without a full comparison of rows something may be wrong although no issue tells it.
     incomplete = is_incomplete(view, progress)
     accepted = still_accepted(left, progress.accepted)
     outcome = judge(
@@ -207,13 +204,13 @@ def _compared(passed: AccountPass) -> dict[str, dict[str, int]] | None:
 
 
 def _was_compared(passed: AccountPass, endpoint: Endpoint) -> bool:
-    """Whether any of the table was read; a guard may hold its writing."""
+    """Whether the table was read, even if a guard kept it unwritten."""
     read = passed.progress.dates_read(endpoint)
     return bool(read.everything or read.dates or read.ranges or read.rows)
 
 
 def _explained(passed: AccountPass, now: dt.datetime) -> Explained:
-    """Vain requests about this state, and the time of the next."""
+    """How often this was asked in vain, and when again."""
     view, progress = passed.view, passed.progress
     is_same = view.explained_as == view.signature and view.ask_again_at is not None
     if is_same and view.ask_again_at is not None and (progress.known or now < view.ask_again_at):
@@ -225,7 +222,7 @@ def _explained(passed: AccountPass, now: dt.datetime) -> Explained:
 def _detail(passed: AccountPass, *, is_left: bool) -> str | None:
     progress = passed.progress
     hold = progress.hold.reason if progress.hold else None
-    # Rejected values are told even where the counts agree.
+    # Rejected values are named even where the counts agree.
     unheld = [_said_of(table, columns) for table, columns in sorted(progress.unheld.items())]
     unknown_keys = progress.unknown_keys if is_left else ()
     reasons = [

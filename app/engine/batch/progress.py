@@ -1,4 +1,4 @@
-"""Updates an account's progress after each read and write."""
+"""Updates progress after reads and writes."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -22,12 +22,12 @@ from app.store.identity.given_back import GivenBack
 def initial_progress(
     view: AccountView, request: RunRequest, moving: Moving, now: dt.datetime
 ) -> Progress:
-    """Progress before any request; an error tells why none is possible."""
+    """Progress before any request; its error tells why none is possible."""
     reason = why_not_asked(view)
     kind = request.kind
     return Progress(
         errors=[reason] if reason else [],
-        # A run that compares every row does so even before it is time to ask again.
+        # A run that compares rows does not wait until it is time to ask again.
         known=kind is RunKind.FULL and not request.compares_rows and is_known(view, moving, now),
         by_rows=request.compares_rows or compares_rows(view),
         moving=moving,
@@ -72,8 +72,7 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
     progress.told.update(done.told)
     progress.grew |= done.grew
     if endpoint in (Endpoint.ALLTIME, Endpoint.DAILY) and (done.inserted or done.updated):
-        # Trades find their account through these rows: what was read of them before may belong
-        # elsewhere now.
+        # Trades find their account through these rows: earlier ones may belong elsewhere now.
         progress.dates_read(Endpoint.CLOSED).clear()
     if done.left_alone:
         progress.left_alone.add(endpoint)
@@ -84,7 +83,7 @@ def record_write(progress: Progress, planned: PlannedRequest, done: Applied) -> 
 
 
 def _note_values(progress: Progress, done: Applied) -> None:
-    """Note rows and values that cannot be stored; each row's last read counts."""
+    """Note rows and values that cannot be stored."""
     progress.refused.take_in(done.refused)
     for table, columns in done.unheld.items():
         progress.unheld.setdefault(table, set()).update(columns)
@@ -96,7 +95,6 @@ def _note_values(progress: Progress, done: Applied) -> None:
 
 
 def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) -> None:
-    """Renew unsent rows on the dates read."""
     endpoint = planned.request.endpoint
     before = {
         day: trades
@@ -104,7 +102,7 @@ def _renew_unsent(progress: Progress, planned: PlannedRequest, done: Applied) ->
         if not planned.covers(day)
     }
     if before.keys() & done.shifted_days:
-        # Trades that stood there were moved: what was kept of these dates is unknown now.
+        # Trades were moved from these dates: what they kept is unknown now.
         before = {day: trades for day, trades in before.items() if day not in done.shifted_days}
         progress.dates_read(endpoint).clear()
     kept = before | done.kept
@@ -133,7 +131,7 @@ def note_unequal(progress: Progress, planned: PlannedRequest, left: ComparedTabl
     _renew_unequal(progress, planned, left)
     if not planned.is_trial:
         read = progress.dates_read(planned.request.endpoint)
-        # A request for all dates tells all rows at once.
+        # A request for all dates counts all rows.
         read.rows = left.rows if planned.is_undated else read.rows + left.rows
 
 
@@ -183,7 +181,7 @@ def _note_daily(progress: Progress, *, is_trial: bool) -> None:
     if not is_trial:
         _settle_again(progress)
     if progress.alltime_is_withheld and progress.moving_figures.told is not None:
-        # What upstream counts on unsettled dates decides whether alltime may fall.
+        # Upstream's counts on unsettled dates decide whether alltime may fall.
         progress.withheld.pop(Endpoint.ALLTIME)
         progress.dates_read(Endpoint.ALLTIME).clear()
 
@@ -200,7 +198,7 @@ def _note_tried(progress: Progress, planned: PlannedRequest) -> None:
 
 
 def _settle_again(progress: Progress) -> None:
-    """Have rows read again that waited for these daily rows."""
+    """Have rows read again that waited for daily rows."""
     daily = progress.dates_read(Endpoint.DAILY)
     for endpoint in (Endpoint.HOURLY, Endpoint.CLOSED):
         days = {

@@ -6,8 +6,8 @@ Invariants:
 1. Only detection after a write closes issues.
 2. Only proven fetches are applied, in one transaction under the claim's fence.
 3. A failure costs its request's accounts alone: postponed once, then failed.
-4. A batch stops between requests; finished accounts are recorded, others wait.
-5. A suspect upstream suspends the run after the batch is recorded.
+4. A batch stops between requests; finished accounts are recorded.
+5. A suspect upstream suspends the run after the record.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from app.upstream.client import UpstreamClient
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """Shared by all batches here, whatever dates they compare."""
+    """Shared by batches of all windows."""
 
     reads: SharedReads
     under_way: BatchProgress
@@ -74,7 +74,7 @@ class BatchReconciler:
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> Counter[Outcome]:
-        """Repair and record accounts; outcomes of those still ours.
+        """Repair and record; outcomes of accounts still ours.
 
         Raises UpstreamRefused, UpstreamUnavailable, DatabaseUnavailable, with nothing recorded.
         """

@@ -1,4 +1,4 @@
-"""Records results of batches, and the effort of broken-off ones."""
+"""Records batches, and the effort of broken-off ones."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 
 class BatchRecorder:
-    """Records each account of a batch once."""
+    """Records each account once."""
 
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
@@ -69,14 +69,14 @@ class BatchRecorder:
         return outcomes
 
     async def suspend_if_suspect(self, state: BatchState) -> None:
-        """Suspend the run if its guard suspects upstream."""
+        """Suspend the run if upstream is suspect."""
         if state.suspicion is not None and await self._store.control.suspend(
             state.claim.run_id, state.suspicion, state.run.confirmed_at
         ):
             await log_end(self._store, state.claim.run_id, self._config.today(self._now()))
 
     async def break_off(self, state: BatchState, use: RunApiStats) -> None:
-        """Return the accounts to the run, and count their effort."""
+        """Return the accounts, and count their effort."""
         claim = state.claim
         claim.note_broken_off(state.begun_accounts())
         claim.broken_off.uncounted.append(
@@ -109,7 +109,6 @@ class BatchRecorder:
         ]
 
     async def _write(self, state: BatchState, seconds: float) -> list[AccountResult]:
-        """Write the results under the fence; those still ours."""
         with state.phase("record"):
             ours = set(
                 await self._store.results.record(
@@ -175,8 +174,7 @@ async def count_broken_off(store: Repositories, claim: Claim) -> None:
         try:
             await asyncio.shield(counting)
         except asyncio.CancelledError:
-            # Cancelled halfway it would be unknown whether it was counted, and it would be
-            # counted twice.
+            # Wait: cancelled halfway, it might be counted twice.
             await asyncio.wait({counting})
             if counting.cancelled() or counting.exception() is not None:
                 uncounted.append(left)
@@ -187,6 +185,6 @@ async def count_broken_off(store: Repositories, claim: Claim) -> None:
 
 
 async def _count(store: Repositories, claim: Claim, left: Uncounted) -> None:
-    # If the answer to a record was lost, the claim tells whether it was made: then it is released.
+    # If the answer to a record was lost, a released claim tells that it was made.
     if not left.is_recording or await store.claims.is_held(claim):
         await store.results.add_effort(claim.run_id, left.efforts, left.requests)

@@ -38,14 +38,14 @@ _PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class SharedReads:
-    """Shared by all batches of this process."""
+    """Shared by this process's batches."""
 
     slots: asyncio.Semaphore
     sizes: RunSizes = field(default_factory=RunSizes)
 
 
 class Rounds:
-    """Reads and repairs accounts until they need nothing."""
+    """Reads and repairs until nothing is needed."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Rounds:
         self._searches = BatchSearches(store, client, config, now, reader)
 
     async def run(self, state: BatchState) -> None:
-        """Run passes, the later ones for slices that others changed."""
+        """Run passes, later ones for slices that others changed."""
         await self._planner.survey(state)
         search = self._searches.begin(state)
         for _ in range(_PASSES):
@@ -118,7 +118,7 @@ async def _read_all(search: Search, requests: Sequence[PlannedRequest]) -> None:
             for each in requests:
                 group.create_task(search.read(each))
     except ExceptionGroup as errors:
-        # The others are the same outage, seen by other fetches.
+        # The others are the same outage.
         raise errors.exceptions[0] from errors
 
 

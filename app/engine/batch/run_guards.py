@@ -1,4 +1,4 @@
-"""Each run's guard, shared by its batches here."""
+"""Guards of runs, shared by their batches here."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunGuards:
-    """Finds a run's guard; a confirmed run begins a new one."""
+    """Finds a run's guard; a confirmed run begins another."""
 
     def __init__(self, runs: Runs, limits: HoldLimits) -> None:
         self._runs = runs
@@ -30,7 +30,7 @@ class RunGuards:
         """The guard, updated from the record."""
         stands = not run.confirmed and await self._runs.is_suspicion_standing(run.run_id)
         # No await from here on: of two batches that begin at once, the later must find the
-        # guard of the other.
+        # other's guard.
         guard = self._known(run) or self._begin(run)
         guard.recorded = replace(
             guard.recorded, accounts=run.recorded, rows=run.rows_compared, stands=stands

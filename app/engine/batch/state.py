@@ -42,17 +42,17 @@ _NOTHING_REWRITTEN = Rewritten()
 
 @dataclass(slots=True)
 class BatchState:
-    """A batch's accounts, and their cost so far.
+    """A batch's accounts and cost.
 
     At the start: `moving` dates, `found` issues, `totals`, rows `earlier` runs rewrote since an
     account was last whole, accounts that `was_held`. `guard` judges upstream for the whole run.
 
-    In rounds: `unread` failed fetches; effort `unattributed` to the batch's accounts, and the
-    accounts whose fetches caused it (`reassigned`); `renamed` ids, old and new; accounts `asking`
-    in this round; `noting` guards the record of differences.
+    In rounds: `unread` failed fetches; effort `unattributed` to accounts, and those whose fetches
+    caused it (`reassigned`); `renamed` ids, old and new; `asking` accounts; `noting` guards the
+    record of differences.
 
     At the end: `spent` and `silent` of the search; `unfinished` accounts; `suspicion` that suspends
-    the run; `is_recording`: may be recorded. `begun` is monotonic; `timings` are seconds by phase.
+    the run; `is_recording`: may be recorded. `begun` is monotonic, `timings` are seconds.
     """
 
     claim: Claim
@@ -113,7 +113,7 @@ class BatchState:
             self.views[account_id] = view
 
     def release(self) -> None:
-        """Free accounts one by one: thousands at once block other threads."""
+        """Free accounts one by one: together they block other threads."""
         while self.results:
             self.results.pop()
         known: tuple[dict[str, Any], ...] = (self.views, self.found, self.progress)
@@ -143,11 +143,11 @@ class BatchState:
         )
 
     def compares(self, account_id: str) -> bool:
-        """Whether all rows read of the account are compared."""
+        """Whether the account's rows are compared."""
         return self.progress[account_id].by_rows or self.views[account_id].money is not None
 
     def is_suspected(self, account_id: str) -> bool:
-        """Whether the account failed before, and is asked apart."""
+        """Whether the account failed before."""
         return self.views[account_id].has_failed or account_id in self.claim.postponed
 
     def note_asking(self, requests: Iterable[PlannedRequest]) -> None:
@@ -158,13 +158,13 @@ class BatchState:
         self.asking = {endpoint: frozenset(account_ids) for endpoint, account_ids in asking.items()}
 
     def needs_more(self) -> bool:
-        """Whether another round would ask anything."""
+        """Whether anything remains to ask."""
         return any(
             self._needs_read(view, progress) for view, progress in self.accounts()
         ) or self.trials.has_more(self.accounts())
 
     def note_unfinished(self) -> None:
-        """Note accounts with needs at any level; a plan names the coarsest."""
+        """Note accounts with needs at any level."""
         self.unfinished = {
             view.account_id
             for view, progress in self.accounts()
@@ -212,7 +212,7 @@ class BatchState:
     # Effort
 
     def effort_of(self, account_id: str) -> Effort:
-        """The account's effort; `unattributed` outside the batch."""
+        """An account's effort; `unattributed` for others."""
         return (
             self.progress[account_id].effort if account_id in self.progress else self.unattributed
         )

@@ -36,19 +36,17 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _STRIKES = 8
-"""Accounts that fail alone, none coming through, before none is blamed."""
+"""Failures alone, with none coming through, before none is blamed."""
 _CONFLICTS = 3
 """Conflicts before a run tries accounts apart."""
 _LOST = 3
-"""Sessions lost in a row before accounts are tried apart: one may crash the server."""
-_NOBODYS = (ConfigurationError, UpstreamError, ClaimLost)
+"""Sessions lost in a row before accounts are tried apart."""
+_OF_SURROUNDINGS = (ConfigurationError, UpstreamError, ClaimLost)
 """Errors of the surroundings."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """A run's batches in this process."""
-
     came_through: bool = False
     conflicts: int = 0
     lost: int = 0
@@ -56,7 +54,7 @@ class _Record:
 
 @dataclass(slots=True)
 class _Trial:
-    """A claim on its way; `struck` accounts failed alone and are not blamed yet."""
+    """A claim on its way; `struck` accounts are not blamed yet."""
 
     run: ActiveRun
     use: RunApiStats
@@ -76,11 +74,11 @@ class Flow(Protocol):
 
 
 Fail = Callable[[Claim, str], Awaitable[None]]
-"""Records a claim's only account as failed, and releases it."""
+"""Records a claim's account as failed, and releases it."""
 
 
 class Isolation:
-    """Takes claims through the flow, around accounts that break it off."""
+    """Takes claims through, around accounts that break them off."""
 
     def __init__(self, batches: Flow, store: Repositories, fail: Fail) -> None:
         self._batches = batches
@@ -97,18 +95,17 @@ class Isolation:
     ) -> None:
         """Take the claim through; accounts that break off alone are recorded as failed.
 
-        Raises errors that blame no account.
+        Raises errors that blame none.
         """
         trial = _Trial(run, use, stop, self._records[run.run_id])
         await self._isolate(claim, trial)
         trial.record.lost = 0
         if not stop.is_set:
-            # Where none came through, others of the warehouse can be read all the same: it is these
-            # accounts' own.
+            # Even if none came through: other accounts can be read, so these are at fault.
             await self._fail_struck(trial)
 
     async def _isolate(self, claim: Claim, trial: _Trial) -> None:
-        """Try the claim, then halves; a conflict is raised last."""
+        """Try the claim, then halves; raise a conflict last."""
         conflict: WriteConflict | None = None
         pending = [claim]
         while pending:
@@ -122,7 +119,7 @@ class Isolation:
             raise conflict
 
     async def _try(self, claim: Claim, trial: _Trial) -> list[Claim]:
-        """Try a claim; claims to try next, last first."""
+        """Try a claim; those to try next, last first."""
         try:
             await self._batches.reconcile(claim, trial.run, trial.use, trial.stop)
         except WriteConflict as error:
@@ -132,7 +129,7 @@ class Isolation:
             return _halves(claim, error)
         except DatabaseUnavailable as error:
             return await self._meet_lost_session(claim, error, trial)
-        except _NOBODYS:
+        except _OF_SURROUNDINGS:
             raise
         except Exception as error:  # noqa: BLE001 - any error, also a defect of ours, must not cost the other accounts their turn
             return await self._meet_failure(claim, error, trial)
@@ -143,7 +140,7 @@ class Isolation:
     async def _meet_failure(self, claim: Claim, error: Exception, trial: _Trial) -> list[Claim]:
         lacked_room = isinstance(error, ResourcesExhausted)
         if lacked_room:
-            # Raises DatabaseFull where there is no room at all: then no account is to blame.
+            # Raises DatabaseFull where there is no room at all: no account is to blame.
             await self._store.database.require_room()
         if len(claim.account_ids) > 1:
             return _halves(claim, error)
@@ -155,8 +152,8 @@ class Isolation:
     async def _meet_lost_session(
         self, claim: Claim, error: DatabaseUnavailable, trial: _Trial
     ) -> list[Claim]:
-        """Wait for PostgreSQL, or try accounts apart if it answers after several lost sessions."""
-        # Where there is no room at all it answers, and yet no account is what ends the work.
+        """Wait for PostgreSQL, or try accounts apart after several losses."""
+        # A full database answers, and yet no account is to blame.
         if isinstance(error, DatabaseFull) or not await self._answers():
             raise error
         trial.record.lost += 1
@@ -167,7 +164,6 @@ class Isolation:
         return await self._try_again(claim, error, trial)
 
     async def _try_again(self, claim: Claim, error: Exception, trial: _Trial) -> list[Claim]:
-        """Retry a failure that may pass; strike the second."""
         (account_id,) = claim.account_ids
         if account_id in trial.failed_once:
             await self._strike(claim, error, trial)
@@ -176,14 +172,13 @@ class Isolation:
         return [claim]
 
     async def _answers(self) -> bool:
-        """Whether PostgreSQL takes writes."""
         try:
             return await self._store.reports.is_ready()
         except ReconError:
             return False
 
     async def _strike(self, claim: Claim, error: Exception, trial: _Trial) -> None:
-        """Strike an account: it is blamed once another came through."""
+        """Strike an account: blamed once another came through."""
         if trial.record.came_through:
             await self._fail(claim, error)
             return
@@ -227,8 +222,8 @@ class Isolation:
         try:
             await self._record_failure(claim, reason)
         except (RowRefused, DatabaseError) as refused:
-            # Its row in trade_recon cannot say that it failed: the run's record alone does, and the
-            # claim is released with the others.
+            # Its row in trade_recon cannot be written: only the run's record tells the failure, and
+            # the claim is released with the others.
             both = (
                 str(refused)
                 if str(refused) == str(error)

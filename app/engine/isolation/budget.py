@@ -1,4 +1,4 @@
-"""RECON_SEARCH_REQUESTS: requests that a run's searches may spend in vain."""
+"""RECON_SEARCH_REQUESTS: a run's vain requests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from app.upstream.stats import ApiStatistics
 
 @dataclass(slots=True)
 class Spent:
-    """Vain requests, for `new` failures and `known` ones."""
+    """Vain requests for `new` and `known` failures."""
 
     new: int = 0
     known: int = 0

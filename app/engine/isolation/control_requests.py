@@ -1,7 +1,7 @@
 """Controls: requests for other accounts, which tell a failing endpoint from a failing account.
 
-An account is charged only if its endpoint answered for another, or proved another read. Controls
-are sent only while planned reads do not show that.
+An account is charged only if its endpoint answered another, or proved its read. Controls are sent
+only while planned reads do not show that.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ _UNAUTHORIZED, _FORBIDDEN = 401, 403
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """An account upstream should have, with a `day` of rows and its `quietest`, if known.
+    """An account upstream should have, with a `day` of rows, and its `quietest`.
 
-    `is_well`: it agreed when last checked; others are asked last.
+    `is_well`: it agreed when last checked.
     """
 
     account_id: str
@@ -38,7 +38,7 @@ class Control:
     quietest: dt.date | None = None
 
     def request(self, endpoint: Endpoint, *, is_small: bool = False) -> Request | None:
-        """A request for this account alone, of its quietest date if `is_small`."""
+        """A request for this account alone, on its quietest date if `is_small`."""
         is_by_login = endpoint.is_trades or self.by_login
         if is_by_login and not self.logins:
             return None
@@ -61,7 +61,7 @@ class Fared(NamedTuple):
 
 
 class Controls:
-    """Tells whether endpoints answer, and reads can be proven, for others."""
+    """Tells whether endpoints answer, and prove reads, for others."""
 
     def __init__(
         self, client: UpstreamClient, find: Callable[[], Awaitable[list[Control]]]
@@ -78,34 +78,34 @@ class Controls:
         """Sentences about endpoints that fail for all accounts."""
 
     def fared(self, endpoint: Endpoint) -> Fared:
-        """The endpoint so far, to be given as `since`."""
+        """The endpoint so far, for `since`."""
         health = self._client.health(endpoint)
         return Fared(health.answers, health.wholes)
 
     def is_answer_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether requests fail in a row, or none was answered."""
+        """Whether requests fail in a row, or all did."""
         health = self._client.health(endpoint)
         return not health.answers or health.failures_in_a_row >= _DOUBTFUL
 
     def is_unproven(self, endpoint: Endpoint) -> bool:
-        """Whether the next read would stop at its first page."""
+        """Whether the next read would stop early."""
         health = self._client.health(endpoint)
         return health.unproven_in_a_row >= _DOUBTFUL or not health.patience.is_left
 
     def is_proof_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether reads are unproven in a row, or all in this search."""
+        """Whether reads are unproven in a row, or all are."""
         health = self._client.health(endpoint)
         return health.wholes == self._before[endpoint][0] or health.unproven_in_a_row >= _DOUBTFUL
 
     def is_hopeless(self, endpoint: Endpoint) -> bool:
-        """Whether another unproven read would tell nothing."""
+        """Whether another unproven read tells nothing."""
         health = self._client.health(endpoint)
         return (
             min(health.unproven_in_a_row, health.unproven - self._before[endpoint][1]) >= _DOUBTFUL
         )
 
     async def require_answers(self, endpoint: Endpoint, since: Fared | None = None) -> None:
-        """Require an answer for another account, `since` then or to a control.
+        """Require another account's answer, `since` then or a control's.
 
         Raises EndpointFailed, UpstreamRefused.
         """
@@ -138,7 +138,8 @@ class Controls:
     async def require_whole(
         self, endpoint: Endpoint, account_ids: Collection[str], since: Fared | None = None
     ) -> None:
-        """Require a proven read of others, `since` then or of a control.
+        """Require a proven read of other accounts, or among several of these: `since` then, or a
+        control's.
 
         Raises EndpointFailed.
         """
@@ -179,7 +180,7 @@ class Controls:
             return
 
     async def unless_key_is_refused(self, refusal: UpstreamRefused) -> FetchFailed:
-        """A 401 as its request's failure; UpstreamRefused if any request gets it."""
+        """A 401 as a failure; UpstreamRefused if all get it."""
         failure = FetchFailed(refusal.answer, status=_UNAUTHORIZED)
         await self.require_key(failure)
         return failure
@@ -201,7 +202,7 @@ class Controls:
         return self._found
 
     async def _sample_controls(self, endpoint: Endpoint) -> FetchFailed | RequestTooLarge | None:
-        """Failure of all well controls; None if one is answered."""
+        """Why none is answered; None if one is."""
         requests = [
             request
             for each in await self._all()
@@ -220,7 +221,7 @@ class Controls:
     async def _probe(
         self, endpoint: Endpoint, controls: Collection[Control]
     ) -> FetchFailed | RequestTooLarge | None:
-        """Failure of all controls; None if one is proven, to be first from now on."""
+        """Why none is proven; None if one is, which moves first."""
         failure: FetchFailed | RequestTooLarge = FetchFailed(
             "No account with rows is known for which it could be asked."
         )

@@ -1,6 +1,6 @@
-"""Reads one account in parts where all its dates are too large an answer.
+"""Reads one account in parts where its answer is too large.
 
-Dates are cut once one alone was answered, hourly rows of a date by hours.
+Dates are cut once one alone was answered, hourly rows by hours.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ from app.engine.isolation.spoiled import SPOILED, Spoiled, may_be_too_large, may
 from app.errors import FetchFailed, IncompleteFetch, RequestTooLarge
 
 _MOST_BAD_DATES = 5
-"""Unreadable dates before an account fails as a whole."""
+"""Unreadable dates before an account fails."""
 
 
 class DateCuts:
@@ -53,16 +53,15 @@ class DateCuts:
             return False
         if planned.is_part or (isinstance(failure, FetchFailed) and failure.skip):
             return True
-        # A failure that may pass is only cut when it came in both passes of the run.
+        # A failure that may pass is cut only in the run's second pass.
         if may_pass(failure) and self._reader.can_wait(planned):
             return False
         return await self._reads_one_date(planned, failure)
 
     async def _reads_one_date(self, planned: PlannedRequest, failure: Spoiled) -> bool:
-        """Whether an edge date can be read alone."""
         life = None if not planned.is_undated else await self._life(planned)
         edges = planned.edges(life)
-        # What was not rejected took several attempts already: one date more is enough.
+        # Failures that may pass took several attempts already: one date is enough.
         for part in edges[:1] if may_pass(failure) else edges:
             try:
                 with self._budget.paying_if_spoiled(planned):
@@ -102,10 +101,10 @@ class DateCuts:
         return rows
 
     async def read_by_hours(self, planned: PlannedRequest, failure: Spoiled) -> int | None:
-        """Read a date by hours; None where that fails."""
+        """Read a date by hours; None on failure."""
         if not isinstance(failure, FetchFailed | RequestTooLarge) or not may_be_too_large(failure):
             return None
-        # As with dates, a failure that may pass is only cut when it came in both passes.
+        # As with dates: a failure that may pass is cut only in the second pass.
         if not planned.is_part and may_pass(failure) and self._reader.can_wait(planned):
             return None
         for parts in planned.by_hours():
@@ -126,7 +125,7 @@ class DateCuts:
         return (min(days), self._until) if days and min(days) <= self._until else None
 
     async def _sample(self, planned: PlannedRequest) -> tuple[int | None, dt.date | None]:
-        """Announced rows and the first one's date, if known."""
+        """Announced rows, and the first date."""
         try:
             answer = await self._controls.sample(planned.request)
         except (FetchFailed, RequestTooLarge):
@@ -136,8 +135,6 @@ class DateCuts:
 
 
 class _Dated(msgspec.Struct):
-    """The date of a row, under either name."""
-
     date: str | int | None = None
     trade_date: str | int | None = msgspec.field(name="tradeDate", default=None)
 

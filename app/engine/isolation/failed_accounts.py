@@ -10,7 +10,7 @@ from app.store.results.account_result import AccountResult, Terms
 
 
 class FailedAccounts:
-    """Records them as failed, at the cost of an attempt."""
+    """Records them as failed, costing an attempt."""
 
     def __init__(self, store: Repositories, terms: Callable[[], Terms]) -> None:
         self._store = store

@@ -8,28 +8,28 @@ from app.errors import ReconError
 
 
 class Reader(Protocol):
-    """Reads requests, and notes results at their accounts."""
+    """Reads requests and notes results."""
 
     async def read(self, planned: PlannedRequest) -> int | None:
         """Number of rows kept; None on stop."""
 
     def is_known(self, planned: PlannedRequest) -> bool:
-        """Whether its accounts failed before; they have their own allowance."""
+        """Whether its accounts failed before: another allowance."""
 
     def can_wait(self, planned: PlannedRequest) -> bool:
         """Whether all accounts come again in this run."""
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        """Whether any has stored rows that upstream is not known to lack."""
+        """Whether any has rows upstream may have."""
 
     def first_day(self, planned: PlannedRequest) -> dt.date | None:
-        """The account's first date with known rows."""
+        """The account's first known date."""
 
     def failed(self, planned: PlannedRequest, error: ReconError) -> None:
-        """The account failed alone, or all, which `can_wait`, were unreadable."""
+        """The account failed alone, or all that `can_wait`."""
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
-        """The accounts were not read alone: none is blamed."""
+        """No account was read alone, none is blamed."""
 
     def read_in_parts(self, planned: PlannedRequest) -> None:
-        """All dates of an account were read, in parts."""
+        """An account's dates were read in parts."""

@@ -7,7 +7,7 @@ Invariants:
    one that failed only in company waits for the next run.
 2. Vain requests keep to the allowance.
 3. Dates are cut (`date_cuts`) only where all are too large an answer.
-4. Unproven reads are searched in the run's second pass alone.
+4. Unproven reads are searched in the second pass alone.
 """
 
 import datetime as dt
@@ -33,7 +33,7 @@ from app.upstream.statuses import MISSING
 
 
 class _Unproven(NamedTuple):
-    """An unproven read of one account; `before`: its endpoint until then."""
+    """An unproven read; `before`: its endpoint until then."""
 
     planned: PlannedRequest
     failure: IncompleteFetch
@@ -41,7 +41,7 @@ class _Unproven(NamedTuple):
 
 
 class Search:
-    """Reads a batch's requests, and searches failing ones."""
+    """Reads a batch's requests, searching failing ones."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ class Search:
 
     @property
     def silent(self) -> Sequence[str]:
-        """Sentences about endpoints well for no account."""
+        """Sentences about failing endpoints."""
         return tuple(self._controls.silent.values())
 
     async def read(self, planned: PlannedRequest) -> int | None:
-        """Number of rows, read in parts on failure; None if some were not read.
+        """Number of rows, also read in parts; None if incomplete.
 
         Raises errors that blame no account.
         """
@@ -89,8 +89,7 @@ class Search:
             and self._controls.is_unproven(planned.request.endpoint)
             and not self._reader.can_wait(planned)
         ):
-            # Before the second pass spends as much as the first: where others can be read they show
-            # it.
+            # Before the second pass spends as much as the first.
             try:
                 await self._require_whole(planned)
             except EndpointFailed as error:
@@ -143,7 +142,7 @@ class Search:
             raise await self._controls.unless_key_is_refused(error) from error
 
     async def _nothing(self, planned: PlannedRequest) -> int | None:
-        """Doubt an empty answer for several, which may hide others' rows: try both ends alone."""
+        """Doubt an empty answer for several: ask both ends alone."""
         if (
             planned.is_scan
             or not planned.is_undated
@@ -166,7 +165,7 @@ class Search:
         self, planned: PlannedRequest, failure: Spoiled, before: Fared
     ) -> int | None:
         if planned.is_scan:
-            # What is wrong with one account spoils the scan of all; by id, that account's read.
+            # One account's fault spoils the scan of all, but by id only its own read.
             return await self._read_all(planned.halved(self._client.max_ids))
         if len(planned.account_ids) == 1:
             return await self._alone(planned, failure, before)
@@ -198,21 +197,19 @@ class Search:
         )
         one = await self._search(first)
         if one is not None and is_certain(failure) and len(second.account_ids) > 1:
-            # The account that is rejected is in this half: asked for as a whole, it would be
-            # rejected again.
+            # The rejected account is in this half, which would be rejected as a whole.
             other = await self._halves(second, failure)
         else:
             other = await self._search(second)
         if one is None or other is None:
             return None
         if isinstance(failure, RequestTooLarge):
-            # Both halves were read: the number of ids was too large, and not the answer for one
-            # account.
+            # Both halves were read: too many ids, not too large an answer for one account.
             self._client.note_too_large(planned.ids)
         return one + other
 
     async def _alone(self, planned: PlannedRequest, failure: Spoiled, before: Fared) -> int | None:
-        """Cut one account's dates where too many; else it failed."""
+        """Cut one account's dates, or fail it."""
         if (
             isinstance(failure, FetchFailed)
             and failure.status in MISSING
@@ -237,7 +234,7 @@ class Search:
         return None
 
     async def _judge(self) -> None:
-        """Charge accounts with unproven reads if others' were proven."""
+        """Charge unproven accounts if others were proven."""
         unproven, self._unproven = self._unproven, []
         for planned, failure, before in unproven:
             try:

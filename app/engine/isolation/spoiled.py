@@ -1,4 +1,4 @@
-"""Failures that a smaller request may avoid."""
+"""Failures a smaller request may avoid."""
 
 from app.errors import (
     FetchFailed,
@@ -12,7 +12,7 @@ from app.errors import (
 Spoiled = FetchFailed | RequestTooLarge | FetchTooBroad | RowRefused | StatementTooSlow
 SPOILED = (FetchFailed, RequestTooLarge, FetchTooBroad, RowRefused, StatementTooSlow)
 _LARGE = frozenset({400, 413, 414, 422})
-"""Statuses for too many rows; 5xx and deadlines come without one."""
+"""Statuses for too many rows; 5xx and deadlines have none."""
 
 
 def is_certain(failure: Spoiled) -> bool:

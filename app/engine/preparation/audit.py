@@ -5,7 +5,7 @@ Entry point: `Audit.compare`.
 Invariants:
 1. An account is absent only if a scan and two requests by id did not show it.
 2. An account without answer is neither equal nor absent.
-3. Raw tables are not written; where upstream has too little, the run is stopped or marked.
+3. Raw tables are not written; a poor upstream stops or marks the run.
 """
 
 import datetime as dt
@@ -27,11 +27,10 @@ from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
 _TIMES_ASKED = 2
-"""A failing API may say that it has nothing."""
 _TELLING = 10
-"""Requests by id that show whether accounts were missed or lost."""
+"""Requests that tell missed accounts from lost ones."""
 _MOST_BY_ID = 5
-"""Above so many requests by id, a scan costs less."""
+"""Above so many requests, a scan costs less."""
 _REFRESHED = 5000
 _NAMED = 20
 
@@ -40,8 +39,8 @@ _NAMED = 20
 class AuditTerms:
     """Terms of an audit.
 
-    Dates from `moving_from` are unsettled, `today` is the last one asked for, `day` the business
-    date; `guard` limits absent accounts (None: unlimited).
+    Dates from `moving_from` are unsettled, `today` is the last one asked, `day` the business date;
+    `guard` limits absent accounts (None: unlimited).
     """
 
     moving_from: dt.date
@@ -64,10 +63,10 @@ class Audit:
         self._asked = 0
 
     async def compare(self, account_ids: Sequence[str] | None) -> list[str]:
-        """Note accounts (None: all) that differ from upstream; those not compared.
+        """Note accounts (None: all) that differ; those not compared.
 
         Named accounts are read by id, all by a scan; unsettled dates where alltime differs. Raises
-        UpstreamSuspect (too many absent or rekeyed), EndpointFailed; too many lower counts mark the
+        UpstreamSuspect (too many absent, rekeyed) and EndpointFailed; too many lowered mark the
         run.
         """
         scans, run_id = self._store.scans, self._run_id
@@ -98,7 +97,6 @@ class Audit:
         )
 
     async def _scan(self, reads: AuditReads) -> None:
-        """Scan alltime, and add accounts only upstream has."""
         scans, run_id = self._store.scans, self._run_id
         is_whole = await reads.scan(Request(Endpoint.ALLTIME))
         await self._store.scan_ids.name_rows(run_id)
@@ -108,7 +106,6 @@ class Audit:
     async def _ask_for_unseen(
         self, reads: AuditReads, account_ids: Sequence[str] | None, guard: AuditGuard
     ) -> None:
-        """Ask twice by id for unseen accounts."""
         for _ in range(_TIMES_ASKED):
             left = await self._store.scans.unseen_accounts(self._run_id, account_ids)
             unseen = [each for each in left if each not in reads.unanswered]
@@ -125,7 +122,7 @@ class Audit:
                 await self._store.scan_ids.name_rows(self._run_id)
 
     async def _compare_days(self, allowance: int) -> tuple[int, Mapping[str, str]]:
-        """Compare unsettled dates of differing accounts; how many more differ, and failures."""
+        """Compare unsettled dates; how many more differ, and failures."""
         scans, run_id = self._store.scans, self._run_id
         drifting = await scans.drifting_accounts(run_id)
         if not drifting:
@@ -145,7 +142,7 @@ class Audit:
         return found - len(drifting), failed
 
     async def _learn_holders(self) -> None:
-        """Note keys that upstream sends without an id, or for a placeholder."""
+        """Note keys sent without an id, or for a placeholder."""
         holders = sorted({*await self._store.holders.note_scan(self._run_id)})
         for batch in pieces(holders, _REFRESHED):
             await self._store.account_lists.add_accounts(batch)
@@ -153,7 +150,7 @@ class Audit:
             await self._store.detection.refresh_stats(batch)
 
     async def _note_shared_ids(self, *, is_whole: bool) -> None:
-        """Log ids that upstream sends for several natural keys."""
+        """Log ids sent for several natural keys."""
         if is_whole:
             await self._store.scan_ids.forget_shared_ids(self._run_id)
         if shared := await self._store.scan_ids.shared_ids():

@@ -1,4 +1,4 @@
-"""Guards an audit against an upstream with too little."""
+"""Guards an audit against an incomplete upstream."""
 
 from collections.abc import Sequence
 
@@ -29,8 +29,8 @@ class AuditGuard:
         if self._limits is None:
             return
         unseen = set(await self._store.scans.unseen_accounts(self._run_id, self._account_ids))
-        # Not all that are unseen: a scan that could not be finished did not show many that upstream
-        # has. Nor those that are known as absent.
+        # A sample, since an unfinished scan misses accounts that upstream has; known absent ones do
+        # not count.
         news = await self._store.scans.count_news(
             [account_id for account_id in sample if account_id in unseen]
         )
@@ -39,7 +39,7 @@ class AuditGuard:
             raise UpstreamSuspect(self._limits.suspicion(missing, total, 0))
 
     async def judge_rekeyed(self) -> None:
-        """Have accounts with new natural keys upstream read whole.
+        """Have accounts with another natural key upstream read whole.
 
         Raises UpstreamSuspect above the limits.
         """
@@ -52,7 +52,7 @@ class AuditGuard:
         await self._store.scans.note_rekeyed(self._run_id)
 
     async def judge_lowered(self) -> None:
-        """Mark the run if upstream has less of too many accounts."""
+        """Mark the run if too many accounts have less upstream."""
         if self._limits is None:
             return
         total = await self._total()

@@ -1,4 +1,4 @@
-"""An audit's reads: a scan, or accounts by id."""
+"""Reads an audit's accounts by scan or id."""
 
 import datetime as dt
 
@@ -51,7 +51,7 @@ class AuditReads:
         return self._search.spent.new
 
     async def read(self, planned: PlannedRequest) -> None:
-        """Read accounts; EndpointFailed if the endpoint answers for none."""
+        """Read accounts; EndpointFailed if none is answered."""
         await self._search.read(planned)
         for reason in self._search.silent:
             raise EndpointFailed(reason)
@@ -73,7 +73,7 @@ class AuditReads:
 
 
 class _ScanReader:
-    """A search's reader that needs no proof and blames no account."""
+    """Needs no proof and blames no account."""
 
     def __init__(self, client: UpstreamClient, sink: ScanSink) -> None:
         self._client = client
@@ -97,7 +97,7 @@ class _ScanReader:
         return False
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        # What it does not show is asked for twice, and then judged by the batch.
+        # Unseen accounts are asked for twice, then judged by the batch.
         del planned
         return False
 

@@ -69,7 +69,7 @@ class Enqueuing:
     async def _compare(
         self, run: ActiveRun, use: RunApiStats
     ) -> tuple[Sequence[str] | None, list[str]]:
-        """Compare with upstream; audited accounts (None: all), and unanswered ones."""
+        """Compare with upstream; audited (None: all) and unanswered accounts."""
         request, unanswered = run.request, list[str]()
         compared: Sequence[str] | None = request.account_ids
         if request.kind is RunKind.AUDIT:
@@ -95,7 +95,7 @@ class Enqueuing:
         return sorted({*maintained.unread, *placeable})
 
     async def _set_apart(self, run: ActiveRun, maintained: Maintained) -> list[str]:
-        """Fail accounts with locked or rejected rows; those in trade_recon."""
+        """Fail locked and rejected accounts; those in trade_recon."""
         if maintained.locked:
             await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
         await self._store.claims.set_refused_apart(run.run_id, maintained.refused)
@@ -134,7 +134,7 @@ class Enqueuing:
             if left_out.besides:
                 await queue.accounts(left_out.besides)
             if not is_inspection and not request.compares_rows:
-                # Those that compare rows take all of their accounts.
+                # Runs that compare rows take all of their accounts.
                 healed = await queue.given_ids(compared, left_out.accounts)
                 queued = replace(queued, healed=healed, unchanged=max(0, queued.unchanged - healed))
             if maintained.unread or maintained.locked or maintained.refused or is_inspection:
@@ -177,7 +177,6 @@ class Enqueuing:
         )
 
     async def _costs_less_by_id(self, accounts: int) -> bool:
-        """Whether reading by id takes fewer requests than a scan."""
         return (
             accounts * PAGE_ROWS
             < await self._store.preparations.count_accounts() * self._client.max_ids

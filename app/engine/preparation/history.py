@@ -20,9 +20,9 @@ _log = get_logger(__name__)
 async def begin_history(
     store: Repositories, config: EngineConfig, now: dt.datetime
 ) -> dt.date | None:
-    """The first compared date at `now` (aware; None: all), noted in the warehouse.
+    """The first compared date at `now` (aware; None: all), noted.
 
-    Raises ConfigurationError if no date is left.
+    Raises ConfigurationError if none is left.
     """
     first = await first_day(store, config, now)
     if await store.histories.note_window(first):
@@ -55,7 +55,7 @@ def find_before(
     planned: PlannedRequest,
     before: Mapping[str, Mapping[dt.date, CountedDay]],
 ) -> dict[str, Before]:
-    """Counts before the history, from a fetch of daily rows."""
+    """Counts before the history, from daily rows."""
     found = {}
     for account_id in planned.account_ids:
         history, learned = views[account_id].history, progress[account_id]
@@ -88,7 +88,7 @@ def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
 def find_forgotten(
     views: Mapping[str, AccountView], progress: Mapping[str, Progress]
 ) -> dict[str, Before]:
-    """Alltime's counts before upstream's first daily row, all being read and written."""
+    """Alltime's counts before upstream's daily rows, once all were read."""
     found = {}
     for account_id, view in views.items():
         history, learned = view.history, progress[account_id]

@@ -1,4 +1,4 @@
-"""Inspection: records issues from the warehouse alone, repairing nothing."""
+"""Inspection: records issues, repairs nothing, asks nothing."""
 
 import datetime as dt
 import time
@@ -44,7 +44,7 @@ class Inspector:
     async def reconcile(
         self, claim: Claim, run: ActiveRun, use: RunApiStats, stop: StopSignal
     ) -> None:
-        """Inspect the accounts; a `stop` waits for the short batch."""
+        """Inspect the accounts; `stop` waits for the short batch."""
         del use, stop
         begun = time.monotonic()
         store, now = self._store.within(run.history_from), self._now()
@@ -80,7 +80,7 @@ class Inspector:
 async def look(
     store: Repositories, account_ids: Sequence[str], now: dt.datetime
 ) -> dict[str, AccountView]:
-    """Accounts as the warehouse alone shows them at `now` (aware)."""
+    """Accounts by the warehouse alone at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)
     surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
     doubled = await store.comparison.doubled_days(surplus)
@@ -89,7 +89,6 @@ async def look(
         days = doubled.get(view.account_id)
         return beside_pins(view if days is None else replace(view, doubled=days), now)
 
-    # In a thread: thousands of accounts would keep the event loop from whatever else waits.
     return await off_loop(lambda: {account_id: judged(view) for account_id, view in views.items()})
 
 
@@ -117,7 +116,7 @@ async def _counting(
 ) -> Callable[[Collection[str]], InspectionFigures]:
     """Counts figures of accounts still ours."""
     brokers = await store.inspections.brokers([each.account_id for each in found if each.entries])
-    # Accounts that upstream itself was found to lack are not short of anything.
+    # Accounts that upstream lacks are not short of anything.
     short = [each.account_id for each in found if each.is_news and is_short(views[each.account_id])]
     coverage = await store.detection.coverage(short) if short else {}
 

@@ -1,4 +1,4 @@
-"""Maintenance: repairs ids that fit one account, and renews account list and totals."""
+"""Maintenance: repairs unambiguous ids, renews account list and totals."""
 
 import asyncio
 import datetime as dt
@@ -26,7 +26,7 @@ _SAMPLE = 20
 _STRIKES = 50
 """Uncountable accounts, all being so, before none is blamed."""
 _LOCK_PAUSES = (0.1, 0.3, 0.6, 1.0)
-"""Seconds between tries of locked accounts, more than a batch's record takes."""
+"""Seconds between tries of locked accounts."""
 _BY_ITSELF = IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE}
 """Issues visible without counting."""
 _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
@@ -37,9 +37,9 @@ _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
 class MaintenanceResult:
     """What maintenance did; the first four names are heritage.
 
-    `unmatched_combinations`: keys that fit no account or several. Totals of locked accounts were
-    not written; trade_recon rejects refused ones, and lacks those kept out. Relations
-    `money_dropped` are no longer compared.
+    `unmatched_combinations`: keys that fit no account or several. Locked accounts have old totals;
+    trade_recon rejects refused ones, and lacks those kept out. Relations `money_dropped` are no
+    longer compared.
     """
 
     closed_trades_updated: int = 0
@@ -83,7 +83,7 @@ class MaintenanceResult:
 
 
 async def fix_ids(store: Repositories, today: dt.date) -> MaintenanceResult:
-    """Repair ids; those that fit no account or several are listed."""
+    """Repair ids; ambiguous ones are listed."""
     begun = time.monotonic()
     return await _fix_ids(store, await store.sweep.run(today), begun, today)
 
@@ -103,7 +103,7 @@ async def _fix_ids(
     heals: bool = True,
     run_id: RunId | None = None,
 ) -> MaintenanceResult:
-    """Repair what a sweep found, and sweep again if rows changed."""
+    """Repair, and sweep again if rows changed."""
     await _record_identity_issues(store)
     repaired = (
         await store.identity.repair_all(swept.placeholders, today, run_id) if heals else Repaired()
@@ -111,7 +111,7 @@ async def _fix_ids(
     added, changed = swept.accounts_added, swept.totals_changed
     locked, kept_out, dropped = swept.locked, swept.kept_out, swept.money_dropped
     if sum(repaired.rows.values()):
-        # From the start: few or many accounts may have got rows, and others have lost them.
+        # A whole sweep: repairs give rows to some accounts and take them from others.
         again = await store.sweep.run(today)
         added, changed = added + again.accounts_added, changed + again.totals_changed
         locked, kept_out, dropped = again.locked, again.kept_out, again.money_dropped
@@ -136,7 +136,7 @@ async def _fix_ids(
 def _log_refused(refused: Mapping[str, str]) -> None:
     if refused:
         _log.warning(
-            "Rows of trade_recon are refused by PostgreSQL: their accounts are left out, and tried"
+            "PostgreSQL rejects rows of trade_recon: their accounts are left out, and tried"
             " again next time.",
             action="maintenance.refused",
             accounts=len(refused),
@@ -147,7 +147,7 @@ def _log_refused(refused: Mapping[str, str]) -> None:
 async def _count_locked(
     store: Repositories, locked: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Count locked accounts again; those still locked, and rejected ones."""
+    """Count again; accounts still locked, and rejected ones."""
     held, refused = list(locked), dict[str, str]()
     for pause in _LOCK_PAUSES:
         if not held:
@@ -169,7 +169,7 @@ async def _count_locked(
                 if len(refused) >= _STRIKES and len(refused) == len({*locked} - {*held}) - sum(
                     map(len, batches)
                 ):
-                    # None came through: it is not the accounts.
+                    # None came through: no account is at fault.
                     raise
     if held:
         _log.warning(
@@ -187,7 +187,7 @@ async def maintain(
 ) -> MaintenanceResult:
     """Repair ids, then renew account list and totals.
 
-    Safe at any time: only differences are written, as part of the run, if any.
+    Safe at any time: only differences are written, as the run's.
     """
     begun = time.monotonic()
     await store.staging.purge_dead(store.claims.lease_seconds)
@@ -204,7 +204,7 @@ async def maintain(
 async def find_ids(
     store: Repositories, account_ids: Sequence[str], today: dt.date
 ) -> NaturalKeys | None:
-    """Find missing and wrong ids, changing none; None without a natural key."""
+    """Find ids, changing none; None without natural keys."""
     keys = await store.identity.refresh(account_ids, today)
     if not keys.logins:
         return None
@@ -215,12 +215,12 @@ async def find_ids(
 async def repair_ids(
     store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: RunId | None = None
 ) -> int:
-    """Repair these accounts' ids, as part of the run; how many rows changed."""
+    """Repair these accounts' ids for the run; rows changed."""
     keys = await find_ids(store, account_ids, today)
     if keys is None:
         return 0
-    mended = await store.identity.repair(keys, today, run_id)
-    rows = sum(mended.rows.values())
+    repaired = await store.identity.repair(keys, today, run_id)
+    rows = sum(repaired.rows.values())
     if rows:
         await store.identity.find(keys, account_ids, today)
     return rows
@@ -238,7 +238,7 @@ async def _record_identity_issues(store: Repositories, closed_as: ClosedAs = Clo
 
 
 async def _close_refuted(store: Repositories) -> None:
-    """Close counted issues that others repaired."""
+    """Close issues that others repaired."""
     judged = sorted(_COUNTED)
     for batch in pieces(await store.account_lists.refuted_accounts(judged), _LOOK_AT):
         nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
@@ -248,17 +248,17 @@ async def _close_refuted(store: Repositories) -> None:
 
 
 async def _result(
-    store: Repositories, mended: Repaired, added: int, changed: int
+    store: Repositories, repaired: Repaired, added: int, changed: int
 ) -> MaintenanceResult:
     findings, unmatched, ambiguous = await store.identity.unresolved(_SAMPLE)
     closed, opened = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
     return MaintenanceResult(
-        closed_trades_updated=mended.rows[closed],
-        open_trades_updated=mended.rows[opened],
-        md5_hashes_fixed=mended.md5_rows,
+        closed_trades_updated=repaired.rows[closed],
+        open_trades_updated=repaired.rows[opened],
+        md5_hashes_fixed=repaired.md5_rows,
         unmatched_combinations=unmatched + ambiguous,
         metrics_rows_updated=sum(
-            rows for table, rows in mended.rows.items() if table not in (closed, opened)
+            rows for table, rows in repaired.rows.items() if table not in (closed, opened)
         ),
         ambiguous_combinations=ambiguous,
         accounts_added=added,

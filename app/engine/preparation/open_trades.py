@@ -35,7 +35,7 @@ class _Counting:
 
 
 async def compare_open_trades(store: Repositories, client: UpstreamClient, run_id: RunId) -> None:
-    """Count upstream's snapshot and stored rows of its dates; failed reads are noted."""
+    """Count upstream's snapshot against stored rows; failures are noted."""
     try:
         sent = await _count(client, Request(Endpoint.OPEN), _Counting())
     except UpstreamError as error:
@@ -62,7 +62,7 @@ async def compare_open_trades(store: Repositories, client: UpstreamClient, run_i
 async def compare_open_trades_of(
     store: Repositories, client: UpstreamClient, run_id: RunId, account_ids: Sequence[str]
 ) -> None:
-    """The same for named accounts, shown in their run alone."""
+    """The same for named accounts, in their run."""
     keys = await store.open_trades.natural_keys(account_ids)
     # A comma separates logins in the API's lists.
     logins = sorted({login for login, _, _ in keys if "," not in login})
@@ -73,7 +73,7 @@ async def compare_open_trades_of(
                 client, Request(Endpoint.OPEN, logins=tuple(part)), _Counting(keys)
             )
     except UpstreamUnavailable:
-        # The rest of the run would wait in vain, too.
+        # The rest of the run would fail, too.
         raise
     except UpstreamError as error:
         _log.warning(
@@ -92,8 +92,7 @@ async def compare_open_trades_of(
 async def _count(
     client: UpstreamClient, request: Request, counting: _Counting
 ) -> Counter[dt.date | None]:
-    # A suspect is given up soon, and nobody else waits for it: nothing that a run is for depends on
-    # it.
+    # Suspect requests are given up soon and delay no others: no repair depends on these.
     first = await client.sample(request, rows=PAGE_ROWS, is_suspect=True)
     if first.total is None or first.total > len(first.rows) or len(first.rows) == PAGE_ROWS:
         await client.scan(request, counting, is_suspect=True)

@@ -1,6 +1,6 @@
-"""Prepares a run: maintenance, an audit's scan, the queue.
+"""Prepares a run: maintenance, audit, queue.
 
-Entry point: `Preparation.prepare`; repeated after a crash it gives the same queue.
+Entry point: `Preparation.prepare`; a repetition gives the same queue.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
 _FEW, _FEW_ACCOUNTS = 5, 1000
-"""Above a fifth of accounts and some more, a sweep costs less."""
+"""Above a fifth of accounts, a sweep costs less."""
 
 
 class Preparation:
@@ -83,7 +83,7 @@ class Preparation:
         )
 
     async def _touched(self) -> list[str] | None:
-        """Accounts written since the last run over all; None if a sweep costs less."""
+        """Recently written accounts; None if a sweep costs less."""
         until = await self._store.touched.covered_until()
         if until is None or await self._store.touched.is_blind(until):
             return None

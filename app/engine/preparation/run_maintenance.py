@@ -1,4 +1,4 @@
-"""Maintenance before a run, of all accounts or some."""
+"""A run's maintenance, of all accounts or some."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ _STRIKES = 8
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What maintenance did, and accounts it could not do.
+    """What maintenance did, and accounts it left.
 
     `refused` are rejected by trade_recon, which lacks those `kept_out`.
     """
@@ -47,7 +47,7 @@ class RunMaintenance:
     async def maintain_all(self, run_id: RunId, *, heals: bool) -> Maintained:
         """Maintain all at once, or in batches where rows fail.
 
-        Without `heals` it only counts. Raises where no account is at fault.
+        Without `heals` it only counts. Raises errors no account explains.
         """
         try:
             today = self._config.today(self._now())
@@ -85,7 +85,7 @@ class RunMaintenance:
     async def maintain_some(
         self, run_id: RunId, account_ids: Sequence[str], *, heals: bool
     ) -> Maintained:
-        """Maintain accounts in batches, split around failing ones.
+        """Maintain in batches, split around failing accounts.
 
         Raises where all fail.
         """
@@ -106,7 +106,7 @@ class RunMaintenance:
             except WriteConflict:
                 held = set(await self._store.account_lists.locked_accounts(batch))
                 if not held:
-                    # Another writer's rows are free by now, or not ours: the work waits.
+                    # The rows are free by now, or no account's: the work waits.
                     raise
                 locked += held
                 waiting += pieces([each for each in batch if each not in held], len(batch))

@@ -1,4 +1,4 @@
-"""A run's comparisons with upstream before its batches."""
+"""Comparisons with upstream before the batches."""
 
 import contextlib
 import datetime as dt
@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 
 class UpstreamPhase:
-    """Compares alltime metrics and open trades, counting requests."""
+    """Compares metrics and open trades, counting requests."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class UpstreamPhase:
                 if account_ids is None:
                     await compare_open_trades(self._store, self._client, run.run_id)
         except ReconError:
-            # It breaks off; what it asked is still counted.
+            # Requests count even if it breaks off.
             with contextlib.suppress(ReconError):
                 await self._note_use(use, asked)
             raise

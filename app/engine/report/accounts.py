@@ -1,4 +1,4 @@
-"""Reads accounts for the report models."""
+"""Reads accounts."""
 
 import datetime as dt
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from app.store.restore.changed_rows import nulled_values
 
 
 class AccountReader:
-    """Reads accounts and accepted issues."""
+    """Reads accounts and acceptances."""
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
         self._store = store
@@ -89,7 +89,7 @@ class AccountReader:
         ]
 
     async def accepted(self) -> AcceptedIssues:
-        """Listed accepted issues, the first to end first."""
+        """Listed acceptances, first to end first."""
         acceptances, today = self._store.acceptances, self._today()
         listed = [read(AcceptedIssue, row) for row in await acceptances.listed(today)]
         more = await acceptances.count(today) - len(listed)
@@ -97,7 +97,6 @@ class AccountReader:
 
 
 def _unattempted(state: RunState) -> AttemptRow:
-    """A run without an attempt at its account: equal, or never tried."""
     is_equal = state.status == RunStatus.SUCCEEDED
     none = 0 if is_equal else None
     return AttemptRow(

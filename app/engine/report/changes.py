@@ -1,4 +1,4 @@
-"""Reads changes from the feed and from copies of rows."""
+"""Reads the feed and copies of rows."""
 
 import re
 from dataclasses import asdict
@@ -35,7 +35,7 @@ class ChangeReader:
     async def since(self, cursor: str | None, limit: int) -> Changes:
         """About `limit` slices after the cursor (None: all).
 
-        Raises InvalidRequest for a malformed cursor.
+        Raises InvalidRequest.
         """
         page = await self._store.feed.since(0 if cursor is None else _cursor(cursor), limit)
         return Changes(
@@ -45,9 +45,9 @@ class ChangeReader:
         )
 
     async def rows(self, wanted: ChangeFilter, limit: int) -> ChangedRowPage:
-        """Changed rows, newest first; the first page adds inserted rows and nulled values.
+        """Changed rows, newest first; the first page adds inserts and nulled values.
 
-        With `inserted_before` only earlier inserts.
+        With `inserted_before` only inserts.
         """
         picked = stored.Picked(
             wanted.account_id, wanted.table, wanted.date, wanted.run_id, wanted.before

@@ -95,7 +95,7 @@ class InspectionReader:
 
 
 def is_clean(inspection: Inspection) -> bool:
-    """Whether an ended inspection covered all accounts and found nothing to do."""
+    """Whether all accounts were inspected, with nothing to do."""
     accounts = inspection.accounts
     return bool(
         inspection.status == RunStatus.SUCCEEDED and accounts.known and not accounts.not_inspected
@@ -142,7 +142,6 @@ def _breakdowns(figures: InspectionFigures, total: int) -> Breakdowns:
 
 
 def _by_issue(figures: InspectionFigures, total: int) -> list[InspectedIssue]:
-    """By severity, then the most frequent."""
     counted = [
         InspectedIssue(
             issue=issue,
@@ -157,7 +156,6 @@ def _by_issue(figures: InspectionFigures, total: int) -> list[InspectedIssue]:
 
 
 def _by_table(figures: InspectionFigures, total: int) -> list[InspectedTable]:
-    """By table, then the most frequent issue."""
     counted = [
         InspectedTable(table=table, issue=issue, accounts=accounts, share=_share(accounts, total))
         for issue, tables in figures.tables.items()

@@ -13,7 +13,7 @@ from app.engine.report.models.inspection import (
 
 
 def sentence(status: str, accounts: InspectedAccounts, breakdowns: Breakdowns) -> str:
-    """The result, or progress, of an inspection."""
+    """An inspection's result or progress."""
     if not RunStatus(status).is_end:
         return (
             f"The inspection is {status}: {accounts.inspected} of"
@@ -50,7 +50,7 @@ def _outcomes(accounts: InspectedAccounts) -> str:
 
 
 def _dates(accounts: InspectedAccounts, breakdowns: Breakdowns) -> str:
-    """The date most accounts differ on, and trades missing at unknown dates."""
+    """The worst date, and trades missing at unknown dates."""
     if not accounts.found:
         return ""
     # The newest of several, as the table lists them.

@@ -1,4 +1,4 @@
-"""Rows of the store as types; columns are read by name only here."""
+"""Rows of the store as types."""
 
 import datetime as dt
 import uuid
@@ -15,13 +15,13 @@ _Model = TypeVar("_Model", bound=Struct)
 
 
 def read(kind: type[_Model], row: Mapping[str, Any] | Record, **others: object) -> _Model:
-    """A row as a struct of the columns it names, and `others`."""
+    """A row as a struct of its columns and `others`."""
     columns = {name: row[name] for name in kind.__struct_fields__ if name in row}
     return kind(**{**columns, **others})
 
 
 class EndedRunRow(Struct, frozen=True, kw_only=True):
-    """How a run ended; `still_held` counts now."""
+    """How a run ended, with accounts held now."""
 
     run_id: RunId
     kind: str
@@ -63,7 +63,7 @@ class ListedRunRow(EndedRunRow, frozen=True, kw_only=True):
 
     @property
     def compared_accounts(self) -> int:
-        """Accounts that the run compared."""
+        """Accounts compared."""
         return (
             self.unchanged
             + self.healed

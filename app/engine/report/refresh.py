@@ -1,8 +1,8 @@
 """Refreshes the report's snapshot, at little cost.
 
-Each process refreshes for its own records, one at a time; the snapshot holds time and duration of
-the last refresh, so that all share one budget. Other changes are found within a minute. Work is
-seen as done only after a refresh; readers never wait.
+Each process refreshes for its own records; time and duration in the snapshot share one budget among
+them. Other changes show within a minute. Work is seen as done only after a refresh; readers never
+wait.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _SHARE = 20
-"""Pause in durations of a refresh: 5 % of a core, over all processes."""
+"""Pause in refreshes' durations: 5 % of a core together."""
 _LEAST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 _CHEAP_SECONDS = 0.1
@@ -37,31 +37,31 @@ class SnapshotRefresher:
 
     @property
     def ends(self) -> int:
-        """Completed operations here; reports cached before the last are stale."""
+        """Completed operations; reports cached before are stale."""
         return self._ends
 
     @property
     def is_behind(self) -> bool:
-        """Whether the snapshot lacks anything recorded here."""
+        """Whether a record here is missing."""
         return self._noted.is_set()
 
     @property
     def is_cheap(self) -> bool:
-        """Whether a refresh is worth it for one account."""
+        """Whether one account is worth it."""
         return self._seconds < _CHEAP_SECONDS
 
     def note(self) -> None:
-        """Note a record, with more to come."""
+        """Note a record."""
         self._noted.set()
 
     def note_end(self) -> None:
-        """Note completed work, for the next reader."""
+        """Note completed work."""
         self._ends += 1
         self._noted.set()
 
     @contextlib.asynccontextmanager
     async def ending(self) -> AsyncIterator[None]:
-        """Refresh before the caller sees the work as done."""
+        """Refresh before the caller sees the end."""
         try:
             yield
         finally:
@@ -85,8 +85,7 @@ class SnapshotRefresher:
             is_noted = await self._is_noted()
             pause = _LEAST_PAUSE
             try:
-                # Whoever only looks after what others may have changed leaves it to the process
-                # that just did.
+                # A routine refresh is skipped if another process just did one.
                 if await self._count(_LEAST_PAUSE if is_noted else _LONGEST_PAUSE / 2, _SHARE):
                     pause = max(pause, _SHARE * self._seconds)
             except ReconError as error:
@@ -94,7 +93,7 @@ class SnapshotRefresher:
                     "The report's figures wait.", action="report.waiting", reason=str(error)
                 )
             except Exception:  # noqa: BLE001 - the last resort of a task that must go on
-                # Nobody would notice that the report grows old: it says so, and tries again.
+                # A dead task would leave the report stale unnoticed: log the error, and try again.
                 _log.exception("The report's figures could not be counted.", action="report.failed")
             await asyncio.sleep(pause)
 
@@ -111,7 +110,7 @@ class SnapshotRefresher:
 
     async def _count(self, least_seconds: float, share: float) -> bool:
         async with self._turn:
-            # Before counting: what is recorded meanwhile is counted the next time.
+            # Before counting: records made meanwhile are counted next time.
             was_noted = self._noted.is_set()
             self._noted.clear()
             begun = time.monotonic()
@@ -122,7 +121,6 @@ class SnapshotRefresher:
                 if is_counted:
                     self._seconds = time.monotonic() - begun
                 elif was_noted:
-                    # Somebody else counts, perhaps from before what was noted here, or did so a
-                    # moment ago.
+                    # Another process counts, or just did, perhaps without the latest record here.
                     self._noted.set()
             return is_counted

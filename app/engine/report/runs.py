@@ -1,4 +1,4 @@
-"""Reads runs for the report models."""
+"""Reads runs."""
 
 import datetime as dt
 import uuid
@@ -46,7 +46,7 @@ _DATES_SHOWN = 2_000
 
 
 class RunReader:
-    """Reads runs, each in its present status."""
+    """Reads runs in their present status."""
 
     def __init__(
         self, store: Repositories, lease_seconds: float, today: Callable[[], dt.date]
@@ -91,7 +91,7 @@ class RunReader:
         found = await self._store.under_way.of_run(row.run_id)
         if not found.accounts:
             return None
-        # What is recorded by now may have been reported as under way a moment ago.
+        # Accounts recorded by now may have been reported as under way a moment ago.
         return UnderWay(
             accounts=found.accounts,
             done=min(found.done, row.waiting),
@@ -124,7 +124,7 @@ class RunReader:
         return [read(HeldAccount, row) for row in rows]
 
     async def attempts(self, run_id: uuid.UUID) -> list[RunAttempt]:
-        """A run's finished accounts, in its order."""
+        """Finished accounts, in order."""
         return [
             read(RunAttempt, row) for row in await self._store.account_reader.run_attempts(run_id)
         ]
@@ -136,7 +136,7 @@ class RunReader:
         return [read(LeftRun, row) for row in rows]
 
     async def result(self, run_id: uuid.UUID) -> RunResult:
-        """Written rows by table, date, broker and issue; NotFound without the run."""
+        """Written rows by table, date, broker and issue; NotFound if unknown."""
         rows, issues = await self._store.run_reader.result(run_id)
         by_level: dict[str, list[TableResult]] = {"table": [], "date": [], "broker": []}
         for row in rows:
@@ -174,7 +174,7 @@ def compared_rows(
 
 
 def ended_run(stored: Record | None) -> EndedRun | None:
-    """A run in the report, and the accounts it holds."""
+    """A run in the report."""
     if stored is None:
         return None
     row = read(EndedRunRow, stored)
@@ -237,14 +237,14 @@ def _rests_on(row: RunRow, pinned: int) -> str | None:
 
 
 def _standing(row: _Row, still: int) -> _Row:
-    """A run's status now: later runs and acceptances may have ended its holds."""
+    """The status now: later runs may have ended its holds."""
     left = Leftovers.from_json(row.left_over)
     status = standing_status(row.status, left, held=row.needs_confirmation, still=still)
     return msgspec.structs.replace(row, status=status)
 
 
 class _Left(NamedTuple):
-    """What a run left, and whether it needs action; None while unknown."""
+    """What a run left; None while unknown."""
 
     figures: Mapping[str, Any] | None = None
     sentence: str | None = None
@@ -264,7 +264,7 @@ def _left(row: EndedRunRow, still: int) -> _Left:
 
 
 def _told(row: EndedRunRow, still: int, left: int = 0) -> str | None:
-    """Why the run ended so, accounts left and held, and what to do; None if in order."""
+    """Why it ended so, accounts left and held, what to do; None if in order."""
     if row.finished_at is None:
         return None if row.error is None else str(row.error)
     ended = row.error or ("The run ended early." if left else "")
@@ -282,7 +282,6 @@ def _told(row: EndedRunRow, still: int, left: int = 0) -> str | None:
 
 
 def _guarding(row: RunRow, still: int) -> list[Wait]:
-    """The wait for confirmation, where a guard holds accounts."""
     if row.status != RunStatus.NEEDS_CONFIRMATION:
         return []
     return [guarded(_told(row, still) or "", row.finished_at, still)]

@@ -1,4 +1,4 @@
-"""The report, from a snapshot of figures that PostgreSQL keeps."""
+"""The report and its snapshot in PostgreSQL."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ _ACTIVE = dt.timedelta(days=7)
 
 
 class LastAuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest audit of all accounts."""
+    """The newest full audit."""
 
     finished_at: dt.datetime
     run_id: object
@@ -41,7 +41,7 @@ class LastAuditRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures as counted, and the last ended, holding and auditing runs."""
+    """Figures, and the last ended, holding and auditing runs."""
 
     figures: ReportFigures
     computed_at: dt.datetime
@@ -67,9 +67,8 @@ class ReportReader:
         return _snapshot(await self._store.reports.counted(self._figures, self._horizon()), runs)
 
     async def kept(self) -> ReportSnapshot:
-        """The kept snapshot; counted now if absent, or if an acceptance ended since."""
-        # In this order: figures are refreshed before a run ends, so that read after it they are
-        # not older.
+        """The kept snapshot; counted now if absent, or if an acceptance ended."""
+        # Runs first: figures are refreshed before a run ends, so that they are no older than it.
         runs = await self._store.reports.newest_runs(self._today())
         kept = await self._store.reports.kept()
         snapshot = None if kept is None else _snapshot(kept, runs)
@@ -79,8 +78,8 @@ class ReportReader:
         return snapshot
 
     async def refresh(self, least_seconds: float = 0, share: float = 0) -> bool:
-        """Count and keep; False while another process does, or did within `least_seconds` or
-        `share` times its duration.
+        """Count and keep; False if another process does, or did within `least_seconds` or `share`
+        durations.
         """
         return await self._store.reports.keep(self._figures, self._horizon(), least_seconds, share)
 
@@ -91,7 +90,7 @@ class ReportReader:
         return Horizon(self._today(), self._config.moving_from(self._now()))
 
     async def _figures(self, figures: CountedFigures, connection: Connection) -> Mapping[str, Any]:
-        """Kept figures as JSON: nothing that time alone changes."""
+        """As JSON; nothing that time changes."""
         kept: Mapping[str, Any] = msgspec.to_builtins(
             {
                 "overall": figures.overall,
@@ -141,12 +140,12 @@ class ReportReader:
             open_trades=figures.open_trades,
             api=api,
             last_run=ended_run(snapshot.last_run),
-            # Without a held account later runs healed what that run held.
+            # Without held accounts, later runs repaired that run's.
             holding_run=ended_run(snapshot.holding_run) if is_held else None,
         )
 
     def _through(self, figures: ReportFigures) -> tuple[dt.date | None, str]:
-        """The date through which all is reconciled (None: none), and the reason."""
+        """The last reconciled date (None: none), and the reason."""
         if not figures.overall.total_accounts:
             return None, NOBODY_KNOWN
         settled = self._config.moving_from(self._now())
@@ -162,7 +161,7 @@ class ReportReader:
 async def unresolved_keys(
     store: Repositories, connection: Connection | None = None, limit: int = _UNMATCHED_SHOWN
 ) -> UnresolvedKeys:
-    """Stored natural keys that fit no account or several, largest first."""
+    """Stored keys that fit no account or several."""
     found, unmatched, ambiguous = await store.identity.unresolved(limit, connection)
     sample = [UnresolvedKey(**each.shown()) for each in found]  # type: ignore[arg-type]
     return UnresolvedKeys(unmatched=unmatched, ambiguous=ambiguous, sample=sample)
@@ -200,7 +199,7 @@ def _audited(stored_audit: Record | None) -> str:
 
 
 def _is_outdated(figures: ReportFigures, today: dt.date) -> bool:
-    """Whether an accepted issue counted here ended by `today`."""
+    """Whether an acceptance has ended."""
     accepted = figures.accepted
     return bool(accepted and accepted.first_until and accepted.first_until <= today)
 
@@ -220,7 +219,6 @@ def _through_told(through: dt.date | None, accepted: AcceptedFigures | None) -> 
 
 
 def _rests_on(figures: ReportFigures) -> str | None:
-    """A message for figures without accounts or trades."""
     if not figures.overall.total_accounts:
         return NOBODY_KNOWN
     return None if figures.accounts_with_trades else NO_TRADES

@@ -1,4 +1,4 @@
-"""The engine's read side: typed models, without asking upstream."""
+"""The engine's read side, which never asks upstream."""
 
 import datetime as dt
 import uuid
@@ -35,7 +35,7 @@ from app.upstream.client import UpstreamClient
 
 
 class Readings:
-    """Reads the record; `client` adds this process's API statistics."""
+    """Reads the record; `client` adds API statistics."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Readings:
         return await self._accounts.page(statuses, issue, after, limit)
 
     async def account(self, account_id: str) -> AccountState:
-        """An account with its history; NotFound if unknown."""
+        """An account; NotFound if unknown."""
         return await self._accounts.state(account_id)
 
     async def outcome(self, run_id: uuid.UUID, account_id: str) -> AccountOutcome:
@@ -103,7 +103,7 @@ class Readings:
         return await self._accounts.outcome(await self._runs.state(run_id), account_id)
 
     async def accepted_issues(self) -> AcceptedIssues:
-        """Accepted issues, the first to end first."""
+        """Acceptances, first to end first."""
         return await self._accounts.accepted()
 
     async def changes(self, since: str | None, limit: int) -> Changes:
@@ -125,7 +125,7 @@ class Readings:
         return await unresolved_keys(self._store, limit=limit)
 
     async def run_attempts(self, run_id: uuid.UUID) -> list[RunAttempt]:
-        """A run's finished accounts, in its order."""
+        """Finished accounts, in order."""
         return await self._runs.attempts(run_id)
 
     async def checked_by_date(self) -> list[CheckedDate]:
@@ -145,7 +145,7 @@ class Readings:
         return await self._report.refresh(least_seconds, share)
 
     def shown(self, snapshot: ReportSnapshot) -> Report:
-        """The report of a snapshot, now, with this process's API use."""
+        """The report now, with this process's API use."""
         client = self._client
         api = (
             None
@@ -157,7 +157,7 @@ class Readings:
         return self._report.shown(snapshot, api)
 
     async def is_ready(self) -> bool:
-        """Whether the database has our schema; DatabaseUnavailable or DatabaseError otherwise."""
+        """Whether the database answers; DatabaseUnavailable, DatabaseError."""
         return await self._store.reports.is_ready()
 
     def api_use(self) -> ApiUse | None:

@@ -1,4 +1,4 @@
-"""Why a run waits, by its processes and the database."""
+"""Why a run waits."""
 
 import datetime as dt
 import uuid
@@ -12,21 +12,20 @@ from app.engine.report.records import RunRow
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5
-"""Share of a lease (four heartbeats) before a process counts as silent."""
+"""Share of a lease before a process is silent."""
 _GRACE = dt.timedelta(seconds=3)
-"""Time for a new run to be taken up."""
+"""Time to take a run up."""
 
 
 class WaitReasons:
     """Reads why runs wait."""
 
     def __init__(self, store: RunWaits, lease_seconds: float) -> None:
-        """A silent process's claims are free after `lease_seconds`."""
         self._store = store
         self._lease = dt.timedelta(seconds=lease_seconds)
 
     async def of(self, run: RunRow) -> list[Wait]:
-        """Why this run waits; empty if it is over or goes on."""
+        """Why it waits; empty if it does not."""
         status = run.status
         if status == RunStatus.PAUSED:
             return [waits.paused(run.paused_at, run.run_id, dt.datetime.now(dt.UTC))]
@@ -42,7 +41,7 @@ class WaitReasons:
         )
         hindered = waits.hindered(list(living.values()), now)
         if run.kind == RunKind.INSPECT:
-            # What keeps other runs of these processes waits for upstream, and this one needs none.
+            # Other hindrances concern upstream, which an inspection does not ask.
             hindered = [wait for wait in hindered if wait.reason is WaitReason.LOCKS]
         if not living and now - run.created_at > _GRACE:
             hindered.append(waits.unattended())
@@ -57,7 +56,7 @@ class WaitReasons:
     async def _held_back(
         self, run: RunRow, silent: Mapping[uuid.UUID, Process], now: dt.datetime
     ) -> list[Wait]:
-        """Accounts held by silent processes within their lease."""
+        """Accounts of silent processes within their lease."""
         if run.prepared_at is None:
             preparing = None if run.prepared_by is None else silent.get(run.prepared_by)
             free_at = None if preparing is None else preparing.heartbeat_at + self._lease
@@ -66,7 +65,7 @@ class WaitReasons:
                 if preparing is None or free_at is None or free_at < now
                 else [waits.held_preparation(preparing, free_at, now)]
             )
-        # Of others the lease is over, whatever they took last.
+        # Leases of others are over.
         leased = {
             worker: each
             for worker, each in silent.items()

@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 
 
 class RunEndings:
-    """Ends each run once; `forget` gets its id."""
+    """Ends runs once, calling `forget`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class RunEndings:
         return self._config.today(self._now())
 
     async def _count_waiting(self, run_id: RunId) -> int:
-        """Accounts still waiting, with deleted ones recorded as gone and lost claims released."""
+        """Waiting accounts, after deleted and lost ones are recorded."""
         state = await self._store.run_reader.get(run_id)
         waiting = int(state["waiting"] - state["untried"])
         if not waiting:
@@ -87,7 +87,7 @@ class RunEndings:
         lost = await self._store.claims.release_lost()
         if lost:
             _log.warning(
-                "Accounts that were claimed without an answer are given back.",
+                "Claims that were made without an answer are released.",
                 action="claim.lost",
                 accounts=lost,
             )

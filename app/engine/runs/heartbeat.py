@@ -1,4 +1,4 @@
-"""The heartbeat of a process, with its hindrance."""
+"""A process's heartbeat and hindrance."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Conflict:
-    """A wait for another transaction's rows; monotonic times."""
+    """A wait for rows; monotonic times."""
 
     reason: str
     since: float
@@ -28,7 +28,7 @@ class _Conflict:
 
 
 class Heartbeat:
-    """Keeps claims alive; `only_run`: it serves that run alone."""
+    """Keeps claims alive, of `only_run` if set."""
 
     def __init__(self, claims: Claims, client: UpstreamClient, lease_seconds: float) -> None:
         self._claims = claims
@@ -54,7 +54,7 @@ class Heartbeat:
             return False
         if lost:
             _log.warning(
-                "The lease had ended: the accounts of this process were given up.",
+                "The lease had expired: the claims of this process were released.",
                 action="worker.lapsed",
                 accounts=lost,
             )
@@ -62,7 +62,7 @@ class Heartbeat:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What keeps this process from working."""
+        """What keeps the process from working."""
         if (found := self._client.hindrance) is not None or self._conflict is None:
             return found
         now = time.monotonic()
@@ -74,7 +74,7 @@ class Heartbeat:
         )
 
     def note_conflict(self, error: ReconError, pause: float) -> None:
-        """Note a WriteConflict; a lost PostgreSQL could not be reported."""
+        """Note a WriteConflict, but no lost PostgreSQL."""
         if isinstance(error, WriteConflict):
             now = time.monotonic()
             since = self._conflict.since if self._conflict else now

@@ -1,4 +1,4 @@
-"""Background cleanup of every worker process."""
+"""Background cleanup."""
 
 import asyncio
 import random
@@ -14,9 +14,9 @@ _RETENTION_SECONDS = 3_600.0
 
 
 async def run_maintenance_loop(store: Repositories, config: EngineConfig) -> None:
-    """Purge dead workers' staging, and old history hourly, forever."""
+    """Purge dead workers' staging, and hourly old history; never returns."""
     clock = asyncio.get_running_loop().time
-    # Not at the start: a service that is started again and again would do nothing else.
+    # Not at the start: a service that restarts often would do nothing else.
     purge_at = clock() + _RETENTION_SECONDS * random.uniform(0.05, 0.15)
     while True:
         await asyncio.sleep(
@@ -27,7 +27,7 @@ async def run_maintenance_loop(store: Repositories, config: EngineConfig) -> Non
             await store.claims.purge_dead_workers()
             if fetches:
                 _log.info(
-                    "What dead workers had fetched is dropped.",
+                    "Staging of dead workers is dropped.",
                     action="staging.purged",
                     fetches=fetches,
                 )
@@ -36,7 +36,7 @@ async def run_maintenance_loop(store: Repositories, config: EngineConfig) -> Non
                 rows = await store.retention.purge(config.retention_days)
                 if rows:
                     _log.info(
-                        "Old history is forgotten.",
+                        "Old history is deleted.",
                         action="history.purged",
                         rows=rows,
                         days=config.retention_days,

@@ -1,4 +1,4 @@
-"""Accounts of waiting runs whose trade_recon rows are locked."""
+"""Accounts with locked trade_recon rows."""
 
 import time
 
@@ -26,7 +26,7 @@ class LockedAccounts:
         self._looked_at.pop(run_id, None)
 
     async def set_apart(self, run_id: RunId) -> None:
-        """Fail a run's accounts locked too long."""
+        """Fail accounts locked too long."""
         now = time.monotonic()
         if now - self._looked_at.get(run_id, -_LOOK_SECONDS) < _LOOK_SECONDS:
             return

@@ -13,8 +13,7 @@ from app.store.runs.orders import Ordered
 class RunOrders:
     """Steers runs of all processes.
 
-    Each call raises NotFound, or Conflict where the state forbids it; it changes nothing in that
-    state already.
+    Raises NotFound, and Conflict where the state forbids the order; a repeated one changes nothing.
     """
 
     def __init__(self, store: Repositories, today: Callable[[], dt.date]) -> None:
@@ -40,7 +39,7 @@ class RunOrders:
     async def confirm(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None = None, reason: str | None = None
     ) -> None:
-        """Let a run write what it held, for all or these accounts.
+        """Let a run write held accounts, all or these.
 
         Raises InvalidRequest for others.
         """
@@ -52,7 +51,6 @@ class RunOrders:
     async def _order(
         self, ordered: Ordered, run_id: uuid.UUID, reason: str | None, steering: Awaitable[bool]
     ) -> bool:
-        """Carry out and note an order; whether it changed anything."""
         is_new = await steering
         if is_new:
             await self._store.orders.note(ordered, run_id, reason)

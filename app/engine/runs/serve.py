@@ -1,4 +1,4 @@
-"""One piece of work: prepare a run, reconcile a batch, or end it."""
+"""Prepares, reconciles or ends a run, piece by piece."""
 
 import datetime as dt
 from collections import Counter
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 _NAMED = 20
 _SHORTAGES = 3
-"""Shortages in a row, each with room right after, that fail a run."""
+"""Passing shortages in a row that fail a run."""
 
 
 class RunServer:
@@ -84,7 +84,7 @@ class RunServer:
         return self._batches.under_way
 
     async def serve(self, run: ActiveRun) -> bool:
-        """Do one piece of work, ending the run on failure; whether there was any.
+        """Do one piece of work, failing the run on errors; whether there was any.
 
         Raises DatabaseUnavailable and WriteConflict, which pass.
         """
@@ -105,7 +105,7 @@ class RunServer:
         except ReconError as error:
             await self._meet_failure(run, error)
         except Exception as error:  # noqa: BLE001 - the last resort of a worker that must go on
-            # A defect of ours: the run ends with it instead of meeting it for ever.
+            # A defect of ours ends the run, which would meet it forever.
             _log.exception(
                 "A run failed by an error of ours; its accounts are released.",
                 action="run.failed",
@@ -154,7 +154,7 @@ class RunServer:
                 self._usage.recording(run.run_id) as use,
                 self._signals.working_on(run.run_id) as stop,
             ):
-                # It has no safe point, and needs none: it is done again from the beginning.
+                # Without a checkpoint: it is repeated from the beginning.
                 await stop.limit(self._preparation.prepare(run, use), 0)
         finally:
             self._preparing.discard(run.run_id)
@@ -164,7 +164,7 @@ class RunServer:
     async def release_orphans(self) -> None:
         """Release the rest of ended claims."""
         while self._orphans:
-            # Taken out first: another worker of this process may be here too.
+            # Popped first: another worker of this process may be here too.
             claim = self._orphans.pop()
             try:
                 await count_broken_off(self._store, claim)
@@ -201,7 +201,7 @@ class RunServer:
             await self._store.database.require_room()
             self._shortages[run.run_id] += 1
             if self._shortages[run.run_id] < _SHORTAGES:
-                # There is room again: the work is tried once more.
+                # There is room again: retry.
                 raise DatabaseUnavailable(str(error)) from error
 
     def _forget(self, run_id: RunId) -> None:

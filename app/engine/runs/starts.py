@@ -37,7 +37,6 @@ class RunStarts:
         return run_id
 
     async def _require_sense(self, request: RunRequest) -> None:
-        """Raise InvalidRequest for impossible limits."""
         if request.stop_at is not None and await self._store.runs.is_past(request.stop_at):
             raise InvalidRequest(
                 f"stop_at must be in the future; {request.stop_at.isoformat()} is past. No run was"
@@ -54,7 +53,6 @@ class RunStarts:
             )
 
     def _require_stamps(self, request: RunRequest) -> None:
-        """Raise InvalidRequest if changes are not known."""
         if request.kind is not RunKind.FULL or request.account_ids is not None:
             raise InvalidRequest(
                 "changed_only goes with a run of kind full, and without account_ids. No run was"
@@ -70,7 +68,7 @@ class RunStarts:
     async def _with_known_accounts(
         self, request: RunRequest, account_ids: tuple[str, ...]
     ) -> RunRequest:
-        """The request's first accounts, each once; NotFound if one is unknown."""
+        """The first accounts, each once; NotFound if unknown."""
         if not account_ids:
             raise InvalidRequest("account_ids must name at least one account, or be left out.")
         unknown = await self._store.account_lists.unknown_accounts(account_ids)

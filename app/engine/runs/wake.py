@@ -13,14 +13,14 @@ class WakeSignal:
 
     def set(self) -> None:
         """Wake all waiters."""
-        # A new event each time: a worker that takes one before it looks for work misses no
-        # wake-up, and takes none from another.
+        # A new event each time: a worker that takes one before looking for work misses no wake-up,
+        # and takes none from another.
         self._event.set()
         self._event = asyncio.Event()
 
     @property
     def event(self) -> asyncio.Event:
-        """The next wake-up, to be taken before looking for work."""
+        """To be taken before looking for work."""
         return self._event
 
 

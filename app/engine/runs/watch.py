@@ -1,4 +1,4 @@
-"""Watches this process's runs beside the work."""
+"""Watches runs beside the work."""
 
 import math
 import time
@@ -18,7 +18,7 @@ _log = get_logger(__name__)
 
 
 class RunWatch:
-    """Stops work on paused or ended runs; reports progress, or hindrances."""
+    """Stops work on paused or ended runs; reports progress."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class RunWatch:
         self._told_at = -math.inf
 
     async def keep(self, wake: WakeSignal, poll_seconds: float) -> None:
-        """Check at each wake-up and every `poll_seconds`, forever."""
+        """Check at wake-ups and every `poll_seconds`."""
         while True:
             event = wake.event
             await self._signals.look()
@@ -44,7 +44,6 @@ class RunWatch:
             await sleep(poll_seconds, event)
 
     async def _tell_hindrance(self) -> None:
-        """Log and send a new, or ended, hindrance."""
         before, found = self._told, self._heartbeat.hindrance
         is_new = (before and before.kind) != (found and found.kind)
         if not is_new and not self._is_next_try_past(before):

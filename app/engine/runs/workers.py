@@ -1,7 +1,7 @@
 """The worker pool: asyncio tasks that serve runs until stopped.
 
-Upstream outages and lasting errors end a run; a lost PostgreSQL is waited for. One further worker
-serves runs of few named accounts, one inspections.
+Lasting errors end a run; a lost PostgreSQL is waited for. Further workers serve few named accounts,
+and inspections.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _FAREWELL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Duty:
-    """Runs to serve: all, `only` one, those of few `named` accounts, or `local` ones."""
+    """Serves all runs, `only` one, `named` or `local` ones."""
 
     only: RunId | None = None
     named: bool = False
@@ -97,9 +97,9 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve runs inside; at the end batches get their grace time.
+        """Serve runs inside; then batches get their grace time.
 
-        Raises ConfigurationError if the direct DSN leads to another database.
+        Raises ConfigurationError if the direct DSN leads elsewhere.
         """
         if self._wake_ups is not None:
             await self._wake_ups.check()
@@ -118,18 +118,16 @@ class WorkerPool:
         finally:
             self.stop()
             try:
-                # A batch that finds no safe point in its grace time is cancelled, and given back,
-                # by its worker. The time counts from the signal: requests under way have ended
-                # meanwhile.
+                # A worker cancels and returns a batch that reaches no checkpoint in its grace time,
+                # which counts from the signal.
                 until = self._stopped_at + self._config.grace_seconds + 1
                 await asyncio.wait(workers, timeout=max(0.0, until - time.monotonic()))
             finally:
-                # Also when the wait itself is cancelled by a second signal: what is held is given
-                # back.
+                # Even if a second signal cancels the wait: claims are released.
                 await self._end(*others, *workers)
 
     async def run_until_finished(self, run_id: uuid.UUID) -> None:
-        """Serve one run until it ends or pauses."""
+        """Serve one run to its end or pause."""
         only = self.heartbeat.only_run = RunId(run_id)
         companions = self._companions()
         workers = [
@@ -137,8 +135,7 @@ class WorkerPool:
         ]
         try:
             await asyncio.gather(*workers)
-            # A run whose time is up is not served any more; it is ended here, or the next process
-            # would find it running.
+            # A run whose time is up is not served any more: end it, or it would stay running.
             await self._signals.look()
         finally:
             await self._end(*companions, *workers)
@@ -170,7 +167,7 @@ class WorkerPool:
 
     async def _serve(self, duty: _Duty) -> None:
         pause = self._config.poll_seconds
-        # A claim without a heartbeat behind it would be anyone's: beat before the first.
+        # Beat before the first claim: without a heartbeat others would take it.
         while not self._stopping.is_set() and not await self.heartbeat.beat():
             await sleep(pause, self._wake.event)
         while not self._stopping.is_set():
@@ -182,8 +179,7 @@ class WorkerPool:
                 worked = await self._take_turn(runs)
                 pause = self._config.poll_seconds
             except (DatabaseUnavailable, WriteConflict) as error:
-                # Both pass: PostgreSQL comes back, a conflicting writer commits. The accounts wait
-                # in their run meanwhile.
+                # Both pass; the accounts wait in their run meanwhile.
                 _log.warning(
                     "PostgreSQL does not answer or is busy with the same rows; the work waits.",
                     action="worker.waiting",
@@ -195,7 +191,7 @@ class WorkerPool:
             except Exception:
                 if duty.only is not None:
                     raise
-                # A worker that ended would go unnoticed: it logs the error, and tries again.
+                # A dead worker would go unnoticed: log the error, and try again.
                 _log.exception(
                     "A worker met an error that no run is to blame for; it tries again.",
                     action="worker.failed",
@@ -209,7 +205,6 @@ class WorkerPool:
         return await self._store.active_runs.active(duty.only, named=duty.named, local=duty.local)
 
     async def _take_turn(self, runs: list[ActiveRun]) -> bool:
-        """Do one piece of work, or log why not."""
         worked = await self._serve_some(runs)
         self.heartbeat.note_work()
         if worked:
@@ -221,7 +216,7 @@ class WorkerPool:
     async def _serve_some(self, runs: list[ActiveRun]) -> bool:
         """Serve the first run with work; whether one had any.
 
-        Raises WriteConflict where only locked accounts are left.
+        Raises WriteConflict if only locked accounts are left.
         """
         conflict: WriteConflict | None = None
         for run in runs:

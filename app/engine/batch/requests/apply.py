@@ -1,4 +1,4 @@
-"""Applies one proven fetch. Entry point: `FetchApplier.apply`.
+"""Applies one proven fetch: `FetchApplier.apply`.
 
 Invariants:
 1. Writes are counted even if a fetch's write fails halfway.
@@ -30,7 +30,7 @@ _IN_A_ROW = 500
 
 
 class FetchApplier:
-    """Writes fetched rows under the claim's fence."""
+    """Writes under the claim's fence."""
 
     def __init__(self, store: Repositories, config: EngineConfig, history: BatchHistory) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class FetchApplier:
         self._comparison = FetchComparison(store)
 
     async def apply(self, state: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
-        """Write rows, and note the result at each account."""
+        """Write rows, and note results at the accounts."""
         unknown_keys = await self._resolve_owners(planned, fetched)
         context = state.write_context(
             planned.account_ids, self._config, self._store.claims.worker_id
@@ -56,7 +56,7 @@ class FetchApplier:
         await self._history.note_daily(state, planned, fetched)
 
     async def _resolve_owners(self, planned: PlannedRequest, fetched: Fetched) -> Mapping[str, str]:
-        """Find owners of trades; unknown natural keys by account."""
+        """Find trades' owners; unknown keys by account."""
         if not planned.request.endpoint.is_trades:
             return {}
         logins = dict(zip(planned.account_ids, planned.logins, strict=True))
@@ -65,9 +65,8 @@ class FetchApplier:
     async def _without_renamed(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
     ) -> Slice:
-        """The proven slice without accounts that upstream knows by another id."""
-        # Others that are asked for by login have an id; upstream only does not send it at this
-        # level.
+        """The proven slice without accounts renamed upstream."""
+        # Others asked for by login have an id, which upstream does not send at this level.
         unknown = [each for each in planned.by_login if state.views[each].by_login]
         if not unknown:
             return fetched.proven
@@ -76,7 +75,7 @@ class FetchApplier:
             sorted({holder for holders in known.values() for holder in holders})
         )
         for account_id, holders in known.items():
-            # Upstream did send its rows, under the new id.
+            # Upstream sent its rows, under the new id.
             state.progress[account_id].sent.add(planned.request.endpoint)
             state.renamed.update({account_id, *holders})
         left = tuple(each for each in fetched.proven.account_ids if each not in known)
@@ -105,7 +104,6 @@ class FetchApplier:
 def _count_others(
     state: BatchState, planned: PlannedRequest, applied: Mapping[str, Applied]
 ) -> None:
-    """Count rows of other accounts for the run."""
     others = applied.keys() - set(planned.account_ids)
     for account_id in others:
         add_effort(state.unattributed, applied[account_id])

@@ -1,4 +1,4 @@
-"""Compares fetched rows with stored ones, before and after the write."""
+"""Compares fetched with stored rows, before and after the write."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from app.engine.repositories import Repositories
 
 
 class FetchComparison:
-    """Finds differences that counts do not show."""
+    """Finds differences without counting."""
 
     def __init__(self, store: Repositories) -> None:
         self._store = store
@@ -19,7 +19,7 @@ class FetchComparison:
     async def before_write(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
     ) -> dict[str, ComparedTable]:
-        """Compare by account, and record differences as issues."""
+        """Compare, and record differences as issues."""
         ids = [account_id for account_id in planned.account_ids if state.compares(account_id)]
         if not ids:
             return {}

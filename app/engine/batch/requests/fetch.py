@@ -18,7 +18,7 @@ from app.upstream.paging.whole import FetchProof
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A proven fetch; `before`: its slice's fingerprints."""
+    """A proven fetch, with its slice's fingerprints `before`."""
 
     staged: StagedFetch
     proven: Slice
@@ -47,7 +47,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def fetched(self, planned: PlannedRequest) -> AsyncIterator[Fetched]:
-        """Read one request whole; its staging is dropped at the end."""
+        """Read one request whole; staging is dropped at the end."""
         proven = slice_of(planned)
         before = await self._applier.fingerprints(proven)
         sink = await self._begin(planned)

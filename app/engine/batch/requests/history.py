@@ -1,4 +1,4 @@
-"""Keeps upstream's counts of dates before RECON_HISTORY_FROM, if set."""
+"""Keeps upstream's counts before RECON_HISTORY_FROM."""
 
 from collections.abc import Sequence
 
@@ -27,13 +27,13 @@ class BatchHistory:
             await self._store.histories.note_before(state.run.history_from, before)
 
     async def note_parts(self, state: BatchState) -> None:
-        """Keep counts of daily rows read in parts."""
+        """Keep counts of partial daily rows."""
         if state.run.history_from is not None:
             parts = take_parts(state.progress)
             await self._store.histories.note_before(state.run.history_from, parts)
 
     async def note_forgotten(self, state: BatchState, account_ids: Sequence[str]) -> None:
-        """Keep alltime's counts before upstream's first daily row."""
+        """Keep alltime's counts before upstream's daily rows."""
         if state.run.history_from is None:
             return
         views = {account_id: state.views[account_id] for account_id in account_ids}

@@ -1,4 +1,4 @@
-"""Stores missing rows that a fetch brought of other accounts."""
+"""Stores missing rows fetched for other accounts."""
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.planning.planned_request import PlannedRequest
@@ -17,7 +17,7 @@ async def bring_in_others(
     fetched: Fetched,
     context: WriteContext,
 ) -> None:
-    """Store metrics rows of other accounts, unless upstream is suspect or accounts were named."""
+    """Store other accounts' metrics rows, unless upstream is suspect or accounts were named."""
     endpoint = planned.request.endpoint
     if (
         endpoint not in _METRICS
@@ -35,8 +35,7 @@ async def bring_in_others(
 
 
 def _kept_out(state: BatchState, planned: PlannedRequest) -> set[str]:
-    """Accounts asked for in this round, or held."""
-    # A read that is for a slice would take our rows there for another writer's.
+    # A read for a slice would take our rows there for another writer's.
     asked = state.asking.get(planned.request.endpoint, frozenset())
     held = {each for each, progress in state.progress.items() if progress.hold is not None}
     return {*planned.account_ids, *asked, *held}

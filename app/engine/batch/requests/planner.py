@@ -1,4 +1,4 @@
-"""Plans the requests of a round."""
+"""Plans a round's requests."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from app.upstream.client import UpstreamClient
 
 
 class RunSizes:
-    """Upstream's size as estimated for the latest run."""
+    """Upstream's size, for the latest run."""
 
     def __init__(self) -> None:
         self._measured: tuple[RunId, Upstream] | None = None
@@ -43,7 +43,7 @@ class RoundPlanner:
         self._sizes = sizes
 
     async def survey(self, state: BatchState) -> None:
-        """Estimate upstream's size, and find dates all accounts lack."""
+        """Estimate upstream's size, and find dates all lack."""
         state.upstream = await self._sizes.of(state.claim.run_id, self._store)
         short = [
             view
@@ -61,7 +61,7 @@ class RoundPlanner:
             )
 
     async def plan(self, state: BatchState) -> list[PlannedRequest]:
-        """The next requests; none when all is asked, or on stop."""
+        """The next requests; none at the end, or on stop."""
         if state.is_stopping:
             return []
         return await off_loop(_plan_round, state, self._client.max_ids)
@@ -83,5 +83,5 @@ def _plan_round(state: BatchState, max_ids: int) -> list[PlannedRequest]:
             gaps=state.gaps,
         )
     ]
-    # Last: what still differs when all was read once is asked for in a second shape.
+    # Last: what still differs after one read is asked for in a second shape.
     return planned or state.trials.plan(state.accounts(), max_ids=max_ids, suspects=suspects)

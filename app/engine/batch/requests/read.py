@@ -1,4 +1,4 @@
-"""Reads one planned request and writes its rows."""
+"""Reads one request and writes its rows."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from app.upstream.stats import ApiStatistics
 
 
 class RequestReader:
-    """Reads and applies, within the process's `slots`."""
+    """Reads and applies within `slots`."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class RequestReader:
 
 @contextlib.asynccontextmanager
 async def _shared_effort(state: BatchState, planned: PlannedRequest) -> AsyncIterator[None]:
-    """Divide time and requests among the accounts, even on failure."""
+    """Divide time and requests among accounts, even on failure."""
     begun, asked = time.monotonic(), ApiStatistics()
     try:
         with asked.recording():

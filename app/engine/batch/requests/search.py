@@ -1,4 +1,4 @@
-"""A batch's search for accounts that make requests fail."""
+"""A batch's search for failing accounts."""
 
 import dataclasses
 import datetime as dt
@@ -38,7 +38,7 @@ class BatchSearches:
         self._reader = reader
 
     def begin(self, state: BatchState) -> Search:
-        """A search within the run's remaining RECON_SEARCH_REQUESTS."""
+        """A search within the rest of RECON_SEARCH_REQUESTS."""
         most = self._config.search_requests
         return Search(
             self._client,
@@ -56,7 +56,7 @@ class BatchSearches:
         return [*others, *await self._own_controls(state)]
 
     async def _own_controls(self, state: BatchState) -> list[Control]:
-        """Random accounts, for when no other can be read."""
+        """For when no other account can be read."""
         traded = [
             view
             for view in state.views.values()

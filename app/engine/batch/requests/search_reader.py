@@ -1,4 +1,4 @@
-"""Notes a search's results at the batch's accounts."""
+"""Notes search results at accounts."""
 
 import dataclasses
 import datetime as dt
@@ -15,7 +15,7 @@ _log = get_logger(__name__)
 
 
 class SearchReader:
-    """The batch as its search sees it."""
+    """The batch, as its search sees it."""
 
     def __init__(self, state: BatchState, reader: RequestReader) -> None:
         self._state = state
@@ -34,7 +34,7 @@ class SearchReader:
         return self._state.claim.postponed.keys().isdisjoint(planned.account_ids)
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        """Whether an account with rows was neither held nor explained."""
+        """Whether one with rows was neither held nor explained."""
         views = (
             self._state.views[each]
             for each in planned.account_ids
@@ -64,7 +64,7 @@ class SearchReader:
             self._state.unread[account_id] += isinstance(error, UpstreamError)
 
     def untried(self, planned: PlannedRequest, reason: str) -> None:
-        """Note why each account waits for the next run."""
+        """Note why accounts wait for the next run."""
         for account_id in planned.account_ids:
             self._state.progress[account_id].untried = f"{planned.request.endpoint.value}: {reason}"
 

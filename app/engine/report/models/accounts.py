@@ -1,4 +1,4 @@
-"""An account as reported, with what runs did."""
+"""An account as reported."""
 
 import datetime as dt
 import uuid
@@ -12,7 +12,7 @@ from app.engine.report.models.runs import ComparedRows, OpenTradesCompared
 
 
 class AccountEffort(Struct, frozen=True, kw_only=True):
-    """Effort for an account in a run; None if not recorded."""
+    """Effort in a run; None if not recorded."""
 
     requests: int | None
     own_requests: float | None
@@ -40,7 +40,7 @@ class Attempt(AccountEffort, frozen=True, kw_only=True):
 
 
 class IssueHistory(Struct, frozen=True, kw_only=True):
-    """An issue's opening, and its closing with evidence."""
+    """An issue's opening and closing."""
 
     type: str
     severity: int
@@ -77,7 +77,7 @@ class AccountStatistics(Struct, frozen=True, kw_only=True):
 
 
 class SetAsideRow(Struct, frozen=True, kw_only=True):
-    """A row not stored as sent; `nulled` has the values that became NULL."""
+    """A row not stored as sent; `nulled` values became NULL."""
 
     table: str
     key: str
@@ -103,7 +103,7 @@ class PinnedRow(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedIssue(Struct, frozen=True, kw_only=True):
-    """An accepted issue, with its evidence then."""
+    """An accepted issue, with evidence then."""
 
     account_id: str
     issue: str
@@ -114,14 +114,14 @@ class AcceptedIssue(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedIssues(Struct, frozen=True, kw_only=True):
-    """Accepted issues, first to end first; `more` are not listed."""
+    """First to end first; `more` are not listed."""
 
     accepted: Sequence[AcceptedIssue]
     more: int
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
-    """An account; `issues` may include another system's."""
+    """An account; `issues` may be another system's."""
 
     account_id: str
     status: str
@@ -183,7 +183,7 @@ class AccountList(Struct, frozen=True, kw_only=True):
 
 
 class RunUnderWay(Struct, frozen=True):
-    """A run that outlasts its caller's wait."""
+    """A run that outlasts its caller."""
 
     run_id: RunId
 

@@ -12,7 +12,7 @@ from app.upstream.stats import ApiStatistics, EndpointStatistics
 
 
 class EndpointUse(Struct, frozen=True, kw_only=True):
-    """An endpoint's figures; waits are summed seconds, `latency` counts requests by bound."""
+    """Figures; waits are summed seconds, `latency` counts requests by bound."""
 
     requests: int
     pages: int

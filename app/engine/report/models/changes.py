@@ -1,4 +1,4 @@
-"""The change feed; changed, inserted and nulled rows."""
+"""Changes as reported."""
 
 import datetime as dt
 import uuid
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class ChangeFilter(Struct, frozen=True, kw_only=True):
-    """Changes to read (None: any); `before` and `inserted_before` continue their lists."""
+    """None: any; `before` and `inserted_before` continue their lists."""
 
     account_id: str | None = None
     table: str | None = None
@@ -29,7 +29,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """A page of the feed, and its next cursor."""
+    """A page of the feed, with its cursor."""
 
     changes: Sequence[Change]
     next: str
@@ -37,7 +37,7 @@ class Changes(Struct, frozen=True, kw_only=True):
 
 
 class RemovedCopy(Struct, frozen=True, kw_only=True):
-    """A row as it was; `row` is JSON text, `right_date` the one a double keeps."""
+    """A row as it was, in JSON; `right_date`: the one its double keeps."""
 
     removed_id: int
     removed_at: dt.datetime
@@ -63,7 +63,7 @@ class ColumnValues(Struct, frozen=True, kw_only=True):
 class ChangedRow(Struct, frozen=True, kw_only=True):
     """An overwritten, moved or removed row.
 
-    `new_from` is `stored`, `copy` (found by the next change) or `gone`.
+    `new_from`: `stored`, `copy` (of the next change) or `gone`.
     """
 
     id: int
@@ -87,7 +87,7 @@ class ChangedRow(Struct, frozen=True, kw_only=True):
 
 
 class InsertedRows(Struct, frozen=True, kw_only=True):
-    """Rows one transaction inserted; `standing` are unchanged (None: unknown)."""
+    """Rows one transaction inserted; `standing` are unchanged."""
 
     change_id: int
     changed_at: dt.datetime
@@ -103,7 +103,7 @@ class InsertedRows(Struct, frozen=True, kw_only=True):
 
 
 class NulledRow(Struct, frozen=True, kw_only=True):
-    """A row stored with NULL for the values `sent`."""
+    """A row with NULL for values `sent`."""
 
     table: str
     account_id: str | None
@@ -115,7 +115,7 @@ class NulledRow(Struct, frozen=True, kw_only=True):
 
 
 class ChangedRowPage(Struct, frozen=True, kw_only=True):
-    """Changed rows, newest first; others on the first page."""
+    """Newest first; others on the first page."""
 
     rows: Sequence[ChangedRow]
     next: int | None

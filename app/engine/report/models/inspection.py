@@ -22,7 +22,7 @@ class InspectedAccounts(Struct, frozen=True, kw_only=True):
 
 
 class Counted(Struct, frozen=True, kw_only=True):
-    """Accounts, and their share of the inspected."""
+    """Accounts, and share of the inspected."""
 
     accounts: int
     share: float
@@ -37,7 +37,7 @@ class InspectedIssue(Counted, frozen=True, kw_only=True):
 
 
 class InspectedTable(Counted, frozen=True, kw_only=True):
-    """Accounts with an issue of a table."""
+    """Accounts with a table's issue."""
 
     table: str
     issue: str
@@ -50,7 +50,7 @@ class InspectedBroker(Counted, frozen=True, kw_only=True):
 
 
 class TableTrades(Struct, frozen=True, kw_only=True):
-    """Trades a table lacks, or has too many, on a date."""
+    """Trades a table lacks or has in excess."""
 
     table: str
     accounts: int
@@ -58,7 +58,7 @@ class TableTrades(Struct, frozen=True, kw_only=True):
 
 
 class InspectedDate(Counted, frozen=True, kw_only=True):
-    """Accounts with an issue on a date."""
+    """Accounts with a date's issue."""
 
     date: dt.date
     short: Sequence[TableTrades]
@@ -66,7 +66,7 @@ class InspectedDate(Counted, frozen=True, kw_only=True):
 
 
 class LackingDate(Counted, frozen=True, kw_only=True):
-    """A date that all tables seem to lack."""
+    """A date all tables seem to lack."""
 
     date: dt.date
 

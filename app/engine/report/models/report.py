@@ -1,4 +1,4 @@
-"""The report, and the figures PostgreSQL keeps of it."""
+"""The report, and its kept figures."""
 
 import datetime as dt
 import uuid
@@ -11,7 +11,7 @@ from app.engine.report.models.runs import OpenTradesCompared
 
 
 class Overall(Struct, frozen=True, kw_only=True):
-    """All accounts, and those that need work."""
+    """Accounts, and those needing work."""
 
     total_accounts: int
     reconciled: int
@@ -42,7 +42,7 @@ class ActivityDay(Struct, frozen=True, kw_only=True):
 
 
 class Activity(Struct, frozen=True, kw_only=True):
-    """Checks of the last seven days."""
+    """Checks of seven days."""
 
     accounts_checked: int
     resolved: int
@@ -51,7 +51,7 @@ class Activity(Struct, frozen=True, kw_only=True):
 
 
 class UnresolvedKey(Struct, frozen=True, kw_only=True):
-    """A stored natural key that fits no account or several."""
+    """A natural key fitting no account or several."""
 
     table: str
     login: str
@@ -63,7 +63,7 @@ class UnresolvedKey(Struct, frozen=True, kw_only=True):
 
 
 class UnresolvedKeys(Struct, frozen=True, kw_only=True):
-    """Natural keys that fit no account, or several."""
+    """Natural keys fitting no account, or several."""
 
     unmatched: int
     ambiguous: int
@@ -71,7 +71,7 @@ class UnresolvedKeys(Struct, frozen=True, kw_only=True):
 
 
 class AcceptedFigures(Struct, frozen=True, kw_only=True):
-    """Accepted accounts and issues, and their end."""
+    """Acceptances, and their end."""
 
     accounts: int
     issues: int
@@ -90,7 +90,7 @@ class HoldingAccount(Struct, frozen=True, kw_only=True):
 
 
 class MoneyRelation(Struct, frozen=True, kw_only=True):
-    """Whether sums of amounts agree between two tables."""
+    """Whether sums agree between two tables."""
 
     relation: str
     accounts: int
@@ -108,14 +108,14 @@ class OpenTrades(OpenTradesCompared, frozen=True, kw_only=True):
 
 
 class Doubt(Struct, frozen=True, kw_only=True):
-    """Why dates from one on (None: all) may disagree."""
+    """Why dates from one on (None: all) may differ."""
 
     first_date: dt.date | None
     reason: str
 
 
 class ReportFigures(Struct, frozen=True, kw_only=True):
-    """Kept figures; defaults stand for those an earlier version did not keep."""
+    """Kept figures; earlier versions lack those with defaults."""
 
     overall: Overall
     issues_by_type: Sequence[IssueType]
@@ -156,7 +156,7 @@ class EndedRun(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """The report as shown.
+    """The report.
 
     `reconciled_through` is None without such a date, `holding_run` without held accounts, `api`
     without a client.

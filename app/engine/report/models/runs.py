@@ -1,4 +1,4 @@
-"""A run as reported: state, list, result."""
+"""A run as reported."""
 
 import datetime as dt
 import uuid
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class RunAccounts(Struct, frozen=True, kw_only=True):
-    """Accounts by outcome; `done` sums outcomes."""
+    """Accounts by outcome, with their sum `done`."""
 
     total: int
     unchanged: int
@@ -43,7 +43,7 @@ class RunRows(Struct, frozen=True, kw_only=True):
 
 
 class RunWait(Struct, frozen=True, kw_only=True):
-    """Why a run waits; `accounts` if not all."""
+    """`accounts` if not all wait."""
 
     reason: str
     message: str
@@ -62,7 +62,7 @@ class UnderWay(Struct, frozen=True, kw_only=True):
 
 
 class ComparedTable(Struct, frozen=True, kw_only=True):
-    """Compared rows of a table; `differing` before the write."""
+    """Compared rows; `differing` before the write."""
 
     table: str
     rows: int
@@ -89,7 +89,7 @@ class OpenTradesOfDate(Struct, frozen=True, kw_only=True):
 
 
 class OpenTradesCompared(Struct, frozen=True, kw_only=True):
-    """Upstream's open trades against stored ones of the same dates."""
+    """Upstream's open trades against stored ones."""
 
     upstream: int | None
     stored: int | None
@@ -110,8 +110,8 @@ class GivenOrder(Struct, frozen=True, kw_only=True):
 class RunState(Struct, frozen=True, kw_only=True):
     """A run.
 
-    `left` counts accounts by what is left, `left_told` in words: None before its end, and for
-    earlier versions' runs.
+    `left` counts accounts by what is left, `left_told` in words; None before the end, or for
+    earlier versions.
     """
 
     run_id: uuid.UUID
@@ -151,7 +151,7 @@ class RunState(Struct, frozen=True, kw_only=True):
 
 
 class ListedRun(Struct, frozen=True, kw_only=True):
-    """A run in a list, from its row alone."""
+    """A run in a list."""
 
     run_id: uuid.UUID
     kind: str
@@ -181,14 +181,14 @@ class RunList(Struct, frozen=True, kw_only=True):
 
 
 class HeldAccount(Struct, frozen=True, kw_only=True):
-    """A held account, with the reason."""
+    """A held account."""
 
     account_id: str
     detail: str | None
 
 
 class RunAttempt(Struct, frozen=True, kw_only=True):
-    """A run's finished account; `trades_recon_checksum` is current."""
+    """A finished account, with its checksum now."""
 
     account_id: str
     outcome: str
@@ -200,7 +200,7 @@ class RunAttempt(Struct, frozen=True, kw_only=True):
 
 
 class LeftRun(Struct, frozen=True, kw_only=True):
-    """A run that no living process serves."""
+    """A run without a living process."""
 
     run_id: uuid.UUID
     kind: str
@@ -219,7 +219,7 @@ class RowCounts(Struct, frozen=True, kw_only=True):
 
 
 class TableResult(RowCounts, frozen=True, kw_only=True):
-    """A table's rows, by date or broker if listed so."""
+    """A table's rows, by date or broker."""
 
     table: str
     date: dt.date | None = None
@@ -227,7 +227,7 @@ class TableResult(RowCounts, frozen=True, kw_only=True):
 
 
 class IssueResult(RowCounts, frozen=True, kw_only=True):
-    """Accounts and rows of an issue; `closed` where it was closed."""
+    """Accounts and rows of an issue."""
 
     issue: str
     accounts: int
