@@ -1,4 +1,4 @@
-"""Lists of accounts, by what is known of them."""
+"""Lists of accounts by state."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from app.store.schema.state_entries import Entries
 
 @dataclass(frozen=True, slots=True)
 class WellAccount:
-    """An account that agrees, its last date with trades, and the date with the fewest."""
+    """An agreeing account, with its last and quietest dates."""
 
     account_id: str
     logins: tuple[str, ...]
@@ -22,10 +22,9 @@ class WellAccount:
 
 
 class AccountLists:
-    """Finds accounts by state, and makes accounts known."""
+    """Finds and adds accounts."""
 
     def __init__(self, database: Database, window: Window = ALL_DATES) -> None:
-        """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._database = database
         self._entries = Entries(database)
         sql = database.queries("detect/account_lists", window)
@@ -41,14 +40,14 @@ class AccountLists:
         self._ask_again = sql["ask_again"]
 
     async def logins(self, connection: Connection, account_ids: Sequence[str]) -> dict[str, Record]:
-        """The logins under which upstream is asked for accounts (`logins`, `by_login`)."""
+        """Logins to request accounts by."""
         return {
             row["account_id"]: row
             for row in await connection.fetch(self._logins, list(account_ids))
         }
 
     async def add_accounts(self, account_ids: Sequence[str]) -> Mapping[str, str]:
-        """Add accounts that only upstream has; those that trade_recon refuses, with reasons."""
+        """Add upstream's accounts; returns rejected ones with reasons."""
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             return (
                 await self._entries.add(
@@ -57,7 +56,7 @@ class AccountLists:
             ).refused
 
     async def locked_accounts(self, account_ids: Sequence[str]) -> list[str]:
-        """Those of the accounts whose rows in trade_recon somebody holds now."""
+        """Accounts whose trade_recon rows are locked."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._locked_accounts, list(account_ids))
@@ -66,14 +65,14 @@ class AccountLists:
     async def logins_of_placeholders(
         self, account_ids: Sequence[str]
     ) -> dict[str, tuple[str, ...]]:
-        """Logins of the accounts that upstream knows by login alone."""
+        """Logins of accounts known by login alone."""
         rows = await self._database.fetch(
             self._logins_of_placeholders, list(account_ids), seconds=SWEEP_SECONDS
         )
         return {row["account_id"]: tuple(row["logins"]) for row in rows}
 
     async def known_accounts(self, account_ids: Sequence[str]) -> list[str]:
-        """Those of the ids that trade_recon knows."""
+        """Ids present in trade_recon."""
         return [
             row["account_id"] for row in await self._database.fetch(self._known, list(account_ids))
         ]
@@ -81,34 +80,34 @@ class AccountLists:
     async def ask_again(
         self, account_ids: Sequence[str], days: Sequence[tuple[str, dt.date]]
     ) -> None:
-        """Let the next run ask upstream about the accounts, and the finer tables of `days`."""
+        """Schedule accounts, and finer tables of `days`, for upstream."""
         await self._database.execute(
             self._ask_again, list(account_ids), [day[0] for day in days], [day[1] for day in days]
         )
 
     async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
-        """Accounts that back off with open count issues, though their tables agree by now."""
+        """Backing-off accounts with count issues whose tables agree."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)
         ]
 
     async def all_accounts(self) -> list[str]:
-        """All accounts that are known."""
+        """All known accounts."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._all, seconds=SWEEP_SECONDS)
         ]
 
     async def mismatched_accounts(self) -> list[str]:
-        """Accounts whose tables disagree, or that have open issues."""
+        """Accounts that disagree or have open issues."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._mismatched, seconds=SWEEP_SECONDS)
         ]
 
     async def well_accounts(self, beside: Sequence[str]) -> list[WellAccount]:
-        """At most two accounts that agree and are not in `beside`."""
+        """Up to two accounts that agree, outside `beside`."""
         well = [
             row["account_id"]
             for row in await self._database.fetch(self._well, list(beside), seconds=SWEEP_SECONDS)
@@ -128,14 +127,14 @@ class AccountLists:
         ]
 
     async def last_days(self, account_ids: Sequence[str]) -> dict[str, dt.date]:
-        """The last date with trades of each account; unknown ones are left out."""
+        """Last trading dates of known accounts."""
         return {
             row["account_id"]: row["last"]
             for row in await self._database.fetch(self._traded_days, list(account_ids))
         }
 
     async def unknown_accounts(self, account_ids: Sequence[str]) -> list[str]:
-        """Those of the ids that no account has."""
+        """Ids without account."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._unknown, list(account_ids))

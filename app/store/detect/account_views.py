@@ -1,4 +1,4 @@
-"""Rows of detection as the account views that the domain judges."""
+"""Detection rows as account views."""
 
 import datetime as dt
 from collections import Counter, defaultdict
@@ -25,7 +25,7 @@ _STATS = (
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is known of accounts beside their raw rows."""
+    """Further facts about accounts."""
 
     findings: Mapping[str, list[IdentityFinding]]
     drift: Mapping[str, Drift]
@@ -40,7 +40,7 @@ class Beside:
 
 
 def views_of(looked: Sequence[Record], beside: Beside) -> dict[str, AccountView]:
-    """The views of accounts, by account."""
+    """Views by account."""
     return {
         row["account_id"]: AccountView(
             row["account_id"],
@@ -73,12 +73,12 @@ def views_of(looked: Sequence[Record], beside: Beside) -> dict[str, AccountView]
 
 
 def changed_totals(looked: Sequence[Record]) -> list[dict[str, object]]:
-    """The totals of those accounts for which others are stored."""
+    """Totals that differ from stored ones."""
     return [fresh for row in looked if row["is_known"] and (fresh := _fresh(row)) is not None]
 
 
 def changed_few_hours(looked: Sequence[Record]) -> list[dict[str, object]]:
-    """Dates with suspiciously few hours, where they differ from those noted."""
+    """Changed dates with few hours."""
     return [
         {"account_id": row["account_id"], "dates": [day.isoformat() for day in found]}
         for row in looked
@@ -89,7 +89,6 @@ def changed_few_hours(looked: Sequence[Record]) -> list[dict[str, object]]:
 
 
 def _history(row: Record, first: dt.date | None) -> History | None:
-    """What is known of the account before the history."""
     if first is None:
         return None
     return History(
@@ -100,8 +99,7 @@ def _history(row: Record, first: dt.date | None) -> History | None:
 def _totals(row: Record) -> Totals:
     return Totals(
         row["has_alltime"],
-        # What alltime counts inside the history is not known before upstream told what it counts
-        # before: until then it blames nobody.
+        # Until upstream's count before the history is known, alltime inside it proves nothing.
         row["alltime"] if row["is_history_known"] else row["daily"],
         row["has_daily"],
         row["daily"],
@@ -113,7 +111,6 @@ def _totals(row: Record) -> Totals:
 
 
 def _days(row: Record) -> tuple[DayCounts, ...]:
-    """The dates that disagree, in order."""
     return tuple(
         DayCounts(dt.date.fromordinal(number), *counts)
         for number, *counts in sorted(row["days"] or ())
@@ -121,7 +118,6 @@ def _days(row: Record) -> tuple[DayCounts, ...]:
 
 
 def _fresh(row: Record) -> dict[str, object] | None:
-    """The totals to store; None if they are stored already."""
     fresh: dict[str, object] = {name: row[name] for name in _STATS}
     fresh["mismatched_days"] = len(row["days"] or ())
     fresh["mismatched_money"] = dates_of(row) if _agrees(row) else 0
@@ -138,7 +134,7 @@ def _fresh(row: Record) -> dict[str, object] | None:
 
 
 def _agrees(row: Record) -> bool:
-    """Whether all counts agree: only then amounts are compared."""
+    """Amounts are compared only if all counts agree."""
     return bool(
         not row["days"]
         and row["is_history_known"]
@@ -147,13 +143,13 @@ def _agrees(row: Record) -> bool:
 
 
 def is_emptied(row: Record) -> bool:
-    """Whether nothing is stored any more, though metrics were at the last count."""
+    """Whether rows counted before are all gone."""
     is_stored = row["has_alltime"] or row["has_daily"] or row["has_hourly"] or row["has_closed"]
     return not is_stored and (row["stored_has_alltime"] or row["stored_has_daily"])
 
 
 def lost_counts(row: Record) -> Drift:
-    """The counts of an emptied account, as write_stats notes them."""
+    """Former counts of an emptied account."""
     tables = zip(COUNTED_TABLES, ("alltime", "daily", "hourly", "closed"), strict=True)
     return Drift(
         absent=False, evidence={"emptied": {table: row[f"stored_{name}"] for table, name in tables}}
@@ -161,12 +157,12 @@ def lost_counts(row: Record) -> Drift:
 
 
 def disagrees(row: Record) -> bool:
-    """Whether the tables disagree, or did at the last detection."""
+    """Whether tables disagree or issues are open."""
     return bool(row["issues"] or row["broken_relations"] or not _agrees(row))
 
 
 def _entries(issues: object) -> tuple[Mapping[str, object], ...]:
-    """Valid entries of an account's issues; anything else, left by earlier systems, is ignored."""
+    """Other entries are left by earlier systems."""
     entries = issues if isinstance(issues, list) else ()
     return tuple(
         entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("type"), str)
@@ -174,7 +170,7 @@ def _entries(issues: object) -> tuple[Mapping[str, object], ...]:
 
 
 def odd_rows_of(rows: Sequence[Record]) -> dict[str, tuple[OddRows, ...]]:
-    """Rows of impossible dates, by account."""
+    """Impossible dates by account."""
     by_account: dict[str, tuple[OddRows, ...]] = {}
     for row in sorted(rows, key=lambda row: (row["account_id"], row["table_name"])):
         found = OddRows(row["table_name"], row["rows"], tuple(row["samples"]))
@@ -183,7 +179,7 @@ def odd_rows_of(rows: Sequence[Record]) -> dict[str, tuple[OddRows, ...]]:
 
 
 def pins_of(rows: Sequence[Record]) -> dict[str, dict[tuple[str, dt.date | None], int]]:
-    """Number of pinned rows by account, then by table and date."""
+    """Pinned rows by account, table and date."""
     pins: dict[str, dict[tuple[str, dt.date | None], int]] = {}
     for row in rows:
         pins.setdefault(row["account_id"], {})[row["table_name"], row["date"]] = row["rows"]
@@ -191,7 +187,7 @@ def pins_of(rows: Sequence[Record]) -> dict[str, dict[tuple[str, dt.date | None]
 
 
 def pins_elsewhere_of(rows: Sequence[Record]) -> Mapping[str, int]:
-    """How many pinned trades of an account stand under another id or none."""
+    """Pinned trades under other ids."""
     elsewhere = Counter[str]()
     for row in rows:
         elsewhere[row["account_id"]] += row["elsewhere"]
@@ -199,7 +195,7 @@ def pins_elsewhere_of(rows: Sequence[Record]) -> Mapping[str, int]:
 
 
 def findings_by_account(rows: Sequence[Record]) -> dict[str, list[IdentityFinding]]:
-    """Findings, each under its candidates and under the holder of the rows."""
+    """Findings by candidate and holder."""
     findings: dict[str, list[IdentityFinding]] = defaultdict(list)
     for row in rows:
         finding = IdentityFinding(

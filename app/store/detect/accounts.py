@@ -1,4 +1,4 @@
-"""Detection: what the warehouse's tables say about accounts, always by sets."""
+"""Detection: what the tables say about sets of accounts."""
 
 import asyncio
 import datetime as dt
@@ -50,21 +50,20 @@ NOTHING = Totals(
 
 
 def day_matrix(database: Database, window: Window, accounts: str) -> str:
-    """The query for trades by table and date, of the `accounts` that the condition selects."""
+    """Query of trades by table and date."""
     sql = database.queries("detect/accounts", window)
     return fill(sql["days_of_accounts"], accounts=accounts)
 
 
 def issues_if_emptied(database: Database, window: Window) -> str:
-    """The expression that adds an issue where nothing is stored of the account any more."""
+    """Expression that adds an issue to emptied accounts."""
     return database.queries("detect/accounts", window)["issues_if_emptied"]
 
 
 class Detection:
-    """Reads a batch as the domain judges it, and stores the totals that it found."""
+    """Reads accounts and stores their totals."""
 
     def __init__(self, database: Database, money: MoneyTerms, window: Window = ALL_DATES) -> None:
-        """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._window = window
         self._database = database
         self._lists = AccountLists(database, window)
@@ -97,7 +96,7 @@ class Detection:
         self._all_odd_rows = fill(sql["get_odd_rows"], accounts="true")
 
     async def refresh_stats(self, account_ids: Sequence[str], *, is_first: bool = False) -> None:
-        """Recompute totals and checksum of these accounts; `is_first` as for `look`."""
+        """Recompute stored totals and checksums."""
         await self._read(list(account_ids), is_first=is_first)
 
     async def look(
@@ -108,11 +107,9 @@ class Detection:
         is_first: bool = False,
         all_logins: bool = False,
     ) -> dict[str, AccountView]:
-        """Detect accounts and store their totals; `run_id` adds what its audit found.
+        """Detect accounts and store totals; `run_id` adds its audit's findings.
 
-        `all_logins` reads the logins of accounts that agree, too. `is_first`: the run has written
-        nothing of them yet, so an emptied account was emptied by others, and upstream is to be
-        asked.
+        `is_first`: this run wrote nothing yet, so others emptied emptied accounts.
         """
         ids = list(account_ids)
         looked, used = await self._read(ids, is_first=is_first)
@@ -132,15 +129,13 @@ class Detection:
             odd_rows = odd_rows_of(await connection.fetch(self._odd_rows, ids))
             pinned = await connection.fetch(self._pins, ids)
             pins = pins_of(pinned)
-            # Only who needs something is asked for under its logins; to know them all trades are
-            # read.
+            # Only for accounts that may be fetched: finding logins reads all trades.
             doubtful = [row["account_id"] for row in looked if all_logins or disagrees(row)]
             asked = sorted(
                 {*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts, *pins}
             )
             logins = await self._lists.logins(connection, asked) if asked else {}
-        # In a thread, as below: thousands of accounts would keep the event loop from whatever else
-        # waits.
+        # In a thread, as above: thousands of accounts would block the event loop.
         beside = Beside(
             findings,
             drift,
@@ -156,7 +151,7 @@ class Detection:
         return await asyncio.to_thread(views_of, looked, beside)
 
     async def _read(self, ids: list[str], *, is_first: bool) -> tuple[list[Record], frozenset[str]]:
-        """Read the raw tables once and store changed totals; also the relations compared."""
+        """Rows of the accounts, and the money relations compared."""
         async with self._database.transaction(
             purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS
         ) as connection:
@@ -177,27 +172,26 @@ class Detection:
         return looked, used
 
     def _composed(self, used: frozenset[str]) -> str:
-        """The look that also compares amounts."""
         return self._look_at(
             days=self._money.days("account_id = ANY($1::text[])"), **self._money.look(sorted(used))
         )
 
     async def size(self) -> Upstream:
-        """The size of the warehouse, an estimate of upstream's."""
+        """Estimates upstream's size."""
         row = await self._database.fetch_row(self._size)
         if row is None:
             raise DatabaseError("The accounts could not be counted.")
         return Upstream(row["accounts"], row["trades"])
 
     async def coverage(self, account_ids: Sequence[str]) -> dict[dt.date, int]:
-        """How many of the accounts have a row on a date; dates without any are left out."""
+        """Number of accounts with a row, by date."""
         return {
             row["date"]: row["accounts"]
             for row in await self._database.fetch(self._coverage, list(account_ids))
         }
 
     async def look_at_identity(self, account_ids: Sequence[str]) -> dict[str, AccountView]:
-        """The accounts without counts: findings about ids, and rows of impossible dates."""
+        """Accounts without counts."""
         findings = findings_by_account(
             await self._database.fetch(self._findings, list(account_ids))
         )
@@ -213,7 +207,7 @@ class Detection:
         }
 
     async def accounts_of_odd_rows(self) -> list[str]:
-        """Accounts with rows of impossible dates; ids of no account are logged."""
+        """Accounts with impossible dates; unknown ids are logged."""
         found = odd_rows_of(await self._database.fetch(self._all_odd_rows, seconds=SWEEP_SECONDS))
         known = await self._lists.known_accounts(list(found))
         others = sorted(found.keys() - known)
@@ -230,12 +224,12 @@ class Detection:
     async def pins(
         self, account_ids: Sequence[str]
     ) -> tuple[dict[str, dict[tuple[str, dt.date | None], int]], Mapping[str, int]]:
-        """Number of pinned rows of accounts, by table and date; of those under another id."""
+        """Pinned rows by table and date, and those elsewhere."""
         rows = await self._database.fetch(self._pins, list(account_ids))
         return pins_of(rows), pins_elsewhere_of(rows)
 
     async def placeable_accounts(self) -> list[str]:
-        """Accounts of rows without trades whose missing partition exists by now."""
+        """Accounts whose missing partition exists now."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._placeable, seconds=SWEEP_SECONDS)

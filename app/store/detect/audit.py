@@ -1,4 +1,4 @@
-"""What an audit sees of upstream, and the accounts that differ from it."""
+"""Upstream's figures for audits, and comparing them."""
 
 import datetime as dt
 import uuid
@@ -24,13 +24,13 @@ from app.store.staging.staging_sql import NATURAL_KEY, known_as
 
 _FEW = 2
 _STRIKES = 8
-"""After so many failures without a success, the accounts are not at fault."""
+"""Failures without a success that blame no account."""
 
 
 class Scans:
-    """An audit's notes of upstream's figures, and their comparison with the warehouse.
+    """An audit's record of upstream, and its comparison.
 
-    Writes raise ClaimLost, and write nothing, once another worker prepares the run.
+    Writes raise ClaimLost once another worker prepares the run.
     """
 
     def __init__(
@@ -40,7 +40,6 @@ class Scans:
         preparations: Preparations,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here. Only daily rows of the window are seen."""
         self._database = database
         self._preparations = preparations
         self._known_logins = KnownLogins(database)
@@ -73,7 +72,7 @@ class Scans:
         self._oddities: defaultdict[uuid.UUID, Oddities] = defaultdict(Oddities)
 
     def alltime_sink(self, run_id: uuid.UUID) -> ScanSink:
-        """Takes rows of alltime metrics, beside those that are noted already."""
+        """Receives alltime rows, adding to earlier ones."""
         return ScanSink(
             self._preparations,
             self._known_logins,
@@ -83,13 +82,13 @@ class Scans:
         )
 
     def days_sink(self, run_id: uuid.UUID) -> ScanSink:
-        """Takes daily rows of dates that still move."""
+        """Receives daily rows of unsettled dates."""
         return ScanSink(
             self._preparations, self._known_logins, run_id, self._note_days, self._oddities[run_id]
         )
 
     async def clear(self, run_id: uuid.UUID) -> None:
-        """Forget what a broken-off preparation of the run noted."""
+        """Discard an interrupted preparation."""
         self._oddities.pop(run_id, None)
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._clear, run_id, seconds=SWEEP_SECONDS)
@@ -97,22 +96,22 @@ class Scans:
             await connection.execute(self._clear_drift, run_id, None, seconds=SWEEP_SECONDS)
 
     def take_oddities(self, run_id: uuid.UUID) -> Oddities:
-        """Values and rows that the run's scans could not take as sent; reported once."""
+        """Oddities of the run's scans, once."""
         return self._oddities.pop(run_id, Oddities())
 
     async def count(self, run_id: uuid.UUID) -> int:
-        """How many accounts upstream showed."""
+        """Number of accounts seen."""
         return int(await self._database.fetch_value(self._count, run_id))
 
     async def add_seen_accounts(self, run_id: uuid.UUID) -> Mapping[str, str]:
-        """Add accounts that only upstream has; those that trade_recon refuses, with reasons."""
+        """Add accounts that upstream shows; returns rejected ones with reasons."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             return (await self._entries.add(connection, self._seen, run_id)).refused
 
     async def unseen_accounts(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None
     ) -> list[str]:
-        """Accounts (None: all) with rows here that upstream did not show."""
+        """Stored accounts that upstream did not show."""
         ids = None if account_ids is None else list(account_ids)
         return [
             row["account_id"]
@@ -120,7 +119,7 @@ class Scans:
         ]
 
     async def count_news(self, account_ids: Sequence[str]) -> int:
-        """How many of the unseen accounts were not reported as absent before."""
+        """Unseen accounts not yet reported absent."""
         return int(
             await self._database.fetch_value(
                 self._count_news, list(account_ids), seconds=SWEEP_SECONDS
@@ -128,7 +127,7 @@ class Scans:
         )
 
     async def count_lowered(self, run_id: uuid.UUID) -> int:
-        """How many accounts upstream lacks or lowered, without those held before."""
+        """Accounts that upstream lacks or lowered, unless held."""
         return int(
             await self._database.fetch_value(self._count_lowered, run_id, seconds=SWEEP_SECONDS)
         )
@@ -136,11 +135,10 @@ class Scans:
     async def find_drift(
         self, run_id: uuid.UUID, moving_from: dt.date, account_ids: Sequence[str] | None
     ) -> tuple[int, dict[str, str]]:
-        """Note accounts (None: all) that differ before `moving_from`, or are absent upstream.
+        """Record accounts (None: all) that differ or are absent upstream.
 
-        From `moving_from` on, daily figures are left out on both sides; upstream's must be noted.
-        Returns their number, and the accounts that PostgreSQL cannot compare, with reasons; raises
-        its error if it can compare none.
+        Excludes figures from `moving_from` on. Returns their number, and accounts that fail to
+        compare, with reasons; raises if all fail.
         """
         ids = None if account_ids is None else list(account_ids)
         async with self._preparations.transaction(run_id) as connection:
@@ -174,35 +172,35 @@ class Scans:
             )
 
     async def forget(self, run_id: uuid.UUID, account_ids: Sequence[str]) -> int:
-        """Drop notes about accounts that upstream did not answer for; their number."""
+        """Drop records of unanswered accounts; returns their number."""
         if not account_ids:
             return 0
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._clear_drift, run_id, list(account_ids))
 
     async def note_stale_alltime(self, run_id: uuid.UUID) -> int:
-        """Mark accounts of which only the alltime row is stale; their number."""
+        """Mark accounts with only alltime stale."""
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_stale, run_id, seconds=SWEEP_SECONDS)
 
     async def count_rekeyed(self, run_id: uuid.UUID) -> int:
-        """How many accounts have another natural key upstream."""
+        """Accounts whose natural key changed upstream."""
         return int(
             await self._database.fetch_value(self._count_rekeyed, run_id, seconds=SWEEP_SECONDS)
         )
 
     async def note_rekeyed(self, run_id: uuid.UUID) -> int:
-        """Have all rows read of accounts with another natural key; the number of dates."""
+        """Schedule rekeyed accounts for full reading; returns dates."""
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_rekeyed, run_id, seconds=SWEEP_SECONDS)
 
     async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
-        """Accounts noted as different, but absent ones and stale alltime rows."""
+        """Differing accounts, without absent ones and stale alltime."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
 
 
 def _keys(table: WarehouseTable) -> dict[str, str]:
-    """Tokens: account and natural key of a sent metrics row, spelled as columns here do."""
+    """Tokens: account and natural key, spelled as stored."""
     readers = table.raw.split(".")[0]
     there = {column.name: column for column in table.columns}
     parts = {
@@ -216,12 +214,12 @@ def _keys(table: WarehouseTable) -> dict[str, str]:
 
 
 def _figures(catalogue: Catalogue) -> dict[str, str]:
-    """Tokens: the compared figures, upstream's as the columns hold them, and the stored ones."""
+    """Tokens: compared figures, upstream's and stored."""
     alltime, daily = catalogue[Endpoint.ALLTIME], catalogue[Endpoint.DAILY]
     tokens = {"alltime": alltime.raw, "daily": daily.raw}
     for name in FIGURES:
         short = name.rpartition("_")[2]
-        # Both, since the days that still move are taken off alltime.
+        # Both tables, because unsettled dates are subtracted from alltime.
         compared = name in alltime.names and name in daily.names
         tokens[f"compares_{short}"] = "true" if compared else "false"
         tokens[f"stored_{short}"] = name if compared else "NULL"

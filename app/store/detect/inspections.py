@@ -1,4 +1,4 @@
-"""The record of inspections: findings by account, and figures."""
+"""Records inspections."""
 
 import asyncio
 import datetime as dt
@@ -24,7 +24,7 @@ _JUDGED = sorted(JUDGED)
 
 @dataclass(frozen=True, slots=True)
 class FoundIssue:
-    """An issue that an inspection found, and since when it is open (None: closed since)."""
+    """An issue, open since then (None: closed)."""
 
     issue: str
     first_seen: dt.datetime | None
@@ -32,7 +32,7 @@ class FoundIssue:
 
 @dataclass(frozen=True, slots=True)
 class FoundAccount:
-    """What an inspection came to at one account."""
+    """An account's inspection."""
 
     account_id: str
     outcome: str
@@ -41,10 +41,9 @@ class FoundAccount:
 
 
 class Inspections:
-    """Writes and reads what inspections find."""
+    """Writes and reads findings."""
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._history = IssueHistory(database)
         self._acceptances = Acceptances(database)
@@ -70,9 +69,9 @@ class Inspections:
         unread: Sequence[str],
         first: dt.date | None,
     ) -> Queued:
-        """Queue accounts (None: of all) that disagree or have open issues, and the `unread`.
+        """Queue disagreeing, open and `unread` accounts.
 
-        Dates before `first` (None: none) are not compared.
+        Dates before `first` are ignored.
         """
         ids = None if account_ids is None else list(account_ids)
         row = await queue.connection.fetch_row(
@@ -89,14 +88,14 @@ class Inspections:
         return Queued(int(row["equal"]), int(row["skipped"])) if row else Queued()
 
     async def brokers(self, account_ids: Sequence[str]) -> dict[str, list[str]]:
-        """Brokers by account; accounts without any are left out."""
+        """Brokers by account."""
         return {
             row["account_id"]: row["brokers"]
             for row in await self._database.fetch(self._brokers, list(account_ids))
         }
 
     async def undetailed(self) -> list[str]:
-        """Accounts whose tables disagree and of which no issue says where."""
+        """Disagreeing accounts without dated issue."""
         return [
             row["account_id"]
             for row in await self._database.fetch(self._undetailed, seconds=SWEEP_SECONDS)
@@ -109,10 +108,7 @@ class Inspections:
         count: Callable[[Collection[str]], InspectionFigures],
         seconds: float,
     ) -> list[str]:
-        """Record a batch and release its accounts, in one transaction; those still ours.
-
-        `count` gives the figures of these.
-        """
+        """Record a batch and release it; returns accounts still claimed."""
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
         states = [
             {"account_id": each.account_id, "issues": _entries(each), "is_news": each.is_news}
@@ -146,7 +142,7 @@ class Inspections:
                 if each.account_id in judged and each.seen is not None
             }
             again = await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
-            # The account's status is no run's here, which tells it by what is accepted still.
+            # Inspections leave the account's status to its acceptances.
             await self._acceptances.count_again(connection, again)
             mine = [attempt for attempt in attempts if attempt["account_id"] in ours]
             await connection.execute(self._record, claim.run_id, seconds, mine)
@@ -157,7 +153,7 @@ class Inspections:
         return await self._database.give_way(write)
 
     async def record_unread(self, claim: Claim, account_id: str, detail: str) -> None:
-        """Record that an account could not be inspected."""
+        """Record a failed inspection."""
         attempt = {
             "account_id": account_id,
             "outcome": Outcome.FAILED.value,
@@ -176,7 +172,7 @@ class Inspections:
         await self._database.give_way(write)
 
     async def figures(self, run_id: uuid.UUID) -> InspectionFigures:
-        """What an inspection counted so far."""
+        """Figures so far."""
         rows = await self._database.fetch(self._figures, run_id, seconds=SWEEP_SECONDS)
         return await asyncio.to_thread(
             lambda: InspectionFigures.summed(row["figures"] for row in rows)
@@ -185,7 +181,7 @@ class Inspections:
     async def accounts(
         self, run_id: uuid.UUID, outcomes: Sequence[Outcome], after: str | None, limit: int
     ) -> list[FoundAccount]:
-        """Accounts with one of the outcomes, by id behind `after`, at most `limit`."""
+        """Accounts with given outcomes, by id after `after`."""
         found: dict[str, FoundAccount] = {}
         rows = await self._database.fetch(
             self._list,

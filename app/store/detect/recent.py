@@ -1,4 +1,4 @@
-"""Which accounts were written lately: what a run of only what changed looks at."""
+"""Finds recently written accounts."""
 
 import datetime as dt
 
@@ -12,33 +12,27 @@ _COLUMN = "ingestion_timestamp"
 
 
 class Touched:
-    """Reads when the rows of the raw tables were written, as ingestion notes it in
-    `ingestion_timestamp`.
+    """Finds rows by `ingestion_timestamp`, written by clients.
 
-    That is a client's clock, which may be behind, and rows become visible later than they are
-    stamped: the caller reads with an overlap. A stamp without a zone may be local time of the
-    session that wrote it (a default of CURRENT_TIMESTAMP is). Unless the column's default says that
-    it is UTC, it may be as far behind UTC as any zone is, and is read from that much earlier on.
-    Where it does, a client may all the same write local time, or no stamp: such rows are found by
-    the transaction that wrote them, if the table is not distributed. What was deleted, or was
-    written with a stamp of long ago, leaves no trace.
+    Clocks lag and rows commit late, so callers overlap periods. Unzoned stamps may be local unless
+    the default is UTC; odd or missing ones are found by transaction id, except in distributed
+    tables. Deletions and backdated writes stay unseen.
     """
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
-        """Compose the statement for the raw tables as they stand."""
         self._database = database
         sql = database.queries("detect/recent")
         stamps = {endpoint: dict(catalogue[endpoint].origin).get(_COLUMN) for endpoint in Endpoint}
         self.unstamped = tuple(
             catalogue[endpoint].table.name for endpoint, stamp in stamps.items() if stamp is None
         )
-        """The tables that do not tell when a row was written."""
+        """Tables without this column."""
         self._stamped = [
             catalogue[endpoint].table.name
             for endpoint, stamp in stamps.items()
             if stamp is not None
         ]
-        # The version of a row on another server is none of our transaction ids.
+        # Row versions of other servers are not comparable with our transaction ids.
         self._tells_transactions = not any(
             catalogue[endpoint].distributed_by for endpoint in Endpoint
         )
@@ -50,8 +44,7 @@ class Touched:
             rows: list[str] = []
             for endpoint, stamp in stamps.items():
                 if stamp is not None:
-                    # What we would write now, for the time that is asked about: in the column's own
-                    # zone.
+                    # The stamp that a write at `since` would get, in the column's own zone.
                     since = f"({stamp.replace('now()', '$1::timestamptz')})"
                     raw, table = catalogue[endpoint].raw, catalogue[endpoint].table.name
                     rows.append(
@@ -69,23 +62,22 @@ class Touched:
         self._accounts_and_odd = accounts(sql["odd_rows"])
 
     async def covered_until(self) -> dt.datetime | None:
-        """Until when a run over all accounts covered every write; None without one."""
+        """Time to which a full run covered all writes."""
         when: dt.datetime | None = await self._database.fetch_value(self._covered_until)
         return when
 
     async def is_blind(self, covered_until: dt.datetime) -> bool:
-        """Whether rows with odd stamps, written since that run, cannot be found."""
+        """Whether odd stamps since that run are unfindable."""
         return self._tells_transactions and await self._horizon(covered_until) is None
 
     async def accounts(
         self, since: dt.datetime, most: int, *, covered_until: dt.datetime | None = None
     ) -> list[str]:
-        """Accounts with a row that was written since then, at most so many, in order.
+        """Up to `most` accounts written since, sorted.
 
-        With `covered_until` also those with a row whose stamp is missing or local time, if the row
-        was written since the run which covers what was written until then.
+        `covered_until` adds odd stamps since the run covering it.
         """
-        # Read each time: the owner of a table may change its default.
+        # Read each time, as owners may change the default.
         unzoned = [
             row["table_name"] for row in await self._database.fetch(self._unzoned, self._stamped)
         ]

@@ -1,4 +1,4 @@
-"""Whose the rows of an audit's scan are: ids that are missing, shared or spelled otherwise."""
+"""Resolves account ids of an audit's scan."""
 
 import uuid
 from collections import Counter, defaultdict
@@ -13,13 +13,9 @@ from app.store.staging.stored_keys import StoredKeys
 
 
 class ScanIds:
-    """Gives rows of a scan to accounts.
-
-    Writes raise ClaimLost, and write nothing, once another worker prepares the run.
-    """
+    """Writes raise ClaimLost once another worker prepares the run."""
 
     def __init__(self, database: Database, preparations: Preparations) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         self._preparations = preparations
         sql = database.queries("detect/scan_ids")
@@ -31,7 +27,7 @@ class ScanIds:
         self._name, self._name_days = sql["name_scanned"], sql["name_scanned_days"]
 
     async def name_rows(self, run_id: uuid.UUID) -> None:
-        """Give rows without an id, or with a shared one, to the holders of their natural keys."""
+        """Resolve missing or shared ids by natural key."""
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._part_shared, run_id, seconds=SWEEP_SECONDS)
         renamed = await self._database.fetch(self._renamed, run_id, seconds=SWEEP_SECONDS)
@@ -48,16 +44,16 @@ class ScanIds:
             await connection.execute(self._name, run_id, *columns, seconds=SWEEP_SECONDS)
 
     async def forget_shared_ids(self, run_id: uuid.UUID) -> None:
-        """Trust ids again that a whole scan saw for one natural key alone."""
+        """Trust ids that a whole scan saw under one natural key."""
         async with self._preparations.transaction(run_id) as connection:
             await connection.execute(self._forget_shared, run_id, seconds=SWEEP_SECONDS)
 
     async def shared_ids(self) -> list[str]:
-        """Ids that upstream sends for several natural keys."""
+        """Ids sent for several natural keys."""
         return [row["account_id"] for row in await self._database.fetch(self._get_shared)]
 
     async def name_days(self, run_id: uuid.UUID, drifting: Sequence[str]) -> None:
-        """The same for daily figures of the accounts that differ."""
+        """Resolve daily rows of differing accounts."""
         if strays := [
             row["account_id"]
             for row in await self._database.fetch(self._stray_days, run_id, seconds=SWEEP_SECONDS)
@@ -76,7 +72,7 @@ class ScanIds:
     async def _spell(
         self, statement: str, run_id: uuid.UUID, pairs: Sequence[tuple[str, str]]
     ) -> None:
-        """Use the known spelling where exactly one account differs in spelling alone."""
+        """Adopt the known spelling if it is unique."""
         alike = {(sent, known) for sent, known in pairs if folded(sent) == folded(known)}
         times = Counter(each for pair in alike for each in set(pair))
         sole = sorted((sent, known) for sent, known in alike if times[sent] == times[known] == 1)

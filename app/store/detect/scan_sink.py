@@ -1,4 +1,4 @@
-"""The rows of an audit's scan, as they come in."""
+"""Receives an audit's scan."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -13,44 +13,43 @@ from app.store.staging.known_logins import KnownLogins
 
 _ACCOUNT = "accountId"
 _NAMED = 20
-"""Accounts, and fields of each, in the sample."""
+"""Accounts, and fields of each."""
 
 
 @dataclass(slots=True)
 class Oddities:
-    """Values and rows that a scan could not take as sent, with a sample of accounts."""
+    """Unreadable values and rows of a scan, with sample accounts."""
 
     fields: int = 0
     rows: int = 0
     named: dict[str, set[str]] = field(default_factory=dict)
 
     def note_fields(self, account_id: str, names: Collection[str]) -> None:
-        """Fields of an account's row were repaired."""
+        """Count repaired fields."""
         self.fields += len(names)
         self.name(account_id, names)
 
     def note_row(self, account_id: str, reason: str) -> None:
-        """A row was left out."""
+        """Count a row left out."""
         self.rows += 1
         self.name(account_id, [reason])
 
     def name(self, account_id: str, what: Collection[str]) -> None:
-        """Name an account with what is wrong with it."""
+        """Add an account to the sample."""
         if account_id in self.named or len(self.named) < _NAMED:
             self.named.setdefault(account_id, set()).update(what)
 
     @property
     def sample(self) -> dict[str, list[str]]:
-        """Some of the accounts, each with a few of its fields."""
+        """Sample accounts and fields."""
         return {account_id: sorted(what)[:_NAMED] for account_id, what in self.named.items()}
 
 
 class ScanSink:
-    """Where the API client puts the rows of a scan: each proves itself, a row that comes twice
-    counts once.
+    """Records scanned rows, each once.
 
-    A figure that cannot be read counts as not sent, a row whose account or date cannot be read is
-    left out; `oddities` tells of both.
+    Unreadable figures count as unsent; rows without account or date are dropped; `oddities` has
+    both.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class ScanSink:
         note: str,
         oddities: Oddities,
     ) -> None:
-        """`note` is the statement that notes rows and returns those left out."""
+        """`note` is the recording statement, which returns rows left out."""
         self._preparations = preparations
         self._known_logins = logins
         self._run_id = run_id
@@ -69,7 +68,7 @@ class ScanSink:
         self._oddities = oddities
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Note a page; ClaimLost once another worker prepares the run."""
+        """Record a page; raises ClaimLost."""
         restored = await self._known_logins.restored([respelled(flattened(row)) for row in rows])
         readable = [
             sent
@@ -89,7 +88,7 @@ class ScanSink:
                 self._oddities.note_row(row["account_id"], row["reason"])
 
     def _readable(self, row: bytes) -> bytes | None:
-        """The comparable row; None without an account."""
+        """None without account."""
         if not isinstance(row, RepairedRow):
             return row
         account_id = str(msgspec.json.decode(fields_of(row).get(_ACCOUNT, b"null")))

@@ -1,10 +1,6 @@
-"""The sweep: the whole warehouse read once, and everything derived from that reading that
-trade-recon keeps about all accounts.
+"""Full scan of the raw tables, from which facts about all accounts derive.
 
-Who held which natural key when, rows with a missing or wrong account id, the account list, and the
-totals of every account come from one summary of the raw tables, held in temporary tables of one
-transaction. What it costs follows the rows of the warehouse; memory and the rest follow the number
-of accounts.
+One transaction sums them up in temporary tables. Reading is linear in rows, memory in accounts.
 """
 
 import datetime as dt
@@ -31,19 +27,18 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _MANY = 4
-"""Above this share of suspects, reading the dates of all accounts is cheaper."""
+"""Above 1/4 suspects, reading all accounts is cheaper."""
 
 _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
-"""The figures beside the count that an audit compares."""
+"""Figures compared by audits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Results of a sweep: new accounts, changed totals, placeholders in metrics tables.
+    """Results of a sweep.
 
-    Totals of `locked` accounts were not written, since their rows in trade_recon are locked or
-    PostgreSQL refused the write; `kept_out` are accounts that trade_recon refuses, with reasons.
-    `money_dropped` are relations between amounts that held before and are not compared.
+    `locked` accounts have unwritable rows and keep old totals; trade_recon rejects `kept_out` ones;
+    `money_dropped` relations hold no more.
     """
 
     accounts_added: int
@@ -55,7 +50,7 @@ class Swept:
 
 
 class Sweep:
-    """Reads all and derives from it."""
+    """Reads and derives."""
 
     def __init__(
         self,
@@ -65,7 +60,6 @@ class Sweep:
         money: MoneyTerms,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements; a missing one fails here. Only the dates of the window are seen."""
         self._database = database
         self._identity = identity
         self._first = window.first
@@ -135,13 +129,12 @@ class Sweep:
         )
 
     async def run(self, today: dt.date) -> Swept:
-        """Refresh identity, findings, account list and totals; `today` is the business date."""
+        """Refresh identity, findings, account list and totals."""
         async with self._database.transaction(
             statement_seconds=SWEEP_SECONDS, purpose=Purpose.READ_EVERYTHING
         ) as connection:
             await _each(connection, self._read)
-            # Natural keys before the list: they tell a login that trades carry as an id from an
-            # account.
+            # Before the list: natural keys reveal ids of trades that are logins.
             placeholders = await self._identity.derive(connection, today)
             await connection.execute(self._create_list, seconds=SWEEP_SECONDS)
             is_stale = await connection.fetch_value(self._is_list_stale, seconds=SWEEP_SECONDS)
@@ -154,9 +147,7 @@ class Sweep:
         return Swept(added.rows, changed, placeholders, locked, added.refused, dropped)
 
     async def _forget_placeholders(self, connection: Connection) -> None:
-        """Drop entries that are no accounts, but those that others refer to, and those that the
-        owner's triggers keep.
-        """
+        """Drop entries that are no accounts, unless referenced or protected by triggers."""
         statement = fill(self._stand_ins, may_go=await self._entries.may_go(connection))
         dropped = await self._entries.drop(
             connection,
@@ -172,14 +163,14 @@ class Sweep:
             )
 
     async def rows_before(self) -> dict[str, int]:
-        """Rows stored before the window, by table; tables without any are left out."""
+        """Rows before the window, by table."""
         if self._first is None:
             return {}
         rows = await self._database.fetch(self._count_before, self._first, seconds=SWEEP_SECONDS)
         return {row["table_name"]: row["rows"] for row in rows if row["rows"]}
 
     async def follow_state(self, account_ids: Sequence[str] | None = None) -> int:
-        """Set the status of accounts (None: all) by what is known of them; their number."""
+        """Update statuses from known facts (None: all); returns their number."""
         ids = None if account_ids is None else list(account_ids)
         try:
             return await self._database.execute(self._follow_state, ids, seconds=SWEEP_SECONDS)
@@ -193,7 +184,7 @@ class Sweep:
                 return (await piecewise(connection, self._follow_state, stale)).rows
 
     async def _count(self, connection: Connection) -> tuple[int, list[str], list[str]]:
-        """Write totals last, since changed rows stay locked until the commit."""
+        """Runs last: changed rows stay locked until commit."""
         await _each(connection, self._sum_up)
         if self._first is not None:
             if await connection.fetch_value(
@@ -213,7 +204,7 @@ class Sweep:
             async with connection.savepoint():
                 written = await connection.fetch_row(self._refresh_stats, seconds=SWEEP_SECONDS)
         except (RowRefused, DatabaseError) as error:
-            # Rows of some are refused: they are written in parts, after the commit.
+            # Some rows are rejected: write in parts after the commit.
             _warn_of_parts(error)
             locked = sorted(
                 row["account_id"]
@@ -228,8 +219,7 @@ class Sweep:
         try:
             await self._database.execute(self._refresh_list, seconds=SWEEP_SECONDS)
         except DatabaseError:
-            # Refused where the view has never been filled; any other reason shows again in the
-            # plain form.
+            # CONCURRENTLY fails on a view never filled; other errors recur in the plain form.
             await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
 
 
@@ -247,7 +237,5 @@ async def _each(connection: Connection, statements: tuple[str, ...]) -> None:
 
 
 def _number_of(column: str) -> str:
-    """A number that stands for a date, as an expression; the trades of a row, less than 2^20, can
-    be multiplied with it.
-    """
+    """Hash of a date, below 2^43 so that products with 2^20 trades fit."""
     return f"(hashint8extended(({column}::date - date '2000-01-01')::bigint, 0) & 8796093022207)"

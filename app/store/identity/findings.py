@@ -1,4 +1,4 @@
-"""Rows with a missing or wrong account id, found by the dates on which accounts held their keys."""
+"""Finds rows with missing or wrong account ids."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from app.store.table_sql.statements import values_of
 
 
 class Findings:
-    """Keeps recon_identity_findings."""
+    """Maintains recon_identity_findings."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -52,7 +52,7 @@ class Findings:
         self._affected = sql["get_affected_accounts"]
 
     async def clear(self, connection: Connection, keys: NaturalKeys) -> set[str]:
-        """Forget the findings of some keys; the ids under which their rows stood."""
+        """Delete findings of keys; returns their rows' ids."""
         statement = self._clear[SOMEWHERE] + " RETURNING holder"
         rows = await connection.fetch(statement, *keys.arrays)
         return {row["holder"] for row in rows if row["holder"]}
@@ -65,9 +65,7 @@ class Findings:
         stand_ins: Sequence[str],
         today: dt.date,
     ) -> None:
-        """Find rows of some keys that `holders` or no account has, and metrics rows under
-        `stand_ins` for unknown accounts.
-        """
+        """Find rows of keys under `holders` or none, and metrics under `stand_ins`."""
         arrays = keys.arrays
         await connection.execute(self._shared[SOMEWHERE], ALLTIME.name, *arrays)
         await connection.execute(self._alien[SOMEWHERE], DAILY.name, ALLTIME.name, *arrays)
@@ -84,7 +82,7 @@ class Findings:
     async def find_all(
         self, connection: Connection, placeholders: Sequence[str], today: dt.date
     ) -> None:
-        """The same of the whole warehouse, from what a sweep read in the transaction."""
+        """Find everywhere, from a sweep."""
         await connection.execute(self._clear[EVERYWHERE])
         await connection.execute(self._shared[EVERYWHERE], ALLTIME.name, seconds=SWEEP_SECONDS)
         await connection.execute(
@@ -107,9 +105,7 @@ class Findings:
     async def unresolved(
         self, limit: int, connection: Connection | None = None
     ) -> tuple[list[IdentityFinding], int, int]:
-        """Natural keys that fit no account or several, the largest first, with the numbers of both;
-        read over `connection`, if any.
-        """
+        """Largest natural keys without a unique account, and numbers of unmatched and ambiguous."""
         reader = connection or self._database
         rows = await reader.fetch(self._summary, limit)
         counts = await reader.fetch_row(self._count)
@@ -129,6 +125,6 @@ class Findings:
         return findings, counts["unmatched"] if counts else 0, counts["ambiguous"] if counts else 0
 
     async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
-        """Accounts that a finding concerns, or that have an open issue of these codes."""
+        """Accounts with findings or open issues of these codes."""
         rows = await self._database.fetch(self._affected, list(codes), seconds=SWEEP_SECONDS)
         return [row["account_id"] for row in rows]

@@ -1,6 +1,4 @@
-"""Metrics rows that upstream does not send for their account: given to the account whose natural
-key they have.
-"""
+"""Moves metrics rows that upstream does not send to their natural key's owner."""
 
 import datetime as dt
 from collections import defaultdict
@@ -20,7 +18,7 @@ _MOST_ROWS = 5_000
 
 
 class GiveBack:
-    """Writes in short transactions under the fence."""
+    """Writes under the fence."""
 
     def __init__(self, database: Database, feed: ChangeFeed, metrics: MetricsRepairs) -> None:
         self._database = database
@@ -36,9 +34,9 @@ class GiveBack:
         claim_id: ClaimId,
         lease_seconds: float,
     ) -> list[GivenBack]:
-        """Give rows of claimed accounts and dates (`unsent`) to their owners.
+        """Move `unsent` rows to their owners.
 
-        Only rows are touched whose key another account holds by alltime, with rows of that date.
+        Only if another account holds the key by alltime and has rows of that date.
         """
         table, statement = self._statements[endpoint]
         given: list[GivenBack] = []

@@ -1,4 +1,4 @@
-"""Trades that got their account id back."""
+"""Metrics rows moved to their owners."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """Metrics rows that stood under the id `holder` and belong to `owner`: dates, number, and how
-    many of them `owner` had already.
-    """
+    """Rows moved from `holder`; `removed` ones the owner already had."""
 
     holder: str
     owner: str

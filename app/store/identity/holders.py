@@ -1,6 +1,4 @@
-"""Which account held a natural key on which date: derived from daily rows (ranges) and alltime (the
-present holder).
-"""
+"""Holders of natural keys by date, from daily rows; present ones from alltime."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -20,22 +18,21 @@ from app.store.table_sql.statements import values_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldSql:
-    """The statements inside refresh_identity."""
+    """Parts of refresh_identity."""
 
     held: str
-    """The holders, as the raw rows tell them now."""
+    """Present holders."""
     replaced: str
-    """The CTE of placeholders that are the account of their key no more."""
+    """CTE of placeholders that lost their key."""
     and_replaced: str
-    """Its rows beside those that changed."""
+    """Adds its rows."""
 
     @classmethod
     def of(cls, sql: Mapping[str, str], first_trade: str, reach: ReachSql, window: Window) -> Self:
-        """Compose them for a reach."""
+        """For a reach."""
         before = "" if window.first is None else "\n" + fill(sql["held_before"], **values_of(reach))
         held = sql["held_as_swept" if reach is EVERYWHERE else "held_by_accounts"]
-        # Of the whole warehouse all holders are known: a placeholder is not among them if another
-        # account has its key.
+        # A sweep knows all holders, without placeholders whose key another account has.
         is_known = reach is EVERYWHERE
         return cls(
             held=fill(held, first_trade=first_trade, rank=ACCOUNT_RANK, held_before=before),
@@ -45,7 +42,7 @@ class HeldSql:
 
 
 class Holders:
-    """Keeps recon_identity; only what changed is written."""
+    """Maintains recon_identity."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -72,7 +69,7 @@ class Holders:
         )
 
     async def refresh(self, account_ids: Sequence[str], today: dt.date) -> NaturalKeys:
-        """Rebuild which natural keys accounts held; the keys that may be judged again."""
+        """Rebuild accounts' natural keys; returns keys to judge again."""
         changed = await self._database.fetch(self._refresh[SOMEWHERE], list(account_ids))
         held = await self._database.fetch(self._natural_keys, list(account_ids))
         keys = NaturalKeys.of({tuple(row) for row in (*changed, *held)})
@@ -82,12 +79,12 @@ class Holders:
         return keys
 
     async def derive(self, connection: Connection, today: dt.date) -> None:
-        """The same of the whole warehouse, from what a sweep read in the transaction."""
+        """Rebuild all, from a sweep."""
         for statement in (*self._create, self._refresh[EVERYWHERE], self._foreign[EVERYWHERE]):
             await connection.execute(statement, seconds=SWEEP_SECONDS)
         await connection.execute(self._validity[EVERYWHERE], today, seconds=SWEEP_SECONDS)
 
     async def placeholders(self, connection: Connection) -> list[str]:
-        """The ids in the swept metrics tables that stand for unknown accounts."""
+        """Placeholders of unknown accounts in swept metrics."""
         rows = await connection.fetch(self._placeholders, seconds=SWEEP_SECONDS)
         return [row["account_id"] for row in rows]

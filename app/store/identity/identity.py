@@ -1,7 +1,7 @@
-"""Identity: which account a natural key meant on a date, and rows that carry no id or a wrong one.
+"""Identity: accounts of natural keys by date, and rows with missing or wrong ids.
 
-Everything derives from daily rows (ranges) and alltime (the present holder). Rows are repaired only
-where exactly one account fits; findings that remain are kept by natural key and shown.
+Derived from daily rows and alltime. Rows are repaired only if exactly one account fits; other
+findings are kept by natural key.
 """
 
 import asyncio
@@ -27,7 +27,10 @@ from app.store.write_pace import WritePace
 
 
 class Identity:
-    """Derives who held a natural key when, finds rows with a wrong id, and repairs them."""
+    """Derives holders, finds wrong ids and repairs them.
+
+    Rows before the window still prove who held a key, but keep their ids.
+    """
 
     def __init__(
         self,
@@ -37,11 +40,6 @@ class Identity:
         pace: WritePace,
         window: Window = ALL_DATES,
     ) -> None:
-        """Read the statements for the raw tables as they stand; a missing one fails here.
-
-        Closed trades and metrics rows of before the window keep the ids that they have. What they
-        tell of who held a key goes on to count.
-        """
         self._database = database
         self._stand_ins_sql = database.queries("identity/identity")["get_stand_ins"]
         self._holders = Holders(database, tables, window)
@@ -51,14 +49,13 @@ class Identity:
         self._give_back = GiveBack(database, feed, metrics)
 
     async def refresh(self, account_ids: Sequence[str], today: dt.date) -> NaturalKeys:
-        """Rebuild which natural keys accounts held; the keys that may be judged again."""
+        """Rebuild accounts' natural keys; returns keys to judge again."""
         return await self._holders.refresh(account_ids, today)
 
     async def find(self, keys: NaturalKeys, account_ids: Sequence[str], today: dt.date) -> None:
-        """Look for rows of some keys with a missing or wrong account id.
+        """Find rows of keys with missing or wrong ids.
 
-        Rows are found that `account_ids`, a placeholder or no account has, or that were found
-        before.
+        Covers rows of `account_ids`, placeholders, no account, and earlier findings.
         """
         async with self._database.transaction() as connection:
             known = await self._findings.clear(connection, keys)
@@ -69,9 +66,7 @@ class Identity:
             await self._findings.find(connection, keys, holders, stand_ins, today)
 
     async def derive(self, connection: Connection, today: dt.date) -> list[str]:
-        """Refresh and find in the whole warehouse, from what a sweep read in the transaction of
-        `connection`. Returns the ids in metrics tables that stand for unknown accounts.
-        """
+        """Refresh and find everywhere, from a sweep; returns placeholders in metrics tables."""
         await self._holders.derive(connection, today)
         placeholders = await self._holders.placeholders(connection)
         await self._findings.find_all(connection, placeholders, today)
@@ -80,7 +75,7 @@ class Identity:
     async def repair(
         self, keys: NaturalKeys, today: dt.date, run_id: RunId | None = None
     ) -> Repaired:
-        """Give each row of some keys that exactly one account fits to that account."""
+        """Assign rows of keys that exactly one account fits."""
         named = await asyncio.to_thread(keys.placeholders)
         stand_ins = await self._stand_ins(self._database, named)
         return await self._repair.repair(keys, stand_ins, today, run_id)
@@ -88,7 +83,7 @@ class Identity:
     async def repair_all(
         self, placeholders: Sequence[str], today: dt.date, run_id: RunId | None = None
     ) -> Repaired:
-        """The same of the whole warehouse, whose metrics tables have `placeholders`."""
+        """The same everywhere."""
         return await self._repair.repair(None, placeholders, today, run_id)
 
     async def give_back(
@@ -99,22 +94,20 @@ class Identity:
         claim_id: ClaimId,
         lease_seconds: float,
     ) -> list[GivenBack]:
-        """Give metrics rows that upstream does not send for their accounts to their owners; see
-        `GiveBack`.
-        """
+        """See `GiveBack`."""
         return await self._give_back.give_back(endpoint, unsent, run_id, claim_id, lease_seconds)
 
     async def unresolved(
         self, limit: int, connection: Connection | None = None
     ) -> tuple[list[IdentityFinding], int, int]:
-        """Natural keys that fit no account or several, with the numbers of both."""
+        """See `Findings.unresolved`."""
         return await self._findings.unresolved(limit, connection)
 
     async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
-        """Accounts that a finding concerns, or that have an open issue of these codes."""
+        """See `Findings.affected_accounts`."""
         return await self._findings.affected_accounts(codes)
 
     async def _stand_ins(self, reader: Database | Connection, named: Sequence[str]) -> list[str]:
-        """Those of the ids that may stand for unknown accounts."""
+        """Ids that may stand for unknown accounts."""
         rows = await reader.fetch(self._stand_ins_sql, list(named))
         return [row["account_id"] for row in rows]

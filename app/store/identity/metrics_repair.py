@@ -1,4 +1,4 @@
-"""The statements that give metrics rows to the account that they belong to."""
+"""Statements that give metrics rows to their owners."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,25 +12,23 @@ from app.store.schema.raw.catalogue import Catalogue
 from app.store.table_sql.statements import values_of
 
 RUN = "nullif(current_setting('trade_recon.run', true), '')::uuid"
-"""The run to which copies belong, as a setting of the transaction; maintenance by itself belongs to
-none.
-"""
+"""The copies' run, from a transaction setting; none for maintenance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerSql:
-    """The place of a metrics row under the account that it belongs to."""
+    """A row's place under its owner."""
 
     owner_key: str
-    """Stored `t` has the place that picked `m` would get."""
+    """Stored `t` has the place of `m`."""
     target: str
-    """The place that a row `p` under a placeholder would get."""
+    """Place for placeholder row `p`."""
     unsent_target: str
-    """The place that a row `l` which upstream does not send would get."""
+    """Place for unsent row `l`."""
 
     @classmethod
     def of(cls, table: Table) -> Self:
-        """For a table of metrics."""
+        """For a metrics table."""
         others = [quote(column) for column in table.key if column != "account_id"]
         return cls(
             owner_key=" AND ".join(
@@ -42,9 +40,7 @@ class OwnerSql:
 
 
 class MetricsRepairs:
-    """The statements for each table: rows under placeholders, and rows that upstream does not send
-    for their account.
-    """
+    """For placeholders, and for rows that upstream does not send."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES
@@ -82,4 +78,4 @@ class MetricsRepairs:
 _COPY_OF_UNSENT = (
     "$4::uuid, holder, $1, day, CASE WHEN is_removed THEN 'removed' ELSE 'overwritten' END"
 )
-"""What a copy of a row says of it, up to the row itself."""
+"""Leading columns of its copy."""

@@ -1,4 +1,4 @@
-"""Natural keys: platform, broker and login, which tell an account where no id does."""
+"""Natural keys: platform, broker and login."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.store.schema.raw.tables import WarehouseTable
 
 @dataclass(frozen=True, slots=True)
 class NaturalKeys:
-    """Natural keys as three arrays of equal length, as SQL takes them."""
+    """As three parallel arrays."""
 
     logins: list[str]
     platforms: list[str]
@@ -17,7 +17,7 @@ class NaturalKeys:
 
     @classmethod
     def of(cls, keys: set[tuple[str, ...]]) -> Self:
-        """The keys, each as login, platform and broker, in order."""
+        """From tuples of login, platform, broker."""
         ordered = sorted(keys)
         return cls(
             [key[0] for key in ordered], [key[1] for key in ordered], [key[2] for key in ordered]
@@ -25,13 +25,11 @@ class NaturalKeys:
 
     @property
     def arrays(self) -> tuple[list[str], list[str], list[str]]:
-        """The three arrays."""
+        """In parameter order."""
         return self.logins, self.platforms, self.brokers
 
     def placeholders(self) -> list[str]:
-        """The ids that may stand for these keys where the real one is not known: their MD5 in each
-        spelling, and their logins.
-        """
+        """Possible stand-ins: MD5 in each spelling, and logins."""
         keys = [*zip(*self.arrays, strict=True)]
         # A key without a broker was also written without its last separator.
         written = ["|".join(key) for key in keys] + [
@@ -42,7 +40,5 @@ class NaturalKeys:
 
 
 def first_trade(alltime: WarehouseTable) -> str:
-    """The date of an account's first trade, as an expression on its alltime row; NULL where alltime
-    has no such column.
-    """
+    """Expression for the first trade date in alltime; NULL without column."""
     return "first_trade_date::date" if "first_trade_date" in alltime.names else "NULL::date"

@@ -1,53 +1,45 @@
-"""How far the statements about identity reach: the whole warehouse, as a sweep has read it, or some
-accounts and natural keys.
-"""
+"""The reach of identity statements: a whole sweep, or some accounts and keys."""
 
 from dataclasses import dataclass
 
 ACCOUNT_RANK = (
     "account_id <> md5(login || '|' || platform || '|' || broker), account_id = login, account_id"
 )
-"""Which of the placeholders of a natural key is its account: the MD5 as it is written here, then
-any other spelling, then the login.
-"""
+"""Preferred placeholder of a natural key: this MD5, another spelling, the login."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReachSql:
-    """Conditions, whose parameters are numbered as each statement passes them."""
+    """Conditions with numbered parameters, named for the rows they select."""
 
     accounts: str
-    """A row of recon_identity is of the accounts $1."""
+    """Of recon_identity."""
     of_accounts: str
-    """The same of a row `i`."""
+    """The same of `i`."""
     into: str
-    """Where changed natural keys are kept; empty: they are returned."""
+    """Target of changed keys; empty: returned."""
     validity_keys: str
-    """The natural keys whose validity is derived anew."""
+    """Keys whose validity is rebuilt."""
     validity_today: str
-    """Today, where validity is derived."""
     contested_keys: str
-    """A holder `h` has one of the keys."""
+    """Of holder `h`."""
     cleared_keys: str
-    """A finding has one of the keys, before they are looked for again."""
+    """Of deleted findings."""
     keys: str
-    """A row that is looked for has one of the keys $2 to $4."""
+    """Of searched rows."""
     logins: str
-    """A trade has one of the logins $2."""
+    """Of trades."""
     alien_keys: str
-    """A foreign metrics row has one of the keys."""
+    """Of foreign metrics rows."""
     found_keys: str
-    """A finding `f` that is repaired has one of the keys."""
+    """Of repaired finding `f`."""
     metrics_holders: str
-    """A metrics row `t` stands under one of the ids that stand for unknown accounts."""
+    """Metrics row `t` is under a placeholder."""
     metrics_today: str
-    """Today, where such rows are looked for."""
 
 
 def _among(columns: str, first: int) -> str:
-    """The condition that a natural key is among three array parameters, the first of which is
-    numbered `first`.
-    """
+    """Condition on array parameters, numbered from `first`."""
     return (
         f"{columns} IN (SELECT * FROM unnest(${first}::text[], ${first + 1}::text[],"
         f" ${first + 2}::text[]))"

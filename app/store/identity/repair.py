@@ -1,6 +1,4 @@
-"""Giving rows with a missing or wrong account id to the one account that fits, in short
-transactions. Rows are repaired only where exactly one account fits.
-"""
+"""Assigns rows with missing or wrong ids to their only possible account."""
 
 import asyncio
 import datetime as dt
@@ -27,19 +25,17 @@ from app.store.write_pace import WritePace
 from app.telemetry import get_logger
 
 CHUNK_ROWS = 5_000
-"""Rows that one transaction writes at most, so that ingestion never waits long."""
+"""Rows per transaction, to keep ingestion's waits short."""
 _TRIES = 5
 _PAUSE_SECONDS = 0.2
 _MOST_REFUSED = 100
-"""Rows of one table that may refuse their account id before the others are left for the next time:
-each costs a search.
-"""
+"""Rejected rows per table, each found by search, before giving up."""
 _log = get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Repaired:
-    """Rows that got their account id, by table; `md5_rows` of them carried an MD5 placeholder."""
+    """Repaired rows by table; `md5_rows` had placeholders."""
 
     rows: Counter[str] = field(default_factory=Counter)
     md5_rows: int = 0
@@ -47,9 +43,7 @@ class Repaired:
 
 
 class IdRepair:
-    """Repairs what was found; findings are not read again. The copies belong to the run, if it was
-    one that told whose the rows are.
-    """
+    """Repairs findings without rereading them; copies belong to the given run."""
 
     def __init__(
         self,
@@ -86,9 +80,7 @@ class IdRepair:
         today: dt.date,
         run_id: RunId | None = None,
     ) -> Repaired:
-        """Repair rows of some keys (None: of all); `placeholders` are the ids in metrics tables
-        that stand for unknown accounts.
-        """
+        """Repair rows of keys (None: all), and metrics under `placeholders`."""
         reach: ReachSql = EVERYWHERE if keys is None else SOMEWHERE
         arrays = () if keys is None else keys.arrays
         repaired = Repaired()
@@ -109,16 +101,13 @@ class IdRepair:
         repaired: Repaired,
         run_id: RunId | None,
     ) -> None:
-        """Repair in short transactions until nothing is left; rows that the table refuses, or that
-        others are writing, stay as they are.
-        """
+        """Repair in chunks, skipping rejected or locked rows."""
         refused = resisting = conflicts = 0
         most = limit = self._pace.chunk(CHUNK_ROWS)
         until = time.monotonic() + 2 * SWEEP_SECONDS
         while refused < _MOST_REFUSED:
             try:
-                # In the order of the statement the rows that cannot be repaired come first, and the
-                # next ones begin behind them.
+                # The offset skips irreparable rows, which the statement orders first.
                 rows = await self._repair_some(
                     statement, table, (limit, refused + resisting, *arguments), run_id
                 )
@@ -151,9 +140,7 @@ class IdRepair:
             _note_left(table, f"a trigger of the table keeps those of {resisting}")
 
     async def _require_one_row(self, error: RowRefused | StatementTooSlow, until: float) -> None:
-        """Raise what is no single row's fault: there is no room for anybody, or a statement takes
-        too long however few rows it writes.
-        """
+        """Raise if no single row is at fault: no room, or always too slow."""
         if isinstance(error, ResourcesExhausted):
             await self._database.require_room()
         elif isinstance(error, StatementTooSlow) and time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""The raw tables whose rows carry account ids, and the dates on which these are repaired."""
+"""Raw tables with account ids."""
 
 from app.domain.contract.tables import TABLES, Endpoint, Table
 from app.store.database.window import ALL_DATES, Window
@@ -13,8 +13,6 @@ METRICS = (ALLTIME, DAILY, TABLES[Endpoint.HOURLY])
 
 
 def tokens_of(catalogue: Catalogue, table: Table, window: Window) -> dict[str, str]:
-    """The tokens of a table for the dates on which its ids are repaired: open trades are no
-    history.
-    """
+    """Table tokens; the window does not apply to open trades."""
     of = ALL_DATES if table.endpoint is Endpoint.OPEN else window
     return values_of(TableSql.of(catalogue[table.endpoint], of))

@@ -1,6 +1,4 @@
-"""What upstream says about natural keys that stand under a placeholder: whether it knows an id for
-them, and which one.
-"""
+"""What upstream says about natural keys under placeholders."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,11 +13,10 @@ from app.store.staging.staged_fetch import StagedFetch
 
 
 class UpstreamHolders:
-    """Notes under which account ids upstream sends natural keys.
+    """Records account ids that upstream sends natural keys under.
 
-    A key that it sends without an id is the account of its placeholder, whoever else holds the key;
-    one that it sends under an id is no account under its placeholder, whose rows are then that
-    id's.
+    A key sent without id makes its placeholder an account; one sent with an id gives the
+    placeholder's rows to that.
     """
 
     def __init__(
@@ -42,9 +39,7 @@ class UpstreamHolders:
         }
 
     async def note_scan(self, run_id: uuid.UUID) -> list[str]:
-        """Learn from what an audit's scan saw; the accounts whose natural keys are to be
-        refreshed.
-        """
+        """Learn from an audit's scan; returns accounts to refresh."""
         async with self._preparations.transaction(run_id) as connection:
             return [
                 row["account_id"]
@@ -54,9 +49,7 @@ class UpstreamHolders:
     async def note_fetch(
         self, staged: StagedFetch, account_ids: Sequence[str]
     ) -> dict[str, list[str]]:
-        """Learn from a proven fetch for accounts that were asked for by login; the ids that
-        upstream has for those it knows by one now.
-        """
+        """Learn from a fetch by login; returns ids of accounts that have one now."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(
                 self._of_fetch[staged.endpoint], staged.fetch_id, list(account_ids)

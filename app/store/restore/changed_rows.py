@@ -1,6 +1,4 @@
-"""What became of rows: each copy beside the row that took its place, column by column, with the run
-and the issues that asked for it.
-"""
+"""Changes of rows: each copy beside its successor, by column, with run and issues."""
 
 import datetime as dt
 import re
@@ -29,7 +27,7 @@ _NULLED = re.compile(r"stored with NULL, since the value cannot be held: ([^;]*)
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Which changes are shown; None: any. `before`: only those that are older than this one."""
+    """Filters (None: any); `before` continues a listing."""
 
     account_id: str | None = None
     table: str | None = None
@@ -40,9 +38,7 @@ class Picked:
 
 @dataclass(frozen=True, slots=True)
 class ColumnChange:
-    """A column that differs, both values as text with every digit; None for null, and for a row
-    that is not there.
-    """
+    """Exact texts of a differing column; None for null or no row."""
 
     name: str
     old: str | None
@@ -53,12 +49,11 @@ class ColumnChange:
 class ChangedRow:
     """One change of a row.
 
-    `new_from` tells where the new values are from: `stored` as the row stands now, `copy` as the
-    next change found it, `gone` where no row is stored. `is_written_since`: somebody else wrote the
-    stored row after the change. `issues` are those of the account that were open then, only those
-    that name the date where any does. With `stood_already` the trade was stored twice: this row was
-    removed as a double, the new values are those of the one that stays. A change by a restore
-    (`is_restore`) may have a reason, `restored_with`.
+    - `new_from`: `stored`, the next `copy`, or `gone`.
+    - `is_written_since`: others wrote the stored row later.
+    - `issues`: open then, those naming the date if any.
+    - `stood_already`: a removed double; new values are of the remaining row.
+    - `restored_with`: reason of a restore.
     """
 
     copy: RemovedRow
@@ -74,9 +69,7 @@ class ChangedRow:
 
 @dataclass(frozen=True, slots=True)
 class NulledRow:
-    """A row of upstream that was stored with NULL in place of values that cannot be held; `sent`
-    are those, by column.
-    """
+    """A row stored with NULL for values that do not fit; `sent` has these."""
 
     table: str
     account_id: str | None
@@ -88,7 +81,7 @@ class NulledRow:
 
 
 class ChangedRows:
-    """Reads changes, newest first, a bounded page at a time."""
+    """Lists changes, newest first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -109,7 +102,7 @@ class ChangedRows:
         )
 
     def _moved_there(self, table: Table) -> str:
-        """The copies of trades that were moved to a date, as a statement."""
+        """Statement for copies of trades moved to a date."""
         unit, name = unit_of(table), f"'{table.name}'"
         return (
             "("
@@ -128,7 +121,7 @@ class ChangedRows:
         )
 
     async def page(self, picked: Picked, limit: int) -> list[ChangedRow]:
-        """The changes that are picked, newest first, at most `limit`."""
+        """Up to `limit` matching changes."""
         given = picked.account_id, picked.table, picked.run_id, picked.date, picked.before, limit
         async with self._database.transaction(
             "repeatable_read", statement_seconds=COMMAND_SECONDS
@@ -143,9 +136,7 @@ class ChangedRows:
         ]
 
     async def nulled(self, picked: Picked, limit: int) -> list[NulledRow]:
-        """Rows that were stored with NULL in place of a value, the newest first: which columns, and
-        what was sent.
-        """
+        """Rows stored with NULLs, newest first."""
         rows = await self._database.fetch(
             self._sql["list_nulled_rows"],
             picked.account_id,
@@ -170,9 +161,7 @@ class ChangedRows:
     async def _present(
         self, connection: Connection, copies: Sequence[RemovedRow]
     ) -> dict[int, Record]:
-        """The stored rows that stand for copies now, by copy: of its key where there is one, else
-        of the same trade elsewhere.
-        """
+        """Stored rows by copy: of its key, or of its trade elsewhere."""
         shards = await distribution(connection, self._database.schema)
         shaped: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         for copy in copies:
@@ -200,9 +189,7 @@ class ChangedRows:
 
 
 def nulled_values(table: str, reason: str, sent: str) -> dict[str, str | None]:
-    """The values that were sent for columns that hold NULL instead, by column, as `reason` names
-    them.
-    """
+    """Sent values of nulled columns, which `reason` names."""
     named = _NULLED.search(reason)
     fields = (
         {field.column: field.api_name for field in NAMED_TABLES[table].fields}
@@ -256,5 +243,4 @@ def _changed_row(copy: RemovedRow, row: Record, present: Record | None) -> Chang
 
 
 def _copied(columns: Iterable[str]) -> str:
-    """These columns of a copy, one behind the other."""
     return ", ".join(f"c.row_data ->> '{column}'" for column in columns)

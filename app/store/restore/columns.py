@@ -1,4 +1,4 @@
-"""The columns that a raw table has now, and what may be written to them."""
+"""Present columns of raw tables."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,9 @@ from app.store.database.transaction import Connection
 
 @dataclass(frozen=True, slots=True)
 class RestoredColumn:
-    """A column of a raw table; `is_numbered`: its value is given once, when the row is inserted.
+    """A column; `is_numbered` ones get values only at insertion.
 
-    `sort` tells how it compares with a value of a copy: `text` as text, `plain` as a value of its
-    type, `other` only as JSON.
+    `sort` is how values compare with a copy: as `text`, `plain` by type, `other` as JSON.
     """
 
     name: str
@@ -22,13 +21,13 @@ class RestoredColumn:
 
 
 class ColumnReader:
-    """Reads columns from the catalogue."""
+    """Reads columns."""
 
     def __init__(self, database: Database) -> None:
         self._get = database.queries("restore/columns")["get_columns"]
 
     async def of(self, connection: Connection, raw: str) -> list[RestoredColumn]:
-        """The columns of a raw table."""
+        """Columns of a raw table."""
         return [
             RestoredColumn(
                 row["name"], row["is_generated"], row["is_numbered"], row["sql_type"], row["sort"]

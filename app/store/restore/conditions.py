@@ -1,6 +1,4 @@
-"""What the judgement of stored rows beside copies is made of: parts of statements, each with a line
-that says what it is.
-"""
+"""SQL conditions that judge stored rows beside copies."""
 
 from app.store.database.pool import Database
 from app.store.database.queries import fill
@@ -8,8 +6,9 @@ from app.store.restore.shape import Shape
 
 
 class CopyConditions:
-    """Conditions on a stored row `t` and a copy `c`. On another server nothing tells what a version
-    of a row does here: it is none of our transaction ids.
+    """Conditions on a stored row `t` and a copy `c`.
+
+    Row versions of distributed tables are not comparable with our transactions.
     """
 
     def __init__(self, database: Database) -> None:
@@ -21,17 +20,17 @@ class CopyConditions:
         self._plain_copies = part(sql["plain_copies"])
 
     def foreign(self, shard: str | None) -> str:
-        """Another writer wrote the row since the copy was kept."""
+        """Another writer changed the row since."""
         if shard is not None:
             return self._stamped
         return fill(self._is_foreign, stamped=self._stamped, same=self._same)
 
     def stood_there(self, shard: str | None) -> str:
-        """The row stood where a double of it was put aside."""
+        """The row stood beside a removed double."""
         return "false" if shard is not None else self._stood_there
 
     def beside_as(self, shape: Shape) -> str:
-        """The reason of the copy of a row that stood beside the one of another copy."""
+        """Reason of another copy's row standing beside this one."""
         if shape.shard is not None:
             return "NULL::text"
         return fill(
@@ -42,10 +41,10 @@ class CopyConditions:
         )
 
     def plain_copies(self, ids: str) -> str:
-        """Copies with these ids, each opened once."""
+        """Copies by id, each decompressed once."""
         return fill(self._plain_copies, ids=ids)
 
 
 def part(statement: str) -> str:
-    """A part of a statement, without the line that says what it is."""
+    """A statement without its comment line."""
     return statement.partition("\n")[2]

@@ -1,6 +1,4 @@
-"""Copies of rows that trade-recon removed, moved or overwrote, and what came of bringing one
-back.
-"""
+"""Copies of removed, moved or overwritten rows, and results of restoring them."""
 
 import contextlib
 import datetime as dt
@@ -19,15 +17,14 @@ NAMED_TABLES: Mapping[str, Table] = {table.name: table for table in TABLES.value
 _REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
 _TEXTS = msgspec.json.Decoder(dict[str, str | None])
 _LISTED = 10
-"""Ids or dates that a sentence names at most."""
+"""Names in a sentence."""
 
 
 @dataclass(frozen=True)
 class RemovedRow:
-    """A copy: the row as JSON text with every digit, when and why it was kept, and when the row was
-    brought back (None: never).
+    """A copy, its row as exact JSON text.
 
-    `right_date`: the row was a double of a trade, which stays under this date.
+    `right_date`: the row doubled a trade that stays under this date.
     """
 
     removed_id: int
@@ -43,11 +40,9 @@ class RemovedRow:
 
     @cached_property
     def values(self) -> Mapping[str, str | None]:
-        """The row's values as text by column: a string without its quotes, anything else as JSON
-        writes it, None for null.
-        """
+        """Text values by column: strings unquoted, others as JSON, None for null."""
         with contextlib.suppress(msgspec.ValidationError):
-            # Of a set of copies only keys are read, each as text.
+            # Sets of copies only hold keys, as text.
             return _TEXTS.decode(self.row)
         return {
             column: _text(bytes(value))
@@ -56,7 +51,7 @@ class RemovedRow:
 
     @property
     def key(self) -> str:
-        """The row's key in the order of the table's columns, without the date."""
+        """The key without date, in column order."""
         table, values = NAMED_TABLES.get(self.table), self.values
         return (
             "/".join(
@@ -75,10 +70,9 @@ class RemovedRow:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came of one copy; `is_there`: the row stands in the warehouse as in the copy, now or
-    already before.
+    """Result of one copy; `is_there`: the row now stands as copied.
 
-    `changed` are the slices of `table` in which rows were written, by account.
+    `changed` are written slices of `table`, by account.
     """
 
     removed_id: int
@@ -92,7 +86,7 @@ class Restored:
 
 
 def removed_row(row: Record) -> RemovedRow:
-    """The copy that a row of `recon_removed_rows` is."""
+    """A copy from recon_removed_rows."""
     return RemovedRow(
         row["removed_id"],
         row["removed_at"],
@@ -108,7 +102,7 @@ def removed_row(row: Record) -> RemovedRow:
 
 
 def refusal(copy: RemovedRow, why: str) -> Restored:
-    """What is told of a copy that was not brought back."""
+    """Result of a copy not restored."""
     return told_of(copy, f"{copy.name} was not restored: {why}.", is_there=False)
 
 
@@ -120,7 +114,7 @@ def told_of(
     changed: Mapping[str, set[dt.date | None]] | None = None,
     is_written: bool = False,
 ) -> Restored:
-    """What is told of a copy."""
+    """Result with a sentence."""
     return Restored(
         copy.removed_id,
         is_there,
@@ -140,6 +134,6 @@ def _text(value: bytes) -> str | None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of the names, and how many more there are."""
+    """The first names and how many follow."""
     more = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

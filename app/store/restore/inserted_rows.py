@@ -1,6 +1,4 @@
-"""Rows that were inserted, of which no copy is kept: how many on which dates, and which of them
-stand as they were written.
-"""
+"""Inserted rows, which have no copies."""
 
 import datetime as dt
 import uuid
@@ -19,16 +17,15 @@ from app.store.restore.copies import NAMED_TABLES
 from app.store.schema.introspect import distribution
 
 KEYS_NAMED = 20
-"""Rows of a slice that are named by their keys."""
+"""Rows named per slice."""
 
 
 @dataclass(frozen=True, slots=True)
 class InsertedRows:
-    """Rows of one slice that one transaction inserted.
+    """Rows of a slice inserted by one transaction.
 
-    `standing` of them are stored as they were inserted: no writer changed them since (None:
-    that cannot be told, or not any more); `keys` are the first of those. `issues` are those of the
-    account that were open then, only those that name the date where any does.
+    `standing` ones are unchanged (None: unknown), `keys` names the first. `issues` as for
+    `ChangedRow`.
     """
 
     change_id: int
@@ -45,16 +42,14 @@ class InsertedRows:
 
 
 class Inserted:
-    """Reads what was inserted, newest first, a bounded page at a time."""
+    """Lists inserted rows, newest first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sql = database.queries("restore/inserted_rows")
 
     async def page(self, picked: Picked, limit: int) -> list[InsertedRows]:
-        """What at most `limit` transactions inserted that fits; `picked.before` is the change that
-        the next page begins behind.
-        """
+        """Matching insertions of up to `limit` transactions, older than `picked.before`."""
         given = picked.account_id, picked.table, picked.run_id, picked.date, picked.before, limit
         async with self._database.transaction(
             "repeatable_read", statement_seconds=COMMAND_SECONDS
@@ -64,7 +59,7 @@ class Inserted:
             for row in rows:
                 of_table[row["table_name"]].append(row)
             shards = await distribution(connection, self._database.schema) if rows else {}
-            # The version of a row on another server is none of our transaction ids.
+            # Row versions of other servers are not comparable with our transaction ids.
             standing: dict[tuple[int, dt.date | None], Record] = {}
             for table in sorted(of_table.keys() & NAMED_TABLES.keys() - shards.keys()):
                 standing |= await self._standing(connection, NAMED_TABLES[table], of_table[table])
@@ -73,7 +68,7 @@ class Inserted:
     async def _standing(
         self, connection: Connection, table: Table, rows: Sequence[Record]
     ) -> dict[tuple[int, dt.date | None], Record]:
-        """The rows that stand as they were inserted, by change and date."""
+        """Unchanged rows by change and date."""
         date = table.date_column
         shown = [f"t.{quote(column)}" for column in table.key if column != date]
         statement = fill(

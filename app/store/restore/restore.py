@@ -1,11 +1,8 @@
-"""Rows that trade-recon removed, moved or overwrote: the copies that were kept, and bringing rows
-back from them.
+"""Restores rows from the copies in recon_removed_rows.
 
-Every write into a raw table keeps the row as it stood before in `recon_removed_rows`. Rows are
-brought back in short transactions under the rules of `decide`: by sets of copies of different rows,
-and one by one where a set is refused. No claim is needed for that: a run that reads the slice
-meanwhile sees another writer's row and looks again, and a later run may change the row once more,
-if upstream says so.
+Short transactions follow `decide`, by sets of different rows, then singly after a rejection.
+Without a claim: runs reading the slice see another writer and reread it, and later runs may change
+the row again.
 """
 
 import contextlib
@@ -47,15 +44,15 @@ from app.store.schema.introspect import distribution
 
 _STATEMENT_SECONDS = 30.0
 _SET = 5_000
-"""Copies that one transaction restores at most: their rows are locked meanwhile."""
+"""Limits the rows locked by a transaction."""
 
 
 class _UndoneError(Exception):
-    """Raised inside a transaction of ours to undo it."""
+    """Rolls back a trial."""
 
 
 class RemovedRows:
-    """Lists the copies, and brings rows back."""
+    """Lists and restores copies."""
 
     def __init__(self, database: Database, feed: ChangeFeed) -> None:
         self._database = database
@@ -68,9 +65,7 @@ class RemovedRows:
         self._rows = RowRestore(database, feed, self._pins, conditions, locks)
 
     async def page(self, wanted: Wanted, limit: int, before: int | None = None) -> list[RemovedRow]:
-        """Copies, newest first, at most `limit`; `before`: only those that are older than this
-        id.
-        """
+        """Up to `limit` copies, newest first, older than `before`."""
         rows = await self._database.fetch(
             self._sql["list_removed_rows"],
             wanted.account_id,
@@ -83,9 +78,7 @@ class RemovedRows:
         return [removed_row(row) for row in rows]
 
     async def waiting_of_run(self, run_id: uuid.UUID) -> list[int]:
-        """The copies that a run made and that were not restored yet, newest first; NotFound if it
-        made none and is not known either.
-        """
+        """Unrestored copies of a run, newest first; NotFound for an unknown run without copies."""
         rows = await self._database.fetch(self._sql["get_ids_of_run"], run_id)
         if not rows and not await self._database.fetch_value(self._sql["is_run"], run_id):
             raise NotFound(
@@ -95,22 +88,18 @@ class RemovedRows:
         return [row["removed_id"] for row in rows if row["is_waiting"]]
 
     async def inserted_by_run(self, run_id: uuid.UUID) -> int | None:
-        """How many rows a run inserted, of which no copy is kept; None where the run is not known
-        any more.
-        """
+        """Number of inserted rows, which have no copies; None for an unknown run."""
         inserted = await self._database.fetch_value(self._sql["count_inserted"], run_id)
         return None if inserted is None else int(inserted)
 
     async def restore(
         self, removed_ids: Sequence[int], way: Way | None = None
     ) -> AsyncIterator[Restored]:
-        """Bring rows back, newest copy first, so that several copies of one row end at the oldest;
-        what came of each, as it happens.
+        """Restore rows, newest copy first so that repeated changes end at the oldest; yields
+        results.
 
-        One that is refused stops no other. `way` is how (None: for good, and not pinned). A trial
-        does the same and undoes it: copies of one row are then told together. Raises NotFound for
-        ids that no copy has, before anything is changed, and DatabaseUnavailable if PostgreSQL goes
-        away: what was told until then stays restored.
+        A trial (`way`) rolls back, yielding copies of one row together. Raises NotFound before any
+        change, or DatabaseUnavailable, after which yielded results stand.
         """
         unknown = [
             row["removed_id"]
@@ -152,9 +141,7 @@ class RemovedRows:
         )
 
     async def _units(self, ids: Sequence[int]) -> list[list[int]]:
-        """The copies in blocks, those of one row in one block: what becomes of an older one follows
-        from the newer one.
-        """
+        """Blocks with copies of one row together, since newer ones decide older ones."""
         sql = "\nUNION ALL\n".join(
             fill(
                 self._sql["get_units"],
@@ -179,9 +166,7 @@ class RemovedRows:
     async def _restore_block(
         self, ids: Sequence[int], scope: Scope, way: Way
     ) -> AsyncIterator[Restored]:
-        """Restore copies by sets of different rows, those of one row one after the other, the
-        newest first.
-        """
+        """Restore sets of different rows; copies of one row in turn, newest first."""
         async with scope() as connection:
             copies = await self._sets.copies(connection, ids)
             shards = await distribution(connection, self._database.schema)
@@ -204,7 +189,7 @@ class RemovedRows:
             yield Restored(
                 removed_id,
                 is_there=False,
-                sentence="was not restored: somebody deleted the copy meanwhile.",
+                sentence="was not restored: the copy was deleted in the meantime.",
             )
         sets: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         earlier: dict[tuple[object, ...], int] = defaultdict(int)
@@ -224,8 +209,7 @@ class RemovedRows:
             async with scope() as connection:
                 whole = await self._rows.whole(connection, together[0])
             if whole is None:
-                # Somebody deletes copies meanwhile: nothing tells the columns of the others, but
-                # they themselves.
+                # The copy was deleted since; the others' columns are only known from themselves.
                 for copy in together:
                     yield await self._rows.restore(copy, scope, way, _STATEMENT_SECONDS / 3)
                 continue
@@ -238,9 +222,7 @@ class RemovedRows:
     async def _restore_set(
         self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way, *, as_copied: bool
     ) -> AsyncIterator[Restored]:
-        """Restore copies of different rows together; halved where that is refused, until the one
-        that is to blame stands alone.
-        """
+        """Restore a set, bisecting on rejection."""
         if len(copies) > 1 and shape.shard is None and not shape.lacking:
             try:
                 async with scope() as connection:

@@ -1,4 +1,4 @@
-"""Bringing one copy back by itself: where a set was refused, or cannot be judged together."""
+"""Restores single copies, where a set is impossible or rejected."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -32,9 +32,7 @@ from app.store.restore.shape import Shape
 from app.store.schema.introspect import distribution
 
 Scope: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
-"""What a step works in, and what is undone with it: a transaction of its own, or a savepoint of one
-that is undone in the end.
-"""
+"""A transaction, or a savepoint of a trial."""
 
 
 class RowRestore:
@@ -58,14 +56,14 @@ class RowRestore:
         self._name_changed = part(self._sql["name_changed_columns"])
 
     async def whole(self, connection: Connection, copy: RemovedRow) -> RemovedRow | None:
-        """The copy with all of its row; None if it is gone."""
+        """The copy with its whole row; None if deleted."""
         row = await connection.fetch_row(self._sql["get_removed_rows"], [copy.removed_id])
         return None if row is None else removed_row(row)
 
     async def restore(
         self, copy: RemovedRow, scope: Scope, way: Way, lock_seconds: float
     ) -> Restored:
-        """Bring the copy back, waiting for each lock for so long at most."""
+        """Restore the copy, with limited waits for locks."""
         why: ReconError
         for _ in range(TRIES):
             try:
@@ -100,8 +98,7 @@ class RowRestore:
                 copy, f"the copy lacks {', '.join(shape.lacking)}, which the table's key has now"
             )
         present = await self._present(connection, shape)
-        # From here on we hold rows that ingestion may want: it must not wait for us while we wait
-        # for a lock.
+        # Ingestion must not wait for our locks while we wait for one.
         await connection.limit_locks(LOCK_SECONDS)
         deed = decide(copy, present)
         match deed:
@@ -132,7 +129,7 @@ class RowRestore:
         return told_of(copy, said + shape.remarks(row["changed"]), changed=changed, is_written=True)
 
     async def _present(self, connection: Connection, shape: Shape) -> list[Record]:
-        """The stored rows that stand for the copy now, locked."""
+        """Lock the copy's stored rows."""
         sql = fill(
             self._sql["lock_present_rows"],
             **shape.tokens,
@@ -145,7 +142,7 @@ class RowRestore:
     async def _write_back(
         self, connection: Connection, shape: Shape, deed: Record
     ) -> tuple[int, Record | None]:
-        """Keep a copy of the stored row, and give it the old values; the new copy and the row."""
+        """Copy the stored row and restore old values; returns the new copy and the row."""
         place, removed_id = (deed["row_table"], deed["row_place"]), shape.copy.removed_id
         in_shard = () if shape.shard is None else (deed["row_shard"],)
         keep = fill(self._sql["keep_present_row"], **shape.tokens)
@@ -155,7 +152,7 @@ class RowRestore:
         sql = self._with_changed("write_back", shape)
         row = await connection.fetch_row(sql, removed_id, shape.updated, *place)
         if row is None and shape.shard is not None:
-            raise WriteConflict("the row was written by someone else meanwhile")
+            raise WriteConflict("another writer changed the row in the meantime")
         return kept, row
 
     def _with_changed(self, name: str, shape: Shape) -> str:

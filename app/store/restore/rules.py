@@ -1,4 +1,4 @@
-"""The rules by which a copy is brought back, and what is said of it."""
+"""Rules and messages of restoring copies."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -17,19 +17,17 @@ _CHECK_VIOLATION = "23514"
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing is to be changed, and why."""
+    """Nothing must change."""
 
     why: str
 
 
 Deed = Literal["insert", "nothing"] | Record | Refused
-"""What is to be done: a row of `lock_present_rows` gets the copy's values."""
+"""A record is the stored row to overwrite."""
 
 
 def decide(copy: RemovedRow, present: Sequence[Record]) -> Deed:
-    """What is right for a copy, given the rows that stand for it now: of its key, and of the same
-    trade on other dates.
-    """
+    """What to do, given stored rows of the copy's key and of its trade on other dates."""
     here = [row for row in present if row["has_key"]]
     elsewhere = [row for row in present if not row["has_key"]]
     if here:
@@ -53,12 +51,12 @@ def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:
 
 
 def _decide_elsewhere(copy: RemovedRow, elsewhere: Sequence[Record]) -> Deed:
-    # What stood beside the copy's row, or was brought back beside it, is not what became of it.
+    # Rows that stood, or were restored, beside the copy's row are not its successors.
     became = [row for row in elsewhere if not row["stood_there"] and row["beside_as"] is None]
     if copy.right_date is not None or (
         copy.reason in {Reason.MOVED, Reason.REMOVED} and not became
     ):
-        # The trade was stored twice before the run, and so it is again.
+        # The trade was doubled before the run too.
         return "insert"
     dates = listed(list(dict.fromkeys(str(row["day"]) for row in elsewhere)))
     if copy.reason is not Reason.MOVED:
@@ -75,33 +73,27 @@ def _decide_elsewhere(copy: RemovedRow, elsewhere: Sequence[Record]) -> Deed:
 
 
 def _unless_foreign(row: Record) -> Deed:
-    """The row, unless somebody else wrote it since the copy was kept: what that says is newer than
-    the copy.
-    """
+    """A later write by others is newer than the copy."""
     if row["is_foreign"]:
         return Refused(
-            "somebody wrote the row after trade-recon did, and what it holds now stays as it is"
+            "another writer changed the row after trade-recon did, and its values stay as they are"
         )
     return row
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands: its account (None: a trade without an id), and its date (None: rows of
-    alltime).
-    """
+    """A row's account and date; None for trades without id, and for alltime."""
 
     account_id: str | None
     day: dt.date | None
 
 
 def changed_slices(copy: RemovedRow, *places: Place) -> dict[str, set[dt.date | None]]:
-    """The slices that changed, as the feed takes them: those in which the row stands now, and stood
-    before.
-    """
+    """Slices for the change feed: where the row is and was."""
     changed: dict[str, set[dt.date | None]] = {}
     for place in places:
-        # A trade without an account id belongs to the account for which the copy was kept.
+        # A trade without id belongs to the account of its copy.
         account_id = place.account_id or copy.account_id
         if account_id is not None:
             changed.setdefault(account_id, set()).add(place.day)
@@ -109,7 +101,7 @@ def changed_slices(copy: RemovedRow, *places: Place) -> dict[str, set[dt.date | 
 
 
 def explained(error: ReconError) -> str:
-    """Why PostgreSQL did not take the row, as the end of a sentence."""
+    """Why PostgreSQL rejected the row, ending a sentence."""
     if (
         isinstance(error, RowRefused)
         and error.sqlstate == UNIQUE_VIOLATION
@@ -129,7 +121,7 @@ def explained(error: ReconError) -> str:
             "no partition of the table takes its date; let the table's owner make one, and restore"
             " it again"
         )
-    # Its first line alone: PostgreSQL quotes whole rows below it.
+    # The first line only: PostgreSQL quotes whole rows below it.
     said = str(error).partition("\n")[0].removesuffix(".")
     return (
         f"others were writing it each of {TRIES} times; restore it again ({said})"
@@ -139,14 +131,12 @@ def explained(error: ReconError) -> str:
 
 
 def just_so(copy: RemovedRow) -> Restored:
-    """What is told of a copy whose row stands as it is."""
-    return told_of(copy, f"{copy.name} is stored just so already; nothing was changed.")
+    """Result for a row already as copied."""
+    return told_of(copy, f"{copy.name} is already stored like this; nothing was changed.")
 
 
 def stored_again(copy: RemovedRow, present: Sequence[Record]) -> str:
-    """The sentence of a copy whose row was inserted; `present` stand for the same trade under other
-    dates.
-    """
+    """Sentence for an inserted row; `present` are doubles."""
     also = (
         f" The trade stands under {listed([str(row['day']) for row in present])}, too."
         if present
@@ -156,7 +146,7 @@ def stored_again(copy: RemovedRow, present: Sequence[Record]) -> str:
 
 
 def written_back(copy: RemovedRow, deed: Record, kept: int) -> str:
-    """The sentence of a copy whose values a stored row (`deed`) got back."""
+    """Sentence for an overwritten row (`deed`)."""
     back = (
         "has its old values again"
         if deed["has_key"]
@@ -166,10 +156,10 @@ def written_back(copy: RemovedRow, deed: Record, kept: int) -> str:
 
 
 def deleted(copy: RemovedRow) -> Restored:
-    """What is told of a copy that is gone."""
-    return refusal(copy, "somebody deleted the copy meanwhile")
+    """Result for a deleted copy."""
+    return refusal(copy, "the copy was deleted in the meantime")
 
 
 def restored_already(copy: RemovedRow, at: dt.datetime) -> Restored:
-    """What is told of a copy that was used before."""
+    """Result for a used copy."""
     return refusal(copy, f"it was restored already, at {at:%Y-%m-%d %H:%M:%S %Z}")

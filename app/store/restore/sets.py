@@ -1,6 +1,4 @@
-"""Bringing copies of different rows of one table back together: judged in one statement, written in
-one for each kind of deed.
-"""
+"""Restores copies of different rows of a table with common statements."""
 
 import datetime as dt
 from collections import defaultdict
@@ -38,9 +36,7 @@ from app.store.restore.shape import Shape
 
 @dataclass(frozen=True, slots=True)
 class SetCopy:
-    """A copy with no more of its row than the key and the account; copies with the same `columns`
-    have the same ones.
-    """
+    """A copy with key and account only; equal `columns` mean equal sets."""
 
     copy: RemovedRow
     columns: str
@@ -48,9 +44,7 @@ class SetCopy:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The row of a copy as it was written: where it stands, and the columns that hold something
-    else than the copy.
-    """
+    """A written row; `changed` columns differ from the copy."""
 
     removed_id: int
     place: Place
@@ -58,9 +52,7 @@ class _Written:
 
 
 class SetRestore:
-    """The statements for sets of copies; each writes all of them or raises, and what was written is
-    the caller's to undo.
-    """
+    """Each statement writes all rows or raises, for the caller to roll back."""
 
     def __init__(self, database: Database, conditions: CopyConditions, locks: CopyLocks) -> None:
         self._sql = database.queries("restore/sets")
@@ -69,7 +61,7 @@ class SetRestore:
         self._name_changed = part(self._sql["name_changed_columns_of_set"])
 
     async def copies(self, connection: Connection, ids: Sequence[int]) -> list[SetCopy]:
-        """The copies, newest first, with no more of their rows than their keys."""
+        """Copies with keys only, newest first."""
         named = " ".join(
             f"WHEN '{table.name}' THEN jsonb_build_object({_named(table)})"
             for table in NAMED_TABLES.values()
@@ -79,7 +71,7 @@ class SetRestore:
             "plain_copies": self._conditions.plain_copies("$1"),
         }
         rows = await connection.fetch(fill(self._sql["get_copies_of_set"], **tokens), list(ids))
-        # What one statement wrote of a table has the same columns: they are read of one copy each.
+        # Rows that one statement wrote have equal columns: read one copy of each.
         first = {(row["table_name"], row["written"]): row["removed_id"] for row in rows}
         read = await connection.fetch(self._sql["get_columns_of_copies"], list(first.values()))
         columns = {row["removed_id"]: row["columns"] for row in read}
@@ -92,19 +84,15 @@ class SetRestore:
         ]
 
     async def stores_as_copied(self, connection: Connection, raw: str, ids: Sequence[int]) -> bool:
-        """Whether rows of a table stand as their copies have them once they are written, so that
-        nothing need be compared.
-        """
+        """Whether written rows need no comparison."""
         return bool(await connection.fetch_value(self._sql["stores_as_copied"], raw, list(ids)))
 
     async def write(
         self, connection: Connection, copies: Sequence[RemovedRow], shape: Shape, *, as_copied: bool
     ) -> list[Restored]:
-        """What came of each copy, all of them of different rows and of the same shape.
+        """Restore copies of different rows and one shape.
 
-        `as_copied`: their table stores rows as copies have them.
-
-        Raises RowRefused or WriteConflict where not all that is to be written could be written.
+        Raises RowRefused or WriteConflict unless all are written.
         """
         tokens = shape.tokens
         told, waiting = await self._lock(connection, copies)
@@ -121,8 +109,7 @@ class SetRestore:
             judge, [copy.removed_id for copy in waiting], shape.unwritten
         ):
             present[row["removed_id"]].append(row)
-        # From here on we hold rows that ingestion may want: it must not wait for us while we wait
-        # for someone else.
+        # Ingestion must not wait for our locks while we wait for one.
         await connection.limit_locks(LOCK_SECONDS)
         taken: dict[int, Record] = {}
         lacking: list[int] = []
@@ -173,7 +160,7 @@ class SetRestore:
     async def _lock(
         self, connection: Connection, copies: Sequence[RemovedRow]
     ) -> tuple[dict[int, Restored], list[RemovedRow]]:
-        """What is to be told of copies that cannot be used any more, and the others."""
+        """Results of unusable copies, and usable ones."""
         restored_at = await self._locks.lock(connection, [copy.removed_id for copy in copies])
         told: dict[int, Restored] = {}
         for copy in copies:
@@ -187,16 +174,16 @@ class SetRestore:
     async def _keep(
         self, connection: Connection, tokens: Mapping[str, str], taken: Mapping[int, Record]
     ) -> dict[int, int]:
-        """Keep what the rows hold until now; the new copies by the old ones.
+        """Copy the rows to be overwritten; returns new copies by old.
 
-        Ids are given out in the order of the rows.
+        Ids follow the order of rows.
         """
         rows = await connection.fetch(
             fill(self._sql["keep_present_rows"], **_undated(tokens, taken.values())),
             *_places(taken),
         )
         if len(rows) != len(taken):
-            raise WriteConflict("the rows were written by someone else meanwhile")
+            raise WriteConflict("another writer changed the rows in the meantime")
         return dict(zip(sorted(taken), sorted(row["removed_id"] for row in rows), strict=True))
 
     async def _write_back(
@@ -246,7 +233,7 @@ class SetRestore:
 
 
 def _place_of(copy: RemovedRow) -> Place | None:
-    """Where the row of a copy belongs; None for a date that Python does not know."""
+    """Where the row belongs; None for dates beyond Python's."""
     column = NAMED_TABLES[copy.table].date_column
     text = copy.values.get(column) if column else None
     try:
@@ -258,7 +245,7 @@ def _place_of(copy: RemovedRow) -> Place | None:
 
 
 def _named(table: Table) -> str:
-    """The key and the account of the row of a copy `c`, as arguments of jsonb_build_object."""
+    """Key and account of `c`, for jsonb_build_object."""
     return ", ".join(
         f"'{column}', c.row_data ->> '{column}'"
         for column in dict.fromkeys((*table.key, "account_id"))
@@ -266,9 +253,7 @@ def _named(table: Table) -> str:
 
 
 def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:
-    """Copies, and where the rows are that get their values: tables, places and dates, in the order
-    of the copies.
-    """
+    """Copies, tables, ctids and dates of their stored rows, as arrays."""
     rows = [(removed_id, taken[removed_id]) for removed_id in sorted(taken)]
     return (
         [removed_id for removed_id, _ in rows],
@@ -279,14 +264,12 @@ def _places(taken: Mapping[int, Record]) -> tuple[list[object], ...]:
 
 
 def _undated(tokens: Mapping[str, str], rows: Iterable[Record]) -> Mapping[str, str]:
-    """The parts, without the condition on dates where a row has none."""
+    """Drop the date condition if a row has none."""
     return {**tokens, "same_day_p": "true"} if any(row["day"] is None for row in rows) else tokens
 
 
 def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> list[_Written]:
-    """The rows, if they are one for each copy; RowRefused otherwise: a trigger had its own way with
-    some.
-    """
+    """RowRefused unless each copy has one row: triggers may interfere."""
     if sorted(row["removed_id"] for row in rows) != sorted(wanted):
         raise RowRefused(
             "a trigger of the table lets it not be written", sqlstate="", constraint=None

@@ -1,4 +1,4 @@
-"""A copy against the columns that its table has now, as the statements name it."""
+"""A copy matched with its table's present columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,61 +12,50 @@ from app.store.table_sql.statements import values_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopySql:
-    """What the tokens stand for: `c` is a copy, `k` another one, `r` the row in `c`, `t` a stored
-    row, `w` a written one, `p` a place.
+    """Tokens of statements. `c` and `k` are copies, `r` the row in `c`, `t` a stored row, `w` a
+    written one, `p` a place.
     """
 
     raw: str
-    """The raw table."""
     day_of_t: str
-    """The date of a stored row `t`; NULL for alltime."""
+    """NULL for alltime."""
     day_of_w: str
-    """The date of a written row `w`."""
     has_key: str
-    """A stored row `t` of the copy's unit also has its date."""
+    """Besides the unit, `t` has the date."""
     same_unit: str
-    """Stored `t` and copied `r` are one unit: trades on whatever date."""
+    """`t` and `r` are one unit: a trade on any date."""
     columns: str
-    """The columns of the copy that can be inserted."""
+    """Insertable columns of the copy."""
     r_columns: str
-    """The same of the copied row `r`."""
+    """The same of `r`."""
     assignments: str
-    """SET for `t` from the copied row `r`."""
+    """SET clause from `r`."""
     same_day_p: str
-    """A stored row `t` has the date of place `p`, by which PostgreSQL leaves out partitions."""
+    """`t` has the date of `p`; prunes partitions."""
     key_of_w: str
-    """The key of a written row `w` as JSON."""
+    """As JSON."""
     key_of_c: str
-    """The key of the copy `c`."""
     key_of_k: str
-    """The key of another copy `k`."""
     key_of_t: str
-    """The key of a stored row `t`."""
     locked: str = "FOR UPDATE OF t"
-    """The clause that locks stored rows; empty where the table is distributed."""
+    """Empty for distributed tables."""
     same_place: str = "t.tableoid = $3::oid AND t.ctid = $4::tid"
-    """A stored row `t` lies at the place $3 and $4."""
+    """`t` is at $3, $4."""
     same_place_p: str = "t.tableoid = p.row_table AND t.ctid = p.row_place"
-    """A stored row `t` lies at place `p`."""
     shard_of_t: str = "NULL::text"
-    """The shard of a stored row `t` of a distributed table."""
+    """Of distributed tables."""
     shard_of_r: str = "NULL::text"
-    """The shard of the copied row `r`."""
     in_shard: str = "true"
-    """A stored row `t` lies in shard $4."""
+    """`t` is in shard $4."""
 
 
 class Shape:
-    """A copy against the columns that its table has now; the same for all copies with the same
-    columns and the same null key parts.
-    """
+    """Valid for all copies with the same columns and null key parts."""
 
     def __init__(
         self, copy: RemovedRow, columns: Sequence[RestoredColumn], raw: str, shard: str | None
     ) -> None:
-        """Bind the copy; `raw` is its table, and `shard` the column by which that is distributed,
-        if it is.
-        """
+        """`shard` is the distribution column of the table `raw`, if any."""
         self.copy = copy
         self.shard = shard
         self._table = NAMED_TABLES[copy.table]
@@ -75,7 +64,7 @@ class Shape:
         self._nulls = frozenset(column for column, value in values.items() if value is None)
         held = [column for column in columns if column.name in values and not column.is_generated]
         self.inserted = [column.name for column in held]
-        # The column by which a table is distributed is never assigned.
+        # A distribution column cannot be updated.
         self.updated = [
             column.name for column in held if not column.is_numbered and column.name != shard
         ]
@@ -86,7 +75,7 @@ class Shape:
 
     @property
     def tokens(self) -> dict[str, str]:
-        """What the tokens of the statements stand for."""
+        """Values of all tokens."""
         return {**values_of(self._copy_sql()), **self._compared, **self._shard_tokens()}
 
     def _copy_sql(self) -> CopySql:
@@ -113,16 +102,16 @@ class Shape:
 
     @property
     def sent_values(self) -> str:
-        """The columns that upstream sends beside the key, as an array of SQL."""
+        """Non-key columns from upstream, as SQL array."""
         values = sorted({field.column for field in self._table.fields} - {*self._table.key})
         return "ARRAY['" + "', '".join(values) + "']"
 
     @property
     def _compared(self) -> dict[str, str]:
-        """The copy `r` as far as the judgement needs it, and whether a row `t` equals it.
+        """Tokens for the needed part of `r`, and for its equality with `t`.
 
-        Where every column compares as what it is, the key alone is read from the copy, and the
-        others up to the first that differs.
+        If all columns compare by type, only the key is extracted, the others up to the first
+        difference.
         """
         needed = [*dict.fromkeys((*self._table.key, "account_id"))]
         if (
@@ -137,7 +126,7 @@ class Shape:
             f"(c.row_data ->> {_literal(name)})::{self._sorts[name].sql_type} AS {quote(name)}"
             for name in needed
         )
-        # The parts of the key last: they seldom differ.
+        # Key columns last, as they seldom differ.
         ordered = sorted(self._sorts.values(), key=lambda column: column.name in needed)
         differ = " OR ".join(
             f"t.{quote(column.name)} IS DISTINCT FROM {_copied(column)}" for column in ordered
@@ -145,9 +134,7 @@ class Shape:
         return {"copied": f"(SELECT {copied})", "is_equal": f"NOT ({differ})"}
 
     def _shard_tokens(self) -> dict[str, str]:
-        """Those that differ where the table is distributed: a place names a row of each shard
-        there, and nothing can be written by it.
-        """
+        """In distributed tables a ctid is ambiguous and cannot be written by."""
         if self.shard is None:
             return {}
         date, same_unit = self._table.date_column, self._same(unit_of(self._table))
@@ -161,7 +148,7 @@ class Shape:
         }
 
     def remarks(self, changed: Sequence[str]) -> str:
-        """What is to be said of columns that could not be brought back as they were."""
+        """Sentences on columns not restored exactly."""
         lost = f" The table no longer has {', '.join(self._lost)}: left out." if self._lost else ""
         return lost + (
             f" The table now holds {', '.join(changed)} in another form than the copy."
@@ -170,9 +157,7 @@ class Shape:
         )
 
     def _same(self, columns: Sequence[str]) -> str:
-        """The condition that a stored row `t` and the copy `r` agree, NULL with NULL: written so
-        that an index serves it.
-        """
+        """Equality of `t` and `r`, NULL included, that indexes support."""
         return " AND ".join(
             (
                 f"t.{quote(column)} IS NULL"
@@ -188,7 +173,7 @@ def _literal(name: str) -> str:
 
 
 def _copied(column: RestoredColumn) -> str:
-    # A text is never cut to its column's length, which might make it equal.
+    # No cast of text: truncation to the column's length might make it equal.
     return f"(c.row_data ->> {_literal(column.name)})" + (
         f"::{column.sql_type}" if column.sort == "plain" else ""
     )

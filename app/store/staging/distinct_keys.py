@@ -1,4 +1,4 @@
-"""Counting the distinct keys of a fetch, by which it is proven."""
+"""Counts distinct keys, which prove a fetch."""
 
 from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
@@ -9,7 +9,7 @@ from app.store.staging.staging_sql import NATURAL_KEY
 
 
 class DistinctKeys:
-    """Counts keys in staging."""
+    """Counts staged keys."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
@@ -24,22 +24,18 @@ class DistinctKeys:
         }
 
     async def count(self, staged: StagedFetch, behind: int = 0) -> int:
-        """Distinct keys among the rows staged `behind` so many; of rows without a readable key,
-        those that differ in any character.
-        """
+        """Distinct keys after ordinal `behind`; unreadable keys count by text."""
         if not behind and await self._are_distinct(staged):
             return staged.rows
         statement = self._count[staged.endpoint]
         return int(await self._database.fetch_value(statement, staged.fetch_id, behind))
 
     async def _are_distinct(self, staged: StagedFetch) -> bool:
-        """Whether no two rows share a key and nothing is wrong with any: one look, from which the
-        dates and accounts are kept.
-        """
+        """Also keeps dates and accounts from the same statement."""
         table = self._catalogue[staged.endpoint]
         sets = _sets(table)
         rows = await self._database.fetch(self._tally[staged.endpoint], staged.fetch_id)
-        # Each of the sets has all keys once.
+        # Each grouping set contains every key once.
         staged.is_distinct = sum(row["keys"] for row in rows) == staged.rows * len(sets)
         if staged.is_distinct and "account_id" in sets:
             staged.accounts = {
@@ -54,7 +50,7 @@ class DistinctKeys:
 
 
 def _sets(table: WarehouseTable) -> list[str]:
-    """By what keys are counted: the account, and the date."""
+    """Grouping sets of the count."""
     return [
         *(["account_id"] if "account_id" in table.key else []),
         *(["day"] if table.table.date_column is not None else []),
@@ -62,8 +58,7 @@ def _sets(table: WarehouseTable) -> list[str]:
 
 
 def _tokens(table: WarehouseTable) -> dict[str, str]:
-    # An account id that stands for two natural keys sends two rows under one key of ours: they are
-    # distinct rows all the same.
+    # Rows of an id shared by two natural keys have one key of ours, yet are distinct.
     natural = [name for name in NATURAL_KEY if name not in table.key and name in table.names]
     date, sets = table.table.date_column, _sets(table)
     return {

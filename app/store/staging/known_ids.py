@@ -1,7 +1,6 @@
-"""Account ids that upstream sends in another case or with invisible characters for a while: how
-they are spelled where they are known.
+"""Restores account ids sent in other case or with invisible characters.
 
-One statement a page, and only where a page has such ids.
+One statement per affected page.
 """
 
 from collections import defaultdict
@@ -13,17 +12,16 @@ from app.store.database.session import COMMAND_SECONDS
 
 
 class KnownIds:
-    """Finds the spelling of account ids by those that were asked for."""
+    """Looks up requested ids."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._keys_of = database.queries("staging/known_ids")["get_account_keys"]
 
     async def restored(self, rows: Sequence[bytes], asked: AskedIds) -> list[bytes]:
-        """The rows with the ids that were asked for in place of other spellings of them.
+        """Rows with ids as requested.
 
-        Ids may differ in case alone: only a row with a natural key that the account is known by, if
-        it is by any, is taken for its own.
+        Ids may differ in case alone, so known natural keys of the account must match.
         """
         meant = [asked.meant(row) for row in rows]
         wanted = sorted({each for each in meant if each is not None})

@@ -1,8 +1,6 @@
-"""Logins that upstream sends as numbers, which have lost their leading zeros: how they are spelled
-where they are known.
+"""Restores leading zeros of logins sent as numbers, from known spellings.
 
-One statement a page, and only where a page has such logins; a login that is known nowhere is taken
-as it was sent.
+One statement per affected page; unknown logins stay as sent.
 """
 
 from collections import defaultdict
@@ -15,7 +13,7 @@ from app.store.staging.stored_keys import StoredKeys
 
 
 class KnownLogins:
-    """Finds the spelling of logins by the accounts and natural keys that the warehouse knows."""
+    """Looks up spellings by account and natural key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,11 +24,7 @@ class KnownLogins:
     async def restored(
         self, rows: Sequence[bytes], asked: Collection[str] = ()
     ) -> list[bytes | None]:
-        """The rows with the known spelling of logins that came as numbers; None for a row whose
-        login may stand for several.
-
-        `asked` are the logins that were asked for, if any.
-        """
+        """Rows with restored logins; None for ambiguous ones. `asked` are requested logins."""
         keys = [numbered_key(row) for row in rows]
         numbered = sorted({key for key in keys if key is not None})
         if not numbered:
@@ -43,7 +37,7 @@ class KnownLogins:
                 own[known["account_id"]].append(known["known"])
             else:
                 held[known["login"], known["platform"], known["broker"]].append(known["known"])
-        # Of accounts that have neither alltime nor daily rows their other rows tell.
+        # Accounts without alltime and daily rows are found by their other rows.
         unknown = sorted({key.account_id for key in numbered if key.account_id} - own.keys())
         if unknown:
             for stored in await self._stored_keys.fetch(unknown):

@@ -1,8 +1,6 @@
-"""Opening pages of JSON into staging, by PostgreSQL: that keeps every digit, and Python only hands
-the page on.
+"""Parses JSON pages into staging within PostgreSQL, which keeps every digit.
 
-A page that cannot be opened as a whole is opened in halves; a row that cannot be read at all is
-staged as refused, so that it counts for completeness and is named.
+Rejected pages are bisected; unreadable rows are staged as rejected, to be counted and reported.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,20 +29,18 @@ _ACCOUNT = "accountId"
 _NULL = msgspec.Raw(b"null")
 _EMPTY = frozenset({b"null", b""})
 REPLACED = "characters replaced"
-"""What is said of a text that is stored but for characters that it cannot hold."""
+"""Note on text with replaced characters."""
 
 
 class _Row(NamedTuple):
-    """A row of the API, and the columns of its table that it was sent without (None: it has
-    all).
-    """
+    """A row, and its unsent columns (None: has all)."""
 
     text: bytes
     unsent: bytes | None
 
 
 class PageOpener:
-    """Opens pages into the staging tables."""
+    """Parses pages into staging tables."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
@@ -72,10 +68,9 @@ class PageOpener:
         logins: Sequence[str] = (),
         ids: AskedIds | None = None,
     ) -> None:
-        """Stage raw JSON objects after those that are there; they may each have other fields.
+        """Append JSON objects, with differing fields.
 
-        `logins`, or the account `ids`, are those that were asked for. Raises IncompleteFetch where
-        a login that was sent as a number may stand for several.
+        `logins` or `ids` were asked for. Raises IncompleteFetch for ambiguous numeric logins.
         """
         fields = self._fields[staged.endpoint]
         spelled = [respelled(flattened(row), staged.shared_ids) for row in rows]
@@ -93,7 +88,7 @@ class PageOpener:
             await self._add_carefully(staged, opened)
 
     async def _insert(self, statement: str, staged: StagedFetch, rows: Sequence[_Row]) -> None:
-        """Stage rows in the order given, with the names of fields that were repaired before."""
+        """Stage rows in order, marking repaired fields."""
         marks = self._marks(staged, rows)
         unsent = [row.unsent for row in rows] if any(row.unsent for row in rows) else None
         async with self._adding(staged, len(rows)) as connection:
@@ -109,9 +104,7 @@ class PageOpener:
                 )
 
     def _marks(self, staged: StagedFetch, rows: Sequence[_Row]) -> list[Mapping[str, object]]:
-        """What is to be noted of rows that were repaired, by their place in staging: only of fields
-        that the table has a column for.
-        """
+        """Marks of repaired rows, for fields with columns."""
         table = self._catalogue[staged.endpoint]
         return [
             mark.at(staged.rows + number)
@@ -120,7 +113,6 @@ class PageOpener:
         ]
 
     async def _refuse_unread(self, staged: StagedFetch, text: str, reason: str) -> None:
-        """Stage a row that PostgreSQL cannot open at all."""
         async with self._adding(staged, 1) as connection:
             refused = await connection.execute(
                 self._refuse[staged.endpoint], staged.fetch_id, staged.rows, text, reason
@@ -129,7 +121,6 @@ class PageOpener:
 
     @asynccontextmanager
     async def _adding(self, staged: StagedFetch, rows: int) -> AsyncIterator[Connection]:
-        """A transaction that stages so many rows."""
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             await connection.execute(self._set_up)
             yield connection
@@ -138,9 +129,7 @@ class PageOpener:
         staged.accounts = None
 
     async def _add_carefully(self, staged: StagedFetch, rows: Sequence[_Row]) -> None:
-        """Open rows with the forgiving reader of numbers, in halves, until a row that cannot be
-        read stands alone.
-        """
+        """Parse with forgiving readers, bisecting to unreadable rows."""
         try:
             await self._insert(self._open_carefully[staged.endpoint], staged, rows)
         except RowRefused as error:
@@ -149,14 +138,14 @@ class PageOpener:
                 await self._add_carefully(staged, rows[:middle])
                 await self._add_carefully(staged, rows[middle:])
                 return
-            # A zero byte is the one thing that PostgreSQL's json can hold and its text cannot.
+            # Only a zero byte is valid in PostgreSQL's json but not in its text.
             text = rows[0].text.decode("utf-8", "replace").replace("\\u0000", "\\ufffd")
             reason = f"cannot be read: {error}"
             await self._refuse_unread(staged, text, reason)
 
 
 class _SentFields:
-    """The fields that rows of a table are sent with, and which of them say nothing."""
+    """Fields of sent rows, and which are empty."""
 
     def __init__(self, table: WarehouseTable) -> None:
         self.names_account = "account_id" in table.key
@@ -172,9 +161,7 @@ class _SentFields:
         self._last: tuple[tuple[str, ...], bytes | None] | None = None
 
     def opened(self, staged: StagedFetch, row: bytes | None) -> _Row:
-        """The row with the columns that it was sent without; IncompleteFetch where its login may
-        stand for several.
-        """
+        """The row with its unsent columns; raises IncompleteFetch for an ambiguous login."""
         if row is None:
             raise IncompleteFetch(
                 "The API sends logins as numbers, and one may stand for several that differ in"
@@ -190,10 +177,9 @@ class _SentFields:
         return _Row(row, self._last[1])
 
     def _untold(self, row: bytes, fields: Mapping[str, msgspec.Raw]) -> list[str]:
-        # A natural key that is left empty or cannot be read is no new one: the account keeps the
-        # one that is stored.
+        # An empty or unreadable natural key leaves the stored one.
         untold = [name for name in self._natural if _is_empty(fields, name)]
-        # What is no count leaves the stored one.
+        # An invalid count leaves the stored one.
         untold += [
             name
             for name, largest in self._counts.items()
@@ -211,9 +197,7 @@ def _is_empty(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
 
 
 def _require_registered(staged: int, rows: int) -> None:
-    """Raise DatabaseUnavailable for a fetch that counts as dead: nobody would ever drop its
-    rows.
-    """
+    """Raise DatabaseUnavailable for an unregistered fetch, whose rows would never be dropped."""
     if staged != rows:
         raise DatabaseUnavailable(
             "This process was away for longer than its lease: what it had fetched was dropped, and"
@@ -223,16 +207,14 @@ def _require_registered(staged: int, rows: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What a repaired row says of its columns: `columns` as they are named to people, and why the
-    row cannot be held, if it cannot.
-    """
+    """Repaired columns of a row, and why it cannot be stored, if so."""
 
     columns: list[str]
     reason: str | None
     source: bytes
 
     def at(self, ordinal: int) -> Mapping[str, object]:
-        """The mark of the row with this place, as the statement takes it."""
+        """As JSON, for this ordinal."""
         return {
             "ordinal": ordinal,
             "columns": self.columns,
@@ -242,9 +224,7 @@ class _Mark:
 
 
 def _mark_of(table: WarehouseTable, row: RepairedRow) -> _Mark | None:
-    """The mark of a row, None if no column of the table is concerned; whether a replaced text is a
-    number or a date is judged later.
-    """
+    """None if no column is concerned; numbers and dates are judged later."""
     nulled = [column.unheld for column in table.columns if column.api_name in row.nulled]
     replaced = [
         column.name
@@ -253,7 +233,7 @@ def _mark_of(table: WarehouseTable, row: RepairedRow) -> _Mark | None:
     ]
     if not nulled and not replaced:
         return None
-    # Another key than the one that was sent would be another row.
+    # A changed key would be another row.
     reasons = [
         f"key part {name} holds characters that no text can hold"
         for name in replaced

@@ -1,4 +1,4 @@
-"""Account ids that upstream sends for several natural keys at once: they tell no account."""
+"""Account ids that upstream sends for several natural keys."""
 
 from app.domain.contract.tables import METRICS
 from app.store.database.pool import Database
@@ -8,7 +8,7 @@ from app.store.staging.staged_fetch import StagedFetch
 
 
 class SharedIds:
-    """Knows shared ids, and takes staged rows under one for rows without an id."""
+    """Treats rows under shared ids as unnamed."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
@@ -24,10 +24,10 @@ class SharedIds:
         }
 
     async def known(self) -> frozenset[str]:
-        """The ids that are known to be shared."""
+        """Known shared ids."""
         return frozenset(row["account_id"] for row in await self._database.fetch(self._get))
 
     async def part(self, staged: StagedFetch) -> None:
-        """Give rows under an id that several natural keys have the placeholders of their keys."""
+        """Replace shared ids by placeholders of natural keys."""
         if await self._database.execute(self._part[staged.endpoint], staged.fetch_id):
             staged.has_unnamed = True

@@ -1,4 +1,4 @@
-"""Where the API client puts the rows of one fetch."""
+"""Receives the rows of a fetch."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from app.store.staging.staged_rows import StagedRows
 
 
 class StageSink:
-    """Where the API client puts the rows of one fetch."""
+    """Binds a fetch to staging."""
 
     def __init__(
         self,
@@ -19,7 +19,6 @@ class StageSink:
         *,
         by_login: bool,
     ) -> None:
-        """Bind a fetch to its staging."""
         self._rows = rows
         self._asked = asked
         self._account_ids = account_ids
@@ -29,14 +28,12 @@ class StageSink:
         self.staged = staged
 
     async def reset(self) -> None:
-        """The fetch, or the part of it that is read now, starts anew: forget its rows."""
+        """Drop rows of the current part, which restarts."""
         if self.staged.rows > self._proven_rows:
             await self._rows.clear(self.staged, self._proven_rows)
 
     async def end_part(self) -> bool:
-        """A part of the fetch is proven, and another one begins; whether it brought none of the
-        keys of earlier parts.
-        """
+        """End a proven part; returns whether its keys were all new."""
         earlier, self._proven_rows = self._proven_rows, self.staged.rows
         if self.staged.rows == earlier:
             return True
@@ -46,15 +43,15 @@ class StageSink:
         return keys == earlier_keys + alone
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Stage the next rows."""
+        """Stage rows."""
         await self._rows.add(self.staged, rows, self._asked if self._by_login else (), self._ids)
 
     async def distinct_keys(self) -> int:
-        """Distinct keys among the rows added to the part of the fetch that is read now."""
+        """Distinct keys of the current part."""
         return await self._rows.distinct_keys(self.staged, behind=self._proven_rows)
 
     async def is_of_asked(self) -> bool:
-        """Whether there is a row of anyone who was asked for."""
+        """Whether any row is of those asked for."""
         by_id = bool(self._asked) and not self._by_login
         if self._by_login and not self.staged.endpoint.is_trades:
             await self._rows.part_shared_ids(self.staged)
@@ -64,7 +61,7 @@ class StageSink:
         return await self._rows.holds_any(self.staged, self._asked, by_login=self._by_login)
 
     async def seal(self) -> None:
-        """The fetch is proven: make it ready to be applied."""
+        """Prepare the proven fetch for applying."""
         await self._rows.seal(self.staged)
 
     async def forget(self) -> None:

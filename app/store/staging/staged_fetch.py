@@ -1,4 +1,4 @@
-"""A fetch in staging, as all who work with it know it."""
+"""State of a staged fetch."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -9,31 +9,28 @@ from app.domain.contract.tables import Endpoint
 from app.domain.ids import FetchId
 
 ANALYZED_ROWS = 500
-"""From so many rows on a fetch's statistics are worth their time."""
+"""Minimum for refreshing statistics."""
 
 
 @dataclass(slots=True)
 class StagedFetch:
-    """A fetch in staging: its id, its table, and how many rows it has.
-
-    Once it is proven no row of before `first_day` is kept.
-    """
+    """A staged fetch; sealing it drops rows before `first_day`."""
 
     fetch_id: FetchId
     endpoint: Endpoint
     rows: int = 0
     has_unsent: bool = False
-    """A row was sent without a column of the table."""
+    """Some row lacked a column."""
     has_unnamed: bool = False
-    """Rows of metrics came without an account id."""
+    """Some metrics row lacked an account id."""
     is_distinct: bool = False
-    """All rows have whole keys, no two the same, and none was refused."""
+    """All rows have complete, distinct keys, none rejected."""
     accounts: Mapping[str, int] | None = None
-    """Rows by account; None: not counted."""
+    """Row counts; None: unknown."""
     days: frozenset[dt.date] = frozenset()
-    """The dates of the rows, where they are distinct."""
+    """Dates, if distinct."""
     shared_ids: frozenset[str] = frozenset()
-    """Account ids that count as none."""
+    """Ids treated as missing."""
     first_day: dt.date | None = None
     before: Mapping[str, Mapping[dt.date, CountedDay]] = field(default_factory=dict)
-    """What rows of before `first_day` counted, by account and date."""
+    """Counts of dropped earlier rows."""

@@ -1,4 +1,4 @@
-"""The rows of fetches in the staging tables: added, proven, named, and dropped again."""
+"""Stages, proves, names and drops rows of fetches."""
 
 import datetime as dt
 import uuid
@@ -23,7 +23,7 @@ from app.store.staging.unnamed import UnnamedRows
 
 
 class StagedRows:
-    """Works on the staging tables."""
+    """The staging tables."""
 
     def __init__(self, database: Database, catalogue: Catalogue, worker_id: WorkerId) -> None:
         self._database = database
@@ -37,7 +37,7 @@ class StagedRows:
         self._unnamed = UnnamedRows(database, catalogue)
 
     async def register(self, endpoint: Endpoint, first_day: dt.date | None) -> StagedFetch:
-        """A new fetch, whose rows from `first_day` on (None: all) are ours to apply or forget."""
+        """A new fetch of this worker; earlier rows than `first_day` are only counted."""
         staged = StagedFetch(FetchId(uuid.uuid4()), endpoint, first_day=first_day)
         table = self._catalogue[endpoint].table.name
         try:
@@ -47,8 +47,7 @@ class StagedRows:
             if not endpoint.is_trades:
                 staged.shared_ids = await self._shared_ids.known()
         except BaseException:
-            # It may be registered all the same, to a worker that lives and never hears of it: no
-            # other would drop it.
+            # It may be registered, and others do not drop fetches of a live worker.
             self._left.add((staged.fetch_id, table))
             raise
         return staged
@@ -60,30 +59,26 @@ class StagedRows:
         logins: Sequence[str] = (),
         ids: AskedIds | None = None,
     ) -> None:
-        """Stage raw JSON objects; see `PageOpener.add`."""
+        """See `PageOpener.add`."""
         await self._pages.add(staged, rows, logins, ids)
 
     async def distinct_keys(self, staged: StagedFetch, behind: int = 0) -> int:
-        """Distinct keys among the rows staged `behind` so many; see `DistinctKeys.count`."""
+        """See `DistinctKeys.count`."""
         return await self._distinct_keys.count(staged, behind)
 
     async def name_rows(
         self, staged: StagedFetch, account_ids: Sequence[str], *, by_id: bool
     ) -> None:
-        """Give rows that came without an account id to the accounts that they belong to, before
-        anything is told by their keys.
-        """
+        """Assign rows without id to accounts, before their keys are used."""
         if staged.has_unnamed:
             await self._unnamed.name(staged.endpoint, staged.fetch_id, account_ids, by_id=by_id)
 
     async def part_shared_ids(self, staged: StagedFetch) -> None:
-        """Take metrics rows under an id that several natural keys have for rows without one."""
+        """Treat rows under shared ids as unnamed."""
         await self._shared_ids.part(staged)
 
     async def holds_any(self, staged: StagedFetch, asked: Sequence[str], *, by_login: bool) -> bool:
-        """Whether a staged row is of one of these logins or accounts, or may be since it cannot be
-        read; true if none is named.
-        """
+        """Whether a row is of one of these, or unreadable; true if `asked` is empty."""
         if not asked:
             return True
         table = self._catalogue[staged.endpoint]
@@ -92,8 +87,7 @@ class StagedRows:
         )
         if await self._database.fetch_value(statement, staged.fetch_id, list(asked)):
             return True
-        # Rows of a key that several accounts hold are the answer, though nobody can tell whose they
-        # are.
+        # Rows of a key that several accounts hold are an answer too, though ambiguous.
         return (
             staged.has_unnamed
             and not by_login
@@ -101,12 +95,7 @@ class StagedRows:
         )
 
     async def seal(self, staged: StagedFetch) -> None:
-        """Make a proven fetch ready to be applied: PostgreSQL learns how many rows it has, or it
-        would plan for one.
-
-        Rows of before the first day that is compared are only counted, and have served to prove the
-        fetch.
-        """
+        """Prepare a proven fetch for applying: refresh statistics, drop rows before `first_day`."""
         if staged.first_day is not None and staged.rows:
             await self._leave_out(staged, staged.first_day)
         if staged.rows >= ANALYZED_ROWS:
@@ -128,8 +117,7 @@ class StagedRows:
             gone = await connection.fetch(statement, staged.fetch_id, first_day)
             if not gone:
                 return
-            # The first row is looked for before a fetch is applied: a crash of PostgreSQL would
-            # take it.
+            # The first row must exist: its absence shows a crash that emptied staging.
             await connection.execute(
                 fill(self._sql["renumber_first"], stage=table.stage), staged.fetch_id
             )
@@ -145,27 +133,21 @@ class StagedRows:
         staged.days = frozenset(each for each in staged.days if each >= first_day)
 
     async def clear(self, staged: StagedFetch, but: int = 0) -> None:
-        """Drop the rows of a fetch that starts anew, `but` the first ones that are proven; the
-        fetch stays registered.
-        """
+        """Drop rows of a restarted fetch, except `but` proven ones."""
         statement = self._delete_from(self._catalogue[staged.endpoint].stage)
         await self._database.execute(statement, staged.fetch_id, but)
         staged.rows, staged.has_unsent, staged.accounts = but, staged.has_unsent and but > 0, None
         staged.has_unnamed = staged.has_unnamed and but > 0
 
     async def forget(self, staged: StagedFetch) -> None:
-        """Drop a fetch and its rows; what cannot be dropped now is dropped with what the dead
-        left.
-        """
+        """Drop a fetch; failures are retried by `purge_dead`."""
         fetch = (staged.fetch_id, self._catalogue[staged.endpoint].table.name)
         self._left.add(fetch)
         await self._drop(*fetch)
         self._left.discard(fetch)
 
     async def purge_dead(self, lease_seconds: float) -> int:
-        """Drop what workers left that are gone, and what this one could not drop before; the number
-        of their fetches.
-        """
+        """Drop fetches of dead workers and our undropped ones; returns their number."""
         ours = sorted(self._left)
         dead = [
             *ours,
@@ -186,8 +168,8 @@ class StagedRows:
             if self._catalogue[endpoint].table.name == table_name
         )
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
-            # First the registration, which each page that is staged locks: a page that is still on
-            # its way is dropped with the others, and one that comes later is not staged.
+            # Registration first, which staging a page locks: pages in progress are dropped too, and
+            # later ones are not staged.
             await connection.execute(self._sql["forget_fetch"], fetch_id)
             await connection.execute(self._delete_from(stage), fetch_id, 0)
 
@@ -196,7 +178,6 @@ class StagedRows:
 
 
 def _sums(table: WarehouseTable) -> dict[str, str]:
-    """What staged rows count, as expressions."""
     is_trades = table.table.endpoint.is_trades
     known = () if is_trades else table.names
     return {

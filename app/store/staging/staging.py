@@ -1,4 +1,4 @@
-"""Staging: pages of a fetch on their way into the warehouse, kept until the fetch is proven."""
+"""Keeps pages of a fetch until it is proven."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.store.staging.staged_rows import StagedRows
 
 
 class Staging:
-    """Begins fetches, and drops those that dead workers left."""
+    """Begins and drops fetches."""
 
     def __init__(self, database: Database, catalogue: Catalogue, worker_id: WorkerId) -> None:
         self._rows = StagedRows(database, catalogue, worker_id)
@@ -27,10 +27,9 @@ class Staging:
         account_ids: Sequence[str] = (),
         first_day: dt.date | None = None,
     ) -> StageSink:
-        """A new fetch of the logins (trades, or metrics `by_login` of `account_ids`) or accounts
-        that are asked for, if any.
+        """A new fetch of logins (`by_login`, always for trades) or accounts.
 
-        Its rows from `first_day` on (None: all) are ours to apply or forget.
+        Rows before `first_day` are only counted.
         """
         staged = await self._rows.register(endpoint, first_day)
         return StageSink(
@@ -38,11 +37,9 @@ class Staging:
         )
 
     async def purge_dead(self, lease_seconds: float) -> int:
-        """Drop the fetches of workers that are gone, and those that this one could not drop before;
-        their number.
-        """
+        """Drop fetches of dead workers and undropped ones; returns their number."""
         return await self._rows.purge_dead(lease_seconds)
 
     async def forget(self, staged: StagedFetch) -> None:
-        """Drop a fetch and its rows."""
+        """Drop a fetch."""
         await self._rows.forget(staged)

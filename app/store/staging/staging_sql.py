@@ -1,4 +1,4 @@
-"""The statements that open pages of JSON into staging, made from the columns of a raw table."""
+"""Composes statements that parse JSON pages into staging."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -9,19 +9,17 @@ from app.store.schema.raw.columns import IS_TEXT, Column, Kind
 from app.store.schema.raw.tables import WarehouseTable
 
 NATURAL_KEY = ("login", "platform", "broker")
-"""What tells an account that upstream knows by no id."""
+"""Identifies accounts without id."""
 SUMMED = ("net_profit", "total_lots")
-"""The figures beside the count that an audit compares."""
+"""Figures that audits compare."""
 
 
 @lru_cache(maxsize=32)
 def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
-    """Open a JSON array ($3) into staging: fetch $1, ordinals from $2; $4 are the columns that each
-    row was sent without, null if none was.
+    """Parse a JSON array ($3) for fetch $1 after ordinal $2, with unsent columns $4.
 
-    Numbers are opened as numeric and checked after rounding; `carefully` reads numbers, dates and
-    times through functions that survive any text. What the row's key lacks, or a text that is too
-    long, refuses the row.
+    Numbers are checked after rounding; `carefully` survives any text. Incomplete keys and overlong
+    texts are rejected.
     """
     read = [
         column
@@ -54,8 +52,8 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
         f" {_count_filled([column.name for column in read])}"
     )
     kept_raw = ", ".join(quote(f"r_{column.name}") for column in read)
-    # OFFSET 0 keeps each step from being merged into the next, which would compute a value once for
-    # each of its uses; MATERIALIZED would as well, but copies the wide rows.
+    # OFFSET 0 prevents merging steps, which would recompute values for each use; MATERIALIZED would
+    # copy the wide rows.
     return f"""
         WITH registered AS MATERIALIZED (
             SELECT fetch_id FROM {registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
@@ -85,9 +83,7 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
 
 
 def _converted(table: WarehouseTable, column: Column, readers: str | None) -> str:
-    """A value as its column holds it; the account id of a row without one is the placeholder of its
-    natural key.
-    """
+    """A value as stored; missing account ids become placeholders."""
     value = column.converted(quote(f"r_{column.name}"), readers)
     return (
         value
@@ -99,11 +95,8 @@ def _converted(table: WarehouseTable, column: Column, readers: str | None) -> st
 def known_as(
     table: WarehouseTable, given: Mapping[str, str], account_id: str, readers: str | None
 ) -> str:
-    """The expression for the account of a metrics row of the API, whose natural key stands in the
+    """Expression for a metrics row's account: the sent id, or the placeholder of the natural key in
     columns `given`.
-
-    That is the id which was sent, or else the placeholder of the natural key, as the columns of the
-    table spell it.
     """
     columns = {column.name: column for column in table.columns}
     if not columns.keys() >= set(NATURAL_KEY):
@@ -118,7 +111,7 @@ def known_as(
 
 
 def _given(column: Column, *, carefully: bool) -> str:
-    """A value as it was sent; an empty text says nothing where a number or a time is due."""
+    """A sent value; empty text means none for numbers and times."""
     name = quote(f"r_{column.name}")
     if column.kind is Kind.TEXT or (column.is_opened_as_number and not carefully):
         return f"i.{name}"
@@ -126,9 +119,7 @@ def _given(column: Column, *, carefully: bool) -> str:
 
 
 def _count_filled(columns: Sequence[str]) -> str:
-    """How many of the columns are not null; a function of PostgreSQL takes 100 arguments at
-    most.
-    """
+    """In pieces: PostgreSQL functions take 100 arguments."""
     return " + ".join(
         f"num_nonnulls({', '.join(quote(column) for column in piece)})"
         for piece in pieces(columns, 100)
@@ -136,7 +127,7 @@ def _count_filled(columns: Sequence[str]) -> str:
 
 
 def _shortened(column: Column) -> str:
-    """The value as staging can hold it: a text that is too long has refused its row already."""
+    """Cast texts, whose overlong rows are rejected already."""
     return (
         quote(column.name) if column.longest is None else f"{quote(column.name)}::{column.sql_type}"
     )
@@ -147,9 +138,9 @@ def _key_columns(table: WarehouseTable) -> tuple[Column, ...]:
 
 
 def _refusals(table: WarehouseTable, readers: str | None) -> str:
-    """Why a row is refused; NULL for one that is not.
+    """Reason of rejection or NULL.
 
-    Only the careful `readers` take a text where the column holds numbers.
+    Only the careful `readers` admit text for numbers.
     """
     reasons: list[tuple[str, str]] = []
     for column in _key_columns(table):
@@ -177,7 +168,7 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
     for column in table.columns:
         if column.longest is not None:
             name = quote(column.name)
-            # Characters are counted only where there are as many bytes.
+            # Bytes first, as counting characters is slower.
             long = (
                 f"octet_length({name}) > {column.longest} AND char_length({name}) >"
                 f" {column.longest}"
@@ -191,9 +182,7 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
 
 
 def refuse_statement(table: WarehouseTable) -> str:
-    """Stage a row that cannot be read: only its account, if it tells one, to be named
-    by it.
-    """
+    """Stage an unreadable row with its account, if readable."""
     account = next(
         (column.api_name for column in table.columns if column.name == "account_id"), None
     )
@@ -206,12 +195,12 @@ def refuse_statement(table: WarehouseTable) -> str:
 
 
 def registrations(table: WarehouseTable) -> str:
-    """The table that registers the fetches of a staging table."""
+    """The table that registers fetches."""
     return f"{schema_of(table)}.recon_fetches"
 
 
 def schema_of(table: WarehouseTable) -> str:
-    """The quoted schema of a table's staging table."""
+    """Quoted schema of staging."""
     return table.stage.rpartition(".")[0]
 
 

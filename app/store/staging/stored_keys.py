@@ -1,4 +1,4 @@
-"""The natural keys under which rows of accounts are stored."""
+"""Natural keys of stored rows."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from app.store.database.transaction import Record
 
 
 class StoredKeys:
-    """Reads natural keys from the raw tables."""
+    """Reads raw tables."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -17,7 +17,5 @@ class StoredKeys:
     async def fetch(
         self, account_ids: Sequence[str], seconds: float = COMMAND_SECONDS
     ) -> list[Record]:
-        """The keys of accounts, and the first date of each: account_id, login, platform, broker,
-        first_day.
-        """
+        """Rows of account_id, login, platform, broker and first_day."""
         return await self._database.fetch(self._get, list(account_ids), seconds=seconds)

@@ -1,8 +1,7 @@
-"""Metrics rows that upstream sends without an account id: whose they are.
+"""Resolves metrics rows sent without account id.
 
-Such a row stands in staging under the placeholder of its natural key. It becomes the row of the
-account that is known to hold the key on the row's date, if exactly one does; any other stays under
-the placeholder, which may be an account of its own.
+Staged under their key's placeholder, they go to the only account known to hold the key on that
+date, if there is one; otherwise the placeholder stays, possibly an account itself.
 """
 
 import uuid
@@ -18,7 +17,7 @@ from app.store.staging.stored_keys import StoredKeys
 
 
 class UnnamedRows:
-    """Gives staged metrics rows without an account id to the accounts that they belong to."""
+    """Resolves staged metrics rows."""
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
@@ -36,9 +35,7 @@ class UnnamedRows:
     async def name(
         self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str], *, by_id: bool
     ) -> None:
-        """Name the rows of a fetch for these accounts (none: for everybody); `by_id` tells that it
-        asked for them by id.
-        """
+        """Resolve rows for these accounts (none: all), asked `by_id` or not."""
         stored = await self._stored_keys.fetch(account_ids)
         columns = [
             [row[name] for row in stored]
@@ -52,9 +49,7 @@ class UnnamedRows:
     async def hold_key_of(
         self, endpoint: Endpoint, fetch_id: uuid.UUID, account_ids: Sequence[str]
     ) -> bool:
-        """Whether rows of the fetch that no account got have a natural key of one of the
-        accounts.
-        """
+        """Whether unresolved rows have a key of these accounts."""
         return bool(
             await self._database.fetch_value(self._holds_key[endpoint], fetch_id, list(account_ids))
         )

@@ -215,7 +215,7 @@ async def test_a_row_that_stands_just_so_is_left_and_the_copy_can_still_be_used(
 ) -> None:
     await _store(connection)
     removed_id = await _keep(connection, reason)
-    assert "stored just so already" in await _restored(removed, removed_id)
+    assert "already stored like this" in await _restored(removed, removed_id)
     assert (await _copies(connection), await _changes(connection)) == (1, set())
     [listed] = await removed.page(Wanted(), 10)
     assert listed.restored_at is None

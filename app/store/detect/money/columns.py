@@ -1,8 +1,7 @@
-"""Amounts in SQL: how each raw table's are summed, and when the sums of two tables differ.
+"""Amounts in SQL: sums, compared within a tolerance.
 
-An amount that is no number, or beyond any account's, counts as none; a sum is a floating-point
-number, so that nothing that a column can hold makes a statement over all accounts fail. Functions
-of ours are left out on purpose: a distributed table would need them on each of its servers.
+Non-numbers and extremes count as none and sums are floating-point, so that no value fails a sweep.
+Distributed tables would need functions on every server; none is used.
 """
 
 from collections.abc import Mapping
@@ -31,18 +30,18 @@ ENDPOINTS = {
 }
 _COLUMNS = {Side.CLOSED: {Figure.PROFIT: "profit", Figure.LOTS: "lots"}}
 _LARGEST = "1e15"
-"""Above any account's amount: sums and products of it stay far from the type's limits."""
+"""Beyond any real amount, yet safe to sum and multiply."""
 _REALS = ("double precision", "real")
 _WHOLES = ("smallint", "integer", "bigint")
 DATE_WEIGHT = "(1024 + (hashint8extended(({date}::date - date '2000-01-01')::bigint, 7) & 1023))"
-"""A number from 1024 to 2047 that stands for a date."""
+"""Weight of a date, 1024 to 2047."""
 SHORT_NAMES = {Figure.PROFIT: "profit", Figure.LOTS: "lots"}
 NONE, NULL = "0::double precision", "NULL::numeric"
 MARKED = (Side.DAILY, Side.HOURLY)
 
 
 def amount(total: str) -> str:
-    """A sum as a comparable number: 0 for none, the limit for what is no number or beyond it."""
+    """A sum clamped to a comparable number."""
     is_number = f"{total} BETWEEN -{_LARGEST} AND {_LARGEST}"
     return (
         f"CASE WHEN {is_number} THEN ({total})::double precision WHEN {total} IS NULL THEN 0 ELSE"
@@ -52,14 +51,14 @@ def amount(total: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MoneyColumns:
-    """The raw tables' amounts as expressions by table and figure; non-numeric ones are left out."""
+    """Amount expressions by table and figure."""
 
     values: Mapping[tuple[Side, Figure], str]
     reals: frozenset[tuple[Side, Figure]]
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "MoneyColumns":
-        """As the catalogue has the tables."""
+        """From a catalogue."""
         found = {
             (side, figure): column
             for side, endpoint in ENDPOINTS.items()
@@ -79,7 +78,7 @@ class MoneyColumns:
 
     @property
     def relations(self) -> tuple[Relation, ...]:
-        """The relations of which both tables hold the figure."""
+        """Relations with both figures present."""
         return tuple(
             each
             for each in RELATIONS
@@ -87,31 +86,30 @@ class MoneyColumns:
         )
 
     def sums(self, side: Side, date: str | None = None) -> str:
-        """A table's sums as the end of a column list; with a `date` column, their mark by date."""
+        """Columns with a table's sums, and a mark by `date`."""
         sums = [
             f"{amount(f'sum({self.value(side, figure)})')} AS {short}"
             for figure, short in SHORT_NAMES.items()
         ]
         mark = NONE
         if date is not None and self.has_mark:
-            # One for both figures, since it costs as much as all sums.
+            # One mark for both figures, as it costs as much as all sums.
             both = " + ".join(f"coalesce({self.value(side, figure)}, 0)" for figure in Figure)
             mark = amount(f"sum(({both}) * {DATE_WEIGHT.format(date=date)}) / 1024")
         return "".join(f", {each}" for each in (*sums, f"{mark} AS money_mark"))
 
     def value(self, side: Side, figure: Figure) -> str:
-        """A figure of a row; NULL where the table does not hold it."""
+        """A row's figure, or NULL."""
         return self.values.get((side, figure), NULL)
 
     def is_broken(self, relation: Relation) -> str:
-        """The condition that a relation fails in total for an account `s`."""
+        """Condition: account `s` breaks the relation in total."""
         left, right = (
             f"s.{side}_{SHORT_NAMES[relation.figure]}" for side in (relation.left, relation.right)
         )
         tolerance = self._tolerance(relation, "s")
         if not relation.has_dates:
-            # An account that rests has no row of any date that is compared: where all count nothing
-            # there, nothing is its amount.
+            # An account without rows on compared dates has an amount of 0 there.
             right = f"CASE WHEN s.has_{relation.right} THEN {right} ELSE 0 END"
             return f"s.has_{relation.left} AND {_differ(left, right, tolerance)}"
         return (
@@ -121,13 +119,13 @@ class MoneyColumns:
 
     @property
     def has_mark(self) -> bool:
-        """Whether amounts that differ on dates alone are found: both tables hold both figures."""
+        """Whether marks reveal differences by date."""
         return {(side, figure) for side in MARKED for figure in Figure} <= self.values.keys()
 
     @property
     def is_mark_broken(self) -> str:
-        """The condition that daily and hourly differ on some date of an account `s`."""
-        # A mark is a sum of amounts of up to twice the size, of both figures.
+        """Condition: daily and hourly marks of `s` differ."""
+        # A mark adds amounts of both figures, weighted by up to 2.
         most = " + ".join(
             f"2 * ({self._tolerance(Relation(*MARKED, figure), 's')})" for figure in Figure
         )
@@ -137,16 +135,16 @@ class MoneyColumns:
         )
 
     def breaks(self, relation: Relation) -> str:
-        """The condition that a relation fails on a date of `days`."""
+        """Condition: a date of `days` breaks the relation."""
         left, right = (
             f"days.{side}_{SHORT_NAMES[relation.figure]}"
             for side in (relation.left, relation.right)
         )
-        # What is equal needs no tolerance, which costs more.
+        # Equality first, which is cheaper than the tolerance.
         return f"{left} <> {right} AND {_differ(left, right, self._tolerance(relation, 'days'))}"
 
     def speaks(self, relation: Relation) -> str:
-        """The condition that account `s` is evidence for a relation: equal counts, some amount."""
+        """Condition: `s` has equal counts and an amount."""
         left, right = (
             f"s.{side}_{SHORT_NAMES[relation.figure]}" for side in (relation.left, relation.right)
         )
@@ -189,11 +187,11 @@ def _column(table: WarehouseTable, name: str) -> Column | None:
 def _value(column: Column, schema: str) -> str:
     name = quote(column.name)
     if column.kind is Kind.TEXT:
-        # Figures may be larger than what a sum in floating-point numbers may be made of.
+        # Text may hold figures beyond safe summands.
         figure = f"{schema}.recon_figure({name}::text)"
         return f"CASE WHEN {figure} BETWEEN -{_LARGEST} AND {_LARGEST} THEN {figure} END"
     if column.sql_type in _REALS:
-        # Sums of floating-point numbers fail where they overflow.
+        # Floating-point sums raise an error on overflow.
         return (
             f"CASE WHEN {name} BETWEEN -{_LARGEST} AND {_LARGEST} THEN {name}::double precision END"
         )

@@ -1,4 +1,4 @@
-"""The statements about amounts, composed for a warehouse."""
+"""Composes statements about amounts."""
 
 from collections.abc import Collection, Iterable
 
@@ -24,10 +24,9 @@ _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 
 
 class MoneyStatements:
-    """Statements about amounts, composed for the warehouse's columns and a window."""
+    """For the warehouse's columns and window."""
 
     def __init__(self, database: Database, columns: MoneyColumns, window: Window) -> None:
-        """Read the statements; a missing one fails here."""
         self._sql = sql = database.queries("detect/money/statements", window)
         self._columns = columns
         self.keep, self.count_suspects, self.get = (
@@ -41,7 +40,7 @@ class MoneyStatements:
 
     @property
     def swept(self) -> dict[str, str]:
-        """Tokens of the sweep: sums and marks of each table by account."""
+        """Sweep tokens: sums and marks by table."""
         columns = self._columns
         return {
             "alltime_amounts": ", ".join(
@@ -55,7 +54,7 @@ class MoneyStatements:
 
     @property
     def learn(self) -> str:
-        """The statement that counts accounts by relation; empty without relations."""
+        """Counts accounts by relation; empty without relations."""
         columns = self._columns
         told = {
             each.name: (columns.speaks(each), columns.is_broken(each)) for each in columns.relations
@@ -80,12 +79,12 @@ class MoneyStatements:
         )
 
     def suspects(self, used: Collection[str]) -> str:
-        """The statement that finds accounts whose amounts disagree."""
+        """Finds accounts with disagreeing amounts."""
         relations = [BY_NAME[name] for name in used if name in BY_NAME]
         totals = any_of(self._columns.is_broken(each) for each in relations if not each.has_dates)
         dates = [self._columns.is_broken(each) for each in relations if each.has_dates]
         dates += [self._columns.is_mark_broken] if BY_DATE in used else []
-        # A sum that is not known is no reason.
+        # Unknown sums raise no suspicion.
         return fill(
             self._sql["create_swept_suspects"],
             totals=f"coalesce({totals}, false)",
@@ -93,13 +92,13 @@ class MoneyStatements:
         )
 
     def dated(self, used: Collection[str], accounts: str) -> str:
-        """The statement that counts the dates on which amounts of `accounts` disagree."""
+        """Counts disagreeing dates."""
         return fill(
             self._sql["create_swept_money"], days=self.days(accounts), breaks=self._breaks(used)
         )
 
     def days(self, accounts: str) -> str:
-        """The day matrix with amounts of `accounts`, a condition."""
+        """Day matrix with amounts."""
         values = {
             f"{side}_{short}": self._columns.value(side, figure)
             for side in _DATED
@@ -108,7 +107,7 @@ class MoneyStatements:
         return fill(self._sql["days_with_money"], accounts=accounts, **values)
 
     def look(self, used: Collection[str]) -> dict[str, str]:
-        """Tokens of detection with amounts."""
+        """Detection tokens with amounts."""
         conditions = {
             name: self._columns.is_broken(BY_NAME[name]) for name in used if name in BY_NAME
         }
@@ -152,11 +151,11 @@ NO_LOOK = {
         " precision[] AS money_days"
     ),
 }
-"""Tokens of detection without amounts."""
+"""Detection tokens without amounts."""
 
 
 def before_history(figure: Figure) -> str:
-    """An account's amount before the history; NULL if it has trades there of unknown amount."""
+    """Amount before the history; NULL if unknown."""
     column = f"h.{figure}"
     return (
         f"CASE WHEN h.trades = 0 OR {column} IS NOT NULL THEN"
@@ -173,5 +172,5 @@ def _less_history(figure: Figure, window: Window) -> str:
 
 
 def any_of(conditions: Iterable[str]) -> str:
-    """Conditions joined by OR; false if there is none."""
+    """Conditions joined by OR."""
     return " OR ".join(f"({each})" for each in conditions) or "false"

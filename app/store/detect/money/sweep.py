@@ -1,4 +1,4 @@
-"""Amounts in the sweep: which relations hold here, and which accounts break them."""
+"""Learns valid relations between amounts."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,18 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 _MANY = 4
-"""Above this share of suspects, reading the dates of all accounts is cheaper."""
+"""Above 1/4 suspects, reading all accounts is cheaper."""
 
 
 class MoneySweep:
-    """Learns from what a sweep summed up, in its transaction."""
+    """Works on a sweep's sums, in its transaction."""
 
     def __init__(self, database: Database, terms: MoneyTerms, window: Window) -> None:
-        """Compose the statements for the dates of the window."""
         self._mode = terms.mode
         self.statements = MoneyStatements(database, terms.columns, window)
 
     async def find(self, connection: Connection) -> list[str]:
-        """Learn the relations, and fill recon_swept_money with accounts that break them.
-
-        Those that held before and that most accounts break are dropped, and returned.
-        """
+        """Fill recon_swept_money; returns relations that most accounts break."""
         used, dropped = await self._learn(connection)
         await connection.execute(self.statements.suspects(used), seconds=SWEEP_SECONDS)
         counted = await connection.fetch_row(self.statements.count_suspects)
@@ -43,7 +39,7 @@ class MoneySweep:
         return dropped
 
     async def _learn(self, connection: Connection) -> tuple[list[str], list[str]]:
-        """The relations in use, and those that were learned once and are dropped."""
+        """Used and dropped relations."""
         learn = self.statements.learn
         rows = await connection.fetch(learn, seconds=SWEEP_SECONDS) if learn else []
         before = {
@@ -74,7 +70,7 @@ class MoneySweep:
 
 
 def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
-    """Warn: a relation that held until now may be lost to a night stored wrong."""
+    """A faulty ingestion may be the cause."""
     for row in rows:
         if row["relation"] in lost and row["accounts"]:
             _log.warning(

@@ -1,4 +1,4 @@
-"""Which relations between amounts are used in this warehouse."""
+"""Chooses the amounts and relations to compare."""
 
 from dataclasses import dataclass
 
@@ -21,26 +21,26 @@ _COVERED = {
     Side.HOURLY: (("account_id", "date", "num_trades", "login"), ("net_profit", "total_lots")),
     Side.CLOSED: (("account_id", "trade_date", "login", "platform", "broker"), ("profit", "lots")),
 }
-"""Columns that an index needs for the counts of a table, and for its amounts."""
+"""Columns an index must cover, for counts and amounts."""
 _LARGE_TABLE = 2**30
-"""From this size on it matters whether all rows are read or an index alone."""
+"""Above this, index-only reading matters."""
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyTerms:
-    """The relations to use (`mode`), and the amounts that the tables hold."""
+    """Relations to use, and available amounts."""
 
     mode: MoneyMode
     columns: MoneyColumns
 
     @classmethod
     def of(cls, mode: MoneyMode, catalogue: Catalogue) -> "MoneyTerms":
-        """For a warehouse."""
+        """All amounts of a catalogue."""
         return cls(mode, NO_COLUMNS if mode.is_off else MoneyColumns.of(catalogue))
 
     @classmethod
     async def read(cls, mode: MoneyMode, catalogue: Catalogue, database: Database) -> "MoneyTerms":
-        """The terms; costly amounts are used only where relations are named."""
+        """Without named relations, costly amounts are left out."""
         terms = cls.of(mode, catalogue)
         if mode.relations is not None:
             return terms

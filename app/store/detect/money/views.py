@@ -1,4 +1,4 @@
-"""Amounts of accounts as detection reads them, for the domain."""
+"""Amounts of detection as domain values."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -10,16 +10,14 @@ _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 
 
 def dates_of(row: Record) -> int:
-    """Number of dates whose amounts disagree; 1 if only totals do, 0 if none."""
+    """Disagreeing dates, 1 if only totals disagree."""
     broken = row["broken_relations"] or ()
     dates = len(row["money_days"] or ()) if _is_dated(broken) else 0
     return max(dates, int(any(not relation.has_dates for relation in relations_of(broken))))
 
 
 def money_of(row: Record, used: frozenset[str]) -> Money | None:
-    """How the amounts of an account disagree, in relations that are used; None where they do
-    not.
-    """
+    """Disagreements in `used` relations, or None."""
     if not dates_of(row):
         return None
     found = row["broken_relations"]
@@ -41,9 +39,7 @@ def money_of(row: Record, used: frozenset[str]) -> Money | None:
 
 
 def _is_dated(broken: Collection[str]) -> bool:
-    """Whether any that is broken holds by date: only then dates are looked at, on which a
-    difference that is small in total is none.
-    """
+    """Dates matter only if a dated relation fails in total."""
     return BY_DATE in broken or any(relation.has_dates for relation in relations_of(broken))
 
 
