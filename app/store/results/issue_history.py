@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
 from app.domain.issues.codes import Issue
+from app.domain.sequences import pieces
 from app.domain.verdict.closing import ClosedAs
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection
 from app.store.results.acceptances import Acceptances
-from app.store.results.json_rows import encoded_rows
+from app.store.results.json_rows import ACCOUNTS_AT_ONCE, encoded_rows
 
 _REOPENING = (172_800, 1_800)
 """Seconds in which reopening at the same place, or anywhere, flaps."""
@@ -54,19 +55,18 @@ class IssueHistory:
         self, run_id: uuid.UUID | None, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
     ) -> None:
         """Record issues before a repair; dates from `moving_from` are unsettled."""
-        if any(found.values()):
-            entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
-            await self._database.execute(
-                self._sql["open_issues"], entries, run_id, *_REOPENING, moving_from.isoformat()
-            )
+        reopening = *_REOPENING, moving_from.isoformat()
+        for piece in _pieces(found):
+            entries = await asyncio.to_thread(encoded_rows, _history_entries(piece))
+            await self._database.execute(self._sql["open_issues"], entries, run_id, *reopening)
 
     async def note_differing(
         self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
     ) -> None:
         """Record a row comparison's findings before a repair."""
-        if any(found.values()):
-            await self.open_issues(run_id, found, moving_from)
-            entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
+        await self.open_issues(run_id, found, moving_from)
+        for piece in _pieces(found):
+            entries = await asyncio.to_thread(encoded_rows, _history_entries(piece))
             await self._database.execute(self._sql["renew_evidence"], entries, run_id)
 
     async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
@@ -100,6 +100,15 @@ class IssueHistory:
             await connection.execute(
                 self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat()
             )
+
+
+def _pieces(found: Mapping[str, Sequence[Issue]]) -> Iterator[Mapping[str, Sequence[Issue]]]:
+    """The accounts that have issues, piece by piece: their JSON together is large."""
+    accounts = [account_id for account_id, issues in found.items() if issues]
+    return (
+        {account_id: found[account_id] for account_id in piece}
+        for piece in pieces(accounts, ACCOUNTS_AT_ONCE)
+    )
 
 
 def _history_entries(found: Mapping[str, Sequence[Issue]]) -> Iterator[dict[str, object]]:

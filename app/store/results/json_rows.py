@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+ACCOUNTS_AT_ONCE = 500
+"""Accounts whose JSON is made and sent at a time: with all their dates it is large."""
+
 
 def encoded_value(value: object) -> msgspec.Raw:
     """Encode one value."""

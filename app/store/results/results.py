@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.accounts.hold import Rewritten
 from app.domain.accounts.progress import Effort
+from app.domain.sequences import pieces
 from app.domain.states import Outcome
 from app.domain.verdict.closing import GONE
 from app.store.claims.claim import Claim
@@ -16,7 +17,7 @@ from app.store.database.transaction import Connection
 from app.store.results.acceptances import Acceptances
 from app.store.results.account_result import AccountResult, Terms
 from app.store.results.issue_history import IssueHistory
-from app.store.results.json_rows import encoded_rows, encoded_value
+from app.store.results.json_rows import ACCOUNTS_AT_ONCE, encoded_rows, encoded_value
 from app.store.results.result_rows import (
     attempt_row,
     batch_counts,
@@ -65,13 +66,16 @@ class Results:
             ours = [result for result in results if result.account_id in failures]
             settled = [result for result in ours if not result.postponed]
             postponed = [result for result in ours if result.postponed]
-            await self._record_issues(connection, claim, settled, judged)
-            await self._record_outcomes(connection, claim.run_id, settled, failures, seconds, terms)
-            await self._settle_acceptances(connection, settled, judged, terms.today)
+            for piece in pieces(settled, ACCOUNTS_AT_ONCE):
+                await self._record_issues(connection, claim, piece, judged)
+                await self._record_outcomes(
+                    connection, claim.run_id, piece, failures, seconds, terms
+                )
+                await self._settle_acceptances(connection, piece, judged, terms.today)
             if compared := compared_by_table(settled):
                 await connection.execute(self._sql["add_compared"], claim.run_id, compared)
-            if postponed:
-                await self._postpone(connection, claim.run_id, postponed, seconds, terms)
+            for piece in pieces(postponed, ACCOUNTS_AT_ONCE):
+                await self._postpone(connection, claim.run_id, piece, seconds, terms)
             await connection.execute(
                 self._sql["count_batch"],
                 claim.run_id,
