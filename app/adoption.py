@@ -1,4 +1,7 @@
-"""Setting up a warehouse: migration, notes for `doctor`, scripts for its owner."""
+"""Setting up a warehouse: migration, notes for `doctor`, scripts for its owner.
+
+Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,10 +32,7 @@ _SAMPLE_WAIT = 5.0
 
 
 async def warehouse_notes(settings: Settings) -> list[str]:
-    """Notes on an adopted warehouse.
-
-    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
-    """
+    """Notes on an adopted warehouse."""
     async with open_warehouse(settings) as database:
         found = await survey(database, settings.recon_schema)
         catalogue = await Catalogue.read(database, found)
@@ -101,10 +101,7 @@ async def history_notes(settings: Settings, database: Database) -> list[str]:
 
 
 async def sample_upstream(settings: Settings, database: Database | None) -> Samples:
-    """A page of each endpoint, within the quota of a migrated `database`.
-
-    Raises ConfigurationError for a wrong or missing address or key.
-    """
+    """A page of each endpoint, within the quota of a migrated `database`."""
     config = replace(settings.upstream_config(), outage_wait=_SAMPLE_WAIT)
     quota = (
         None
@@ -121,13 +118,13 @@ async def sample_upstream(settings: Settings, database: Database | None) -> Samp
             except UpstreamError as error:
                 found[endpoint] = Sample(error=_sampled_in_vain(error))
                 if isinstance(error, UpstreamRefused | UpstreamUnavailable):
-                    # It would say the same of the others.
+                    # All endpoints would fail alike.
                     break
     return found
 
 
 def _sampled_in_vain(error: UpstreamError) -> str:
-    """Why there is no sample; the run's words for an outage would not fit."""
+    """Why there is no sample; a run's words for an outage do not fit."""
     if not isinstance(error, UpstreamUnavailable):
         return str(error)
     return (
@@ -139,8 +136,7 @@ def _sampled_in_vain(error: UpstreamError) -> str:
 async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> list[str]:
     """Migrate, past a pooler where possible; returns the migrations applied.
 
-    `tell` gets a sentence on each change. Raises ConfigurationError, DatabaseUnavailable,
-    DatabaseError.
+    `tell` gets a sentence on each change.
     """
     schema, statement_cache = settings.recon_schema, settings.statement_cache
     async with open_warehouse(settings) as database:
@@ -151,8 +147,7 @@ async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> 
         direct_dsn = direct_dsn_of(settings)
         if direct_dsn is None:
             return await migrate(dsn, schema, statement_cache=statement_cache, tell=tell)
-        # Before anything is changed: tables made in a wrong database would be hard to tell from
-        # those of another installation.
+        # First, since tables created in a wrong database would look like another installation's.
         async with Database.open(
             dsn, schema, pool_size=1, statement_cache=statement_cache
         ) as database:
@@ -169,8 +164,7 @@ async def migrate_warehouse(settings: Settings, tell: Callable[[str], None]) -> 
 async def print_advice(settings: Settings, role: str) -> str:
     """SQL for the tables' owner: a role for trade-recon, and indexes.
 
-    Raises InvalidRequest for an impossible role name, ConfigurationError, DatabaseUnavailable,
-    DatabaseError.
+    Raises InvalidRequest for an impossible role name.
     """
     if settings.database_url is None:
         return (
@@ -189,8 +183,7 @@ async def print_advice(settings: Settings, role: str) -> str:
 async def print_uninstall(settings: Settings, role: str) -> str:
     """SQL that removes trade-recon and restores the state before it.
 
-    Raises InvalidRequest where it is not installed, ConfigurationError, DatabaseUnavailable,
-    DatabaseError.
+    Raises InvalidRequest where it is not installed.
     """
     async with open_warehouse(settings) as database:
         return await write_uninstall(database, role)

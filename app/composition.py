@@ -1,4 +1,7 @@
-"""The composition root: builds the parts from the settings."""
+"""The composition root: builds the parts from the settings.
+
+What opens a warehouse raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+"""
 
 import contextlib
 import datetime as dt
@@ -29,9 +32,7 @@ from app.version import version
 _EMBEDDED_DATABASE = "trade_recon"
 _FRESH_SCHEMA = "prop_trading_model"
 _GRACE_SECONDS = 17.0
-"""Time for batches to reach a checkpoint, so that the process ends before orchestrators kill it
-after 30 seconds.
-"""
+"""Time for batches to reach a checkpoint: orchestrators kill the process after 30 seconds."""
 _log = get_logger(__name__)
 
 
@@ -39,14 +40,13 @@ _log = get_logger(__name__)
 async def open_service(
     settings: Settings, clock: Callable[[], dt.datetime] | None = None
 ) -> AsyncIterator[ReconService]:
-    """The engine on the settings' warehouse and API, which may be down; its pool is started by the
-    caller.
+    """The engine on warehouse and API, which may be down; the caller starts its pool.
 
-    `clock` replaces the machine's. Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    `clock` replaces the machine's.
     """
     upstream = settings.upstream_config()
     async with open_store(settings) as store:
-        # From the warehouse: whoever works on it, with whatever command, draws from the same quota.
+        # In the warehouse, so that all processes and commands on it share one quota.
         quota = Quota(store.database, settings.risk_api_rate, settings.risk_api_burst)
         async with UpstreamClient.open(upstream, quota) as client:
             yield ReconService(store, client, engine_config(settings), clock or now)
@@ -54,10 +54,7 @@ async def open_service(
 
 @contextlib.asynccontextmanager
 async def open_local_service(settings: Settings) -> AsyncIterator[ReconService]:
-    """The engine without an API, for inspections.
-
-    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
-    """
+    """The engine without an API, for inspections."""
     async with open_store(settings) as store, UpstreamClient.open(NO_UPSTREAM) as client:
         yield ReconService(store, client, engine_config(settings), now)
 
@@ -89,8 +86,7 @@ async def open_store(
 ) -> AsyncIterator[Repositories]:
     """The settings' warehouse; an embedded one is migrated, another must be.
 
-    `only_reads` needs no right but SELECT, so a standby will do. Raises ConfigurationError,
-    DatabaseUnavailable, DatabaseError.
+    `only_reads` needs no right but SELECT, so a standby will do.
     """
     async with (
         _told_what_reading_needs(settings.recon_schema) if only_reads else contextlib.nullcontext(),
@@ -101,8 +97,8 @@ async def open_store(
             pool_size=settings.recon_pool_size,
             statement_cache=settings.statement_cache,
             direct_dsn=dsn if settings.database_url is None else direct_dsn_of(settings),
-            # Below the lease: whoever takes over the accounts of a stopped process finds their rows
-            # unlocked.
+            # Below the lease, so that a stopped process's rows are unlocked before its accounts are
+            # claimed again.
             idle_seconds=settings.recon_lease_seconds / 2,
         ) as database,
     ):
@@ -130,7 +126,7 @@ async def open_store(
 
 @contextlib.asynccontextmanager
 async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
-    """Name only the rights that reading needs where one is missing."""
+    """Name only reading's rights where one is missing."""
     try:
         yield
     except MissingRight as error:
@@ -145,7 +141,7 @@ async def _told_what_reading_needs(schema: str) -> AsyncIterator[None]:
 
 
 async def compared_store(settings: Settings, store: Repositories) -> Repositories:
-    """The store limited to the dates compared now; ConfigurationError if there are none."""
+    """The store limited to the dates compared; ConfigurationError if there are none."""
     return store.within(await begin_history(store, engine_config(settings), now()))
 
 
@@ -172,8 +168,7 @@ def direct_dsn_of(settings: Settings) -> str | None:
 
 @contextlib.asynccontextmanager
 async def open_dsn(settings: Settings) -> AsyncIterator[str]:
-    """The warehouse's DSN; without DATABASE_URL that of an embedded server, running for the
-    context.
+    """The warehouse's DSN; without DATABASE_URL an embedded server's, run for the context.
 
     Raises ConfigurationError if neither is asked for.
     """

@@ -1,7 +1,6 @@
-"""DSNs as firms and hosters write them, as asyncpg and PostgreSQL take them. Pure: no I/O.
+"""DSNs as hosters write them, as asyncpg and PostgreSQL take them. Pure: no I/O.
 
-asyncpg passes unknown parameters to the server, which rejects those of libpq and other clients.
-Here they are applied, or left out if they have no effect.
+The server rejects parameters of libpq and other clients: here they are applied, or left out.
 """
 
 import ssl
@@ -28,7 +27,6 @@ _LEFT_OUT = frozenset({
     "pool_timeout", "schema", "socket_timeout", "sslidentity", "supa", "uselibpqcompat",
     "workaround",
 })  # fmt: skip
-"""Lower-case parameters without effect."""
 _NO_CACHE = frozenset(
     {("pgbouncer", "true"), ("preparethreshold", "0"), ("prepare_threshold", "0")}
 )
@@ -51,16 +49,16 @@ _UNMET: Mapping[tuple[str, str], str] = {
     ("replication", "database"): "asks for a replication connection",
     ("replication", "true"): "asks for a replication connection",
 }
-"""Demands that cannot be met, and may not be ignored."""
+"""Demands that may not be ignored."""
 
 
 class DsnError(ValueError):
-    """An unusable DSN; the message continues a sentence and quotes none of it."""
+    """Its message continues a sentence and quotes nothing of the DSN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """A DSN for asyncpg; parameters in `left_out` have no effect.
+    """A DSN for asyncpg; `left_out` parameters have no effect.
 
     `statement_cache` is the DSN's limit of prepared statements, if any.
     """
@@ -120,7 +118,7 @@ class Dsn:
 
 
 def _require_encoded(parts: SplitResult) -> None:
-    """Reject unencoded signs that cut user or password short."""
+    """Reject unencoded signs that end user or password."""
     before, _, port = parts.netloc.rpartition(":")
     is_no_port = bool(before) and not port.isdecimal() and not port.endswith("]")
     is_cut_short = "@" in parts.path + parts.fragment or (

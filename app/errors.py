@@ -31,7 +31,7 @@ import uuid
 
 
 class ReconError(Exception):
-    """Base of all deliberate errors; its text is a sentence for the reader."""
+    """Base of deliberate errors; its text is a sentence."""
 
 
 class ConfigurationError(ReconError):
@@ -89,8 +89,8 @@ class EndpointFailed(UpstreamError):
 class FetchFailed(UpstreamError):
     """One request failed for good, though the API answers others.
 
-    `status` is the HTTP status, if any; `skip` counts rows before the failed page: above 0 only the
-    answer's length can be the cause.
+    `status` is HTTP's; `skip` counts rows before the failed page: above 0 only the answer's length
+    can be at fault.
     """
 
     def __init__(self, message: str, *, status: int | None = None, skip: int = 0) -> None:
@@ -100,7 +100,7 @@ class FetchFailed(UpstreamError):
 
 
 class IncompleteFetch(FetchFailed):
-    """The pages of a fetch are not proven complete."""
+    """Pages not proven complete."""
 
 
 class RequestTooLarge(UpstreamError):
@@ -108,7 +108,7 @@ class RequestTooLarge(UpstreamError):
 
 
 class FetchTooBroad(UpstreamError):
-    """A scan has too many rows; none was kept."""
+    """A scan has too many rows."""
 
 
 class UpstreamSuspect(UpstreamError):
@@ -144,10 +144,10 @@ class WriteConflict(ReconError):
 
 
 class RowRefused(ReconError):
-    """The owner's constraint (`sqlstate`, `constraint`), type or function rejects a row.
+    """A constraint (`sqlstate`, `constraint`), type or function rejects a row.
 
-    `relation` is PostgreSQL's schema and table, `code` the function that failed; with `is_raised`
-    it chose the other fields itself.
+    `relation` is PostgreSQL's schema and table, `code` the failed function; with `is_raised` it
+    chose the other fields.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class StatementTooSlow(ReconError):
 
 
 class ResourcesExhausted(StatementTooSlow):
-    """A statement needed more memory or disk than allowed."""
+    """It needed too much memory or disk."""
 
 
 class ClaimLost(ReconError):

@@ -39,14 +39,14 @@ class Finding:
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """Findings in order; an unreachable database does not keep the API from being asked."""
+    """Findings in order; the API is asked even if the database fails."""
     samples: Samples | None = None
     try:
         async with open_warehouse(settings) as database:
             found = await survey(database, settings.recon_schema)
             async for finding in _examine_warehouse(database, found, settings.recon_caps):
                 yield finding
-            # What runs recorded is read where all of it is there: a migration may have broken off.
+            # Stored results are only read if complete: a migration may have been interrupted.
             is_ready = (
                 found.schema.is_migrated
                 and not found.schema.lost

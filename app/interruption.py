@@ -8,9 +8,7 @@ INTERRUPTED = 130
 
 
 def end_quietly() -> None:
-    """From now on SIGINT ends the process at once, unless ignored, as for a shell's background
-    process.
-    """
+    """From now on SIGINT ends the process at once, unless ignored."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
@@ -22,6 +20,5 @@ def end_in_order() -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    # No exception: raised within an import, some modules would show it as their own failure, or
-    # swallow it.
+    # No exception: within an import, some modules would swallow it or report it as their own.
     os._exit(INTERRUPTED)

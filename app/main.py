@@ -1,4 +1,4 @@
-"""The ASGI app, and the process that serves it.
+"""The ASGI app, and its process.
 
 `uvicorn --factory app.main:create_app`, or `trade-recon serve`.
 """
@@ -25,7 +25,7 @@ def create_app(
 ) -> FastAPI:
     """The app with its workers; without `settings` it reads them and logs to stderr.
 
-    `clock` replaces the machine's. Raises ConfigurationError; its start also DatabaseUnavailable.
+    `clock` replaces the machine's. Raises ConfigurationError; its start DatabaseUnavailable.
     """
     if settings is None:
         configure_logging()
@@ -45,12 +45,10 @@ def create_app(
 async def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then end in order; a second SIGINT ends at once.
 
-    Raises ConfigurationError for a missing setting or an unusable address, DatabaseUnavailable
-    without PostgreSQL.
+    Raises ConfigurationError for settings or an unusable address, DatabaseUnavailable.
     """
     address = require_loopback(host, port)
-    # Opened here and not in a lifespan: there an error of ours would end as a traceback of the
-    # framework's.
+    # Not in a lifespan, where our errors would end as the framework's tracebacks.
     async with open_service(settings) as service:
         with open_listener(address, port) as listener:
             app = build_app()

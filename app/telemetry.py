@@ -30,7 +30,7 @@ _secrets: dict[str, re.Pattern[str]] = {}
 def register_secret(value: str) -> None:
     """Keep `value` out of later logs, also URL-encoded.
 
-    A short one is hidden only as a whole word: "firm" would spoil "confirmed".
+    A short one only as a whole word: "firm" would spoil "confirmed".
     """
     for form in (value, quote(value, safe=""), quote_plus(value)):
         if form:
@@ -45,11 +45,11 @@ def register_secret(value: str) -> None:
 def configure_logging(*, json: bool | None = None, level: int | str = "INFO") -> None:
     """Send all logs to stderr, as JSON lines or for reading (None: by terminal).
 
-    The last call counts. ValueError for an unknown level.
+    The last call counts; ValueError for an unknown level.
     """
     if json is None:
         json = not sys.stderr.isatty()
-    # What every record gets, whether structlog or the standard library made it.
+    # For records of structlog and of the standard library.
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -62,8 +62,7 @@ def configure_logging(*, json: bool | None = None, level: int | str = "INFO") ->
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # Tracebacks become text before secrets are looked for: an exception's message may
-                # hold one.
+                # Before `redact`, since an exception's message may hold a secret.
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
                 redact,
@@ -95,13 +94,13 @@ def _replace_handlers(handler: logging.Handler, level: int | str) -> None:
         server.propagate = True
         server.setLevel(logging.NOTSET)
     for name in ("httpx2", "httpcore2"):
-        # A line for each request: at 15 requests a second they would bury ours, which count them.
+        # One line per request would bury ours.
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger that follows `configure_logging`, even a later one."""
+    """A logger that follows even a later `configure_logging`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
@@ -132,8 +131,7 @@ def _cleaned(value: object) -> object:
         case list() | tuple() | set() | frozenset():
             return [_cleaned(item) for item in value]
         case _:
-            # Whatever else would be turned into text by the renderer, where nobody looks for
-            # secrets any more.
+            # The renderer would turn it into text after redaction.
             return _cleaned_text(str(value))
 
 

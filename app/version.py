@@ -6,7 +6,7 @@ UNKNOWN = "of an unknown version"
 
 def version() -> str:
     """The version; `UNKNOWN` if not installed."""
-    # Here, since the package takes a while to import, and only few commands show the version.
+    # Imported here, since it is slow and few commands show the version.
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 

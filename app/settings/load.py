@@ -14,9 +14,9 @@ _log = get_logger(__name__)
 
 
 def load_settings() -> Settings:
-    """The settings, with their secrets kept out of logs.
+    """The settings, their secrets kept out of logs.
 
-    Raises ConfigurationError that names each wrong variable and its rule, never its value.
+    Raises ConfigurationError with each wrong variable and its rule, never its value.
     """
     try:
         settings = Settings(_env_file=ENV_FILE)

@@ -1,7 +1,6 @@
 """The settings: each field is the variable of its name in upper case.
 
-Descriptions say what a variable may hold, and end the errors about it. The engine and the client
-define their own defaults.
+Descriptions end the errors about a variable. The engine and the client define their defaults.
 """
 
 import zoneinfo
@@ -76,7 +75,7 @@ class Settings(BaseSettings):
         arbitrary_types_allowed=True,
     )
 
-    # Before the settings that they stand for: those are read from them.
+    # First, since the settings they stand for are read from them.
     database_url_file: Path | None = Field(default=None, description=A_FILE)
     database_direct_url_file: Path | None = Field(default=None, description=A_FILE)
     risk_api_key_file: Path | None = Field(default=None, description=A_FILE)
@@ -235,7 +234,7 @@ class Settings(BaseSettings):
 
     @property
     def statement_cache(self) -> int:
-        """Prepared statements per connection: RECON_STATEMENT_CACHE, or the DSN's lower limit."""
+        """Prepared statements per connection; the DSN's limit may be lower."""
         allowed = None if self.database_url is None else self.database_url.statement_cache
         return (
             self.recon_statement_cache

@@ -12,11 +12,10 @@ PREFIXES = ("RECON_", "RISK_API_")
 """Names for trade-recon begin so."""
 _NEARLY = 0.85
 _NEARLY_WITH_PREFIX = 0.75
-"""Similarity, from 0 to 1, that makes a name a misspelling."""
 
 
 def misspelled(kind: type[BaseSettings]) -> dict[str, str]:
-    """Misspelled variables in the environment and `.env`, with the settings meant."""
+    """Misspelled variables of environment and `.env`, with the settings meant."""
     return {
         name: meant
         for name in sorted(foreign_variables(kind))
@@ -35,7 +34,7 @@ def setting_like(name: str, kind: type[BaseSettings]) -> str | None:
 
 
 def foreign_variables(kind: type[BaseSettings]) -> Mapping[str, str]:
-    """Non-empty variables in the environment and `.env` that are no settings."""
+    """Non-empty variables of environment and `.env` that are no settings."""
     ours = {name.upper() for name in kind.model_fields}
     known = {
         **DotEnvSettingsSource(

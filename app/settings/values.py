@@ -59,7 +59,7 @@ def _or_from_file(value: object, others: ValidationInfo) -> object:
 
 def beside_database_url(value: Dsn, others: ValidationInfo) -> Dsn:
     """A direct DSN, which needs DATABASE_URL."""
-    # A DATABASE_URL that was refused is missing here, and named by itself.
+    # An invalid DATABASE_URL is missing here, and has its own error.
     if others.data.get("database_url", value) is None:
         raise ValueError
     return value

@@ -9,7 +9,7 @@ _DSN = re.compile(r"(postgres(ql)?(\+\w+)?|jdbc:postgresql)://", re.IGNORECASE)
 
 
 def foreign_dsns() -> list[str]:
-    """Sorted names of foreign variables that hold a PostgreSQL DSN."""
+    """Variables that hold a PostgreSQL DSN, sorted."""
     return sorted(
         name for name, value in foreign_variables(Settings).items() if _DSN.match(value.strip())
     )

@@ -55,8 +55,7 @@ class ChangeFeed:
     ) -> None:
         """Record slices written in the transaction, as its last statement.
 
-        `changed` has dates by account, `inserted` counts new rows. Raises WriteConflict if others
-        hold up the feed.
+        `changed` has dates by account. Raises WriteConflict if others hold up the feed.
         """
         slices = [(account_id, day) for account_id, days in changed.items() for day in days]
         if not slices:
@@ -64,13 +63,12 @@ class ChangeFeed:
         # Ids are given out before the commit: without the lock a reader could see a later id, move
         # its cursor there, and never see an earlier one that commits after it. The lock is kept
         # until the commit is visible, so ids become visible in their order. It cannot deadlock: it
-        # is taken last, its holder inserts rows that nobody else knows and commits, and what a
-        # commit could wait for (deferred constraints and triggers) ran just before it was taken. In
-        # repeatable read it holds too: the order comes from the sequence and the lock, not from the
-        # snapshot.
+        # is taken last, its holder inserts rows unknown to others and commits, and deferred
+        # constraints and triggers, for which a commit could wait, ran just before. In repeatable
+        # read it holds too: the order comes from the sequence and the lock, not from the snapshot.
         await connection.execute(self._check)
         if is_trial:
-            # It is undone in the end, and must hold up nobody until then.
+            # A trial is rolled back, and must not delay others until then.
             return
         await connection.execute(self._lock)
         rows = [(inserted or {}).get(each, 0) for each in slices]
@@ -84,10 +82,9 @@ class ChangeFeed:
         )
 
     async def since(self, cursor: int, limit: int) -> ChangePage:
-        """Changes behind `cursor` (0: all), at most `limit` entries, but never part of a change.
+        """Changes behind `cursor` (0: all), up to `limit` entries, but each change whole.
 
-        Raises Gone if the cursor lies beyond the feed: of another database, or from before a
-        restore.
+        Raises Gone if the cursor lies beyond the feed, as after a restore.
         """
         rows = await self._database.fetch(self._get, cursor, limit)
         if not rows and cursor > (await self._database.fetch_value(self._end) or 0):

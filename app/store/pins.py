@@ -1,4 +1,4 @@
-"""Pins: restored rows that no run changes until they are released or upstream agrees."""
+"""Pins: restored rows that no run changes before their release or upstream's agreement."""
 
 import datetime as dt
 import uuid

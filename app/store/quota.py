@@ -1,20 +1,19 @@
 """The API's quota over all replicas: permits drawn in blocks from one row of PostgreSQL (GCRA).
 
-With rate r and burst B the API gets at most B + r*w requests in any window of w seconds. All
-replicas must have the same r and B.
+With rate r and burst B, the same in all replicas, the API gets at most B + r*w requests in any w
+seconds.
 
 1. The row says until when the quota is spent. Drawing n permits adds n*T, T = 1/r and a thousandth,
-   by the database's clock: each permit has its own due time.
-2. Requests at most L seconds late come, in w seconds, from at most 1 + (w + L)/T permits: L =
-   (B-1)*T keeps the promise. A third of L is for the way to the API; permits unused within the rest
-   are dropped.
+   by the database's clock: each permit has its due time.
+2. Requests at most L late come, in w seconds, from at most 1 + (w + L)/T permits: so L = (B-1)*T. A
+   third of L is for the way to the API; permits unused within the rest are dropped.
 3. Half of that rest is an advance for unused time, which keeps the rate while draws take a while.
-4. L is at least a tenth of a second: for small B, T grows to L/(B-1). With B = 1, or draws that
-   take half of the lateness, permits are drawn singly, each with a gap for its lateness.
-5. Draws reach at most `_horizon` ahead. A row missing after a crash, or further ahead after the
-   clock was set back, counts as spent until then; so does the quota once the clock was set forward.
-6. A process measures from question or answer, whichever is safe, on its monotonic clock, and its
-   AsyncLimiter holds it within the rate whatever the row says.
+4. L is at least a tenth of a second: for small B, T grows to L/(B-1). With B = 1, or slow draws,
+   permits are drawn singly, each with a gap for its lateness.
+5. Draws reach at most `_horizon` ahead. A row missing after a crash, or further ahead, counts as
+   spent until then; so does the quota once the clock was set forward.
+6. A process measures from question or answer, whichever is safe, on its monotonic clock; its
+   AsyncLimiter keeps the rate whatever the row says.
 """
 
 import asyncio
@@ -65,7 +64,7 @@ class _Block:
         self.passed += 1
 
     def next_size(self, now: float) -> int:
-        """The next block's size: twice this one's if used up in time, else what was used."""
+        """The next block's size: double if used up in time, else what was used."""
         return max(
             1, 2 * self.used if self.used == self.permits and now <= self.until else self.used
         )
@@ -73,8 +72,8 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A draw's permits, the database's time, seconds until the quota is spent, and our times of
-    question and answer.
+    """A draw's permits, the database's time, seconds until the quota is spent, and our times around
+    it.
     """
 
     permits: int
@@ -85,9 +84,9 @@ class _Answer:
 
 
 class Quota:
-    """Permits to send: `rate` a second, `burst` at once, over all users of the schema.
+    """Permits to send: `rate` a second, `burst` at once, over the schema's users.
 
-    Belongs to one event loop, with any number of tasks.
+    Belongs to one event loop.
     """
 
     def __init__(self, database: Database, rate: float, burst: int) -> None:
@@ -111,8 +110,8 @@ class Quota:
     async def acquire(self) -> None:
         """Wait until one request may be sent; it must then go at once.
 
-        Cancelling costs at most the block being drawn. Raises DatabaseUnavailable if PostgreSQL is
-        away or too slow, DatabaseError if it rejects the draw.
+        Cancelling costs at most a block. Raises DatabaseUnavailable if PostgreSQL is away or too
+        slow, DatabaseError if it rejects the draw.
         """
         async with self._line:
             await self._smoothing.acquire()
@@ -157,8 +156,7 @@ class Quota:
                 )
             elif answer.permits:
                 first = answer.spent_in - cost
-                # Never early, whenever the clock was read between question and answer; nor late by
-                # more than is left for it.
+                # Neither early nor too late, whenever the server read its clock.
                 return _Block(
                     due=answer.received + first,
                     until=answer.sent + first + self._lateness + gap,
@@ -166,7 +164,7 @@ class Quota:
                     permits=permits,
                 )
             else:
-                # Not all at once: whoever waits has waited for the same permits.
+                # Spread out, since all waiters waited for the same permits.
                 await asyncio.sleep(
                     max(0.0, answer.spent_in + cost - self._horizon)
                     + random.uniform(0, _BLOCK_SECONDS)
@@ -190,7 +188,7 @@ class Quota:
                 )
                 received = loop.time()
         except (DatabaseUnavailable, StatementTooSlow, WriteConflict) as error:
-            # Of a fetch they would mean its rows.
+            # In a fetch the original error would blame its rows.
             raise DatabaseUnavailable(
                 f"PostgreSQL gave no permit of the API's quota: {error} Nothing was sent."
             ) from error

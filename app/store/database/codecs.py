@@ -5,10 +5,8 @@ import datetime as dt
 import msgspec
 
 _DAY_ZERO = dt.date(2000, 1, 1).toordinal()
-"""PostgreSQL's day 0."""
 _LAST_DAY = dt.date.max.toordinal()
 _TIME_ZERO = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - what both types of timestamps count from, in UTC or in no zone
-"""PostgreSQL's microsecond 0."""
 _MICROSECOND = dt.timedelta(microseconds=1)
 _FIRST_TIME = (dt.datetime.min - _TIME_ZERO) // _MICROSECOND  # noqa: DTZ901 - as above
 _LAST_TIME = (dt.datetime.max - _TIME_ZERO) // _MICROSECOND  # noqa: DTZ901 - as above

@@ -60,7 +60,7 @@ def plainly(error: BaseException) -> str:
     if isinstance(error, TimeoutError) and not isinstance(error, Unreached):
         return "it does not answer in time"
     if isinstance(error, OSError) and error.strerror and not isinstance(error, Unreached):
-        # The driver puts the address into the text itself.
+        # str(error) would repeat the address.
         return _plain(error.strerror)
     said = _plain(str(error))
     return said or "the connection broke off"
@@ -68,7 +68,7 @@ def plainly(error: BaseException) -> str:
 
 def _plain(text: str) -> str:
     said = _CLASS.sub("", _NUMBER.sub("", text)).strip().rstrip(".")
-    # A word that is all capitals keeps them.
+    # An acronym keeps its capitals.
     return f"{said[:1].lower()}{said[1:]}" if said[1:2].islower() else said
 
 

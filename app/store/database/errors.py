@@ -32,7 +32,6 @@ GONE = (
     TimeoutError,
 )
 _ENDS_SESSION = ("FATAL", "PANIC")
-"""Severities that end the session."""
 CONFLICT = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
 _OF_A_ROW = (
     asyncpg.IntegrityConstraintViolationError,
@@ -59,9 +58,8 @@ _REFUSED_LOGIN = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.Invali
 _UNKNOWN_PARAMETER = re.compile(
     r"unrecognized configuration parameter \"?(\w+)|unsupported startup parameter\b[^:]*: \"?(\w+)"
 )
-"""A DSN's parameter, rejected by PostgreSQL or pgbouncer."""
 POOLED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-"""Prepared statements fail behind a pooler in transaction mode."""
+"""Prepared statements fail behind a transaction pooler."""
 
 
 def no_role() -> None:
@@ -84,8 +82,7 @@ def translated(
             f"{variable} is not a DSN that asyncpg understands. Correct it and start again."
         ) from None
     except _WRONG_VALUE as error:
-        # An InterfaceError by descent, but a defect of ours: waiting for PostgreSQL would not mend
-        # it.
+        # A subclass of InterfaceError, but our own defect: waiting does not help.
         raise DatabaseError(
             f"A statement was given a value that it cannot take: {error}."
         ) from error
@@ -132,8 +129,7 @@ def _meaning_of_statement(
 ) -> ReconError:
     if isinstance(error, asyncpg.QueryCanceledError):
         return StatementTooSlow(f"PostgreSQL ended a statement at its time limit: {error}.")
-    # A code that the owner's own code raises says nothing of other writers: to wait for them would
-    # be in vain.
+    # The owner's code may raise the same code without another writer: waiting would not help.
     if isinstance(error, CONFLICT) and error.server_source_function != _RAISES:
         return WriteConflict(f"Someone else wrote the same rows first: {error}.")
     if isinstance(error, asyncpg.InsufficientResourcesError):

@@ -1,6 +1,6 @@
 """Notifications of new runs, which spare the wait for the next poll.
 
-They need a session past any transaction pooler, and are optional: workers keep polling.
+Optional, since workers keep polling; they need a session past any transaction pooler.
 """
 
 import asyncio
@@ -146,7 +146,7 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[Record]]":
 async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> None:
     """Take one advisory lock both ways, which only the same server refuses.
 
-    Copies, restored backups and standbys share their names and identifiers.
+    Copies and standbys share names and identifiers.
     """
     key = secrets.randbits(63)
     async with database.transaction(statement_seconds=_ANSWER_SECONDS) as connection:
@@ -162,7 +162,6 @@ async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> 
 
 
 async def _until_lost(connection: "asyncpg.Connection[Record]", lost: asyncio.Event) -> None:
-    """Probe the connection until it ends, then raise DatabaseUnavailable."""
     while True:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):

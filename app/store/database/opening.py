@@ -46,7 +46,6 @@ _TYPES = "SELECT " + ", ".join(
     )
 )
 _LONGEST_STATEMENT = 256 * 1024
-"""Bytes up to which statements stay prepared."""
 
 
 async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -65,14 +64,14 @@ async def open_session(dsn: str, statement_cache: int, **beside: Any) -> Session
             connection.state = await begin_session(connection)
             await _prepare_connection(connection)
     except asyncpg.QueryCanceledError as error:
-        # By a limit of the role's or the database's, on a busy server: no statement of the caller's
-        # was too slow.
+        # By a limit of the role or database, on a busy server: the caller's statement is not to
+        # blame.
         terminate(connection)
         raise ConnectionAbortedError(
             "a new session was not ready within the limits of the role or the database"
         ) from error
     except BaseException:
-        # At once: it may be the server that does not answer.
+        # Not closed in order: the server may not answer.
         terminate(connection)
         raise
     return connection
@@ -93,8 +92,8 @@ async def notices_death(session: "asyncpg.pool.PoolConnectionProxy[Record]") -> 
 async def _prepare_connection(connection: Session) -> None:
     """Set codecs, and load array types early.
 
-    asyncpg sets `jit` for the session while loading types, to the value found: in our transactions
-    a local one, behind a pooler for other clients. Here it is rolled back.
+    While loading, asyncpg sets the session's `jit` to the value found: a transaction's own, or
+    behind a pooler for other clients. Here it is rolled back.
     """
     transaction = connection.transaction()
     await transaction.start()

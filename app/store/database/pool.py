@@ -41,12 +41,10 @@ _WAY_PAUSE_SECONDS = 0.1
 
 
 class _Settings:
-    """What each transaction sets, directly or through a pooler."""
-
     def __init__(self, *, is_direct: bool, notices_death: bool) -> None:
         self.is_direct = is_direct
-        # Behind a pooler each transaction may get another session of the server, which others use
-        # too: nothing is pinned but for itself.
+        # Behind a pooler each transaction may get another session, shared with other clients:
+        # settings are pinned for the transaction alone.
         self.limits = f"SELECT {LIMITS}" if is_direct else f"SELECT {pins(is_local=True)}, {LIMITS}"
         self.death_check = DEATH_CHECK if notices_death else "0"
 
@@ -63,7 +61,6 @@ class Database:
         idle_seconds: float,
         settings: "_Settings",
     ) -> None:
-        """Use `open`, which also closes."""
         self._sessions = sessions
         self._lifeline = lifeline
         self._idle_seconds = idle_seconds
@@ -85,9 +82,9 @@ class Database:
     ) -> AsyncIterator["Database"]:
         """A pool on `dsn`, closed within a bounded time.
 
-        `statement_cache` is 0 for a pooler in transaction mode; `direct_dsn` leads past it.
-        PostgreSQL ends transactions idle for `idle_seconds`, which would keep locks. Raises
-        DatabaseUnavailable, or ConfigurationError for an invalid DSN.
+        `statement_cache` is 0 for a transaction pooler; `direct_dsn` leads past it. PostgreSQL ends
+        transactions idle for `idle_seconds`, which keep locks. Raises DatabaseUnavailable, or
+        ConfigurationError for an invalid DSN.
         """
 
         async def connect(*_arguments: object, **beside: Any) -> Session:  # noqa: ANN401 - what asyncpg's pool adds
@@ -172,20 +169,17 @@ class Database:
                 ),
                 milliseconds(statement_seconds),
                 milliseconds(idle_seconds or self._idle_seconds),
-                # Well before the statement's own end: a row that someone else holds is a conflict,
-                # not slowness.
+                # Before the statement's own limit: a locked row is a conflict, not slowness.
                 milliseconds(
                     lock_seconds or (None if statement_seconds is None else statement_seconds / 3)
                 ),
-                # A process that was killed: its statement and its locks end with it, not when the
-                # statement is done.
+                # So that a killed process's statement and locks end with it.
                 self._settings.death_check,
             )
             yield connection
 
     @contextlib.asynccontextmanager
     async def _limited(self, seconds: float | None) -> AsyncIterator[Connection]:
-        """A connection limited to `seconds` instead of the role's limit."""
         is_alone = seconds is None and self._settings.is_direct
         limited = self.connection() if is_alone else self.transaction(statement_seconds=seconds)
         async with limited as connection:
@@ -194,7 +188,7 @@ class Database:
     async def give_way(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Do `work` in a transaction that backs off from locks and retries.
 
-        Raises WriteConflict if rows stay locked for seconds.
+        Raises WriteConflict in the end.
         """
         for attempt in range(1, _WAY_TRIES + 1):
             try:
@@ -209,7 +203,7 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     async def require_room(self) -> None:
-        """Raise DatabaseFull if the disk is full: no account is to blame."""
+        """Raise DatabaseFull if the disk is full, so that no account is blamed."""
         try:
             async with self.transaction(statement_seconds=COMMAND_SECONDS) as connection:
                 await connection.execute(TAKE_ROOM)
@@ -227,7 +221,7 @@ class Database:
             try:
                 return await self._lifeline.ask(sql, *arguments, seconds=seconds)
             except asyncpg.TooManyConnectionsError:
-                # PostgreSQL gives no more of them: better late than never.
+                # PostgreSQL gives no further connection: wait for the pool.
                 return await self.fetch(sql, *arguments, seconds=seconds)
 
     async def fetch(

@@ -1,8 +1,8 @@
 """Named SQL from db/queries, read once: a missing name fails at start.
 
 ``app/store/apply/parts.py`` alone loads ``db/queries/apply/parts.sql``: per query ``-- name:
-verb_noun``, a line of purpose, the statement. The schema ``prop_trading_model`` is replaced on
-loading; ``{{token}}`` depends on the raw tables, and db/rendered shows it filled (`make sql`).
+verb_noun``, a line of purpose, the statement. The schema is replaced on loading; ``{{token}}``
+depends on the raw tables, as db/rendered shows (`make sql`).
 """
 
 import re
@@ -29,7 +29,7 @@ def quote(identifier: str) -> str:
 
 
 def for_schema(sql: str, schema: str) -> str:
-    """SQL written for the usual schema, for `schema`.
+    """SQL with ``prop_trading_model`` replaced by `schema`.
 
     Raises ConfigurationError unless that is a plain identifier.
     """

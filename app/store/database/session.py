@@ -1,8 +1,8 @@
 """One session of PostgreSQL: start, pinned settings, liveness, end.
 
-A connection can die silently. So an idle session is probed before use, a doubtful one closed, and
-the server asked about long statements over another connection. A read-only session serves one
-caller, so that none survives a failover.
+A connection can die silently: an idle session is probed before use, a doubtful one closed, long
+statements are checked over another connection. A read-only session serves one caller, so that none
+survives a failover.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ CONNECT_SECONDS = 15.0
 COMMAND_SECONDS = 120.0
 """Limit of a statement on a batch."""
 FAREWELL_SECONDS = 1.0
-"""Time for a doubtful connection to end its statement or roll back."""
+"""Time for a doubtful connection's end or rollback."""
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 """Reveals a dead peer within half a minute."""
 _OF_SOME_VERSIONS = ("transaction_timeout", "restrict_nonsystem_relation_kind")
@@ -69,8 +69,7 @@ _PINNED = {
 }
 """Settings relied on, which a role or database may override.
 
-Not search_path and TimeZone, which the owner's triggers and defaults may need, nor
-default_transaction_read_only, the owner's decision.
+Owner's decisions stay: search_path, TimeZone, default_transaction_read_only.
 """
 _FIRST_OTHER_TYPE = 16_384
 """Lower OIDs are PostgreSQL's own, alike everywhere."""
@@ -82,7 +81,7 @@ _NO_STATEMENT = SimpleNamespace(name="none was asked")
 class SessionState:
     """State of a session; `is_direct`: without a pooler between.
 
-    `used_at` is its last answer, `asked_at` the start of the statement under way.
+    `used_at` is its last answer, `asked_at` the start of its statement.
     """
 
     is_direct: bool = False
@@ -106,7 +105,7 @@ class Session(_AsyncpgConnection):
         typeoids: Collection[int],
         *arguments: Any,  # noqa: ANN401 - asyncpg's own
     ) -> tuple[object, object]:
-        """PostgreSQL's own types, asked once a process: the slowest part of a new session."""
+        """PostgreSQL's own types, asked once a process: the slowest part of a session's start."""
         types = frozenset(typeoids)
         known = _KNOWN_TYPES.get(types)
         if known is None:

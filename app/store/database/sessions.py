@@ -62,7 +62,7 @@ class Sessions:
     async def _acquire(self) -> "tuple[Pooled, SessionState]":
         while True:
             connection = await self._pool.acquire(timeout=COMMAND_SECONDS)
-            # Kept here: a connection that is broken meanwhile does not tell any more.
+            # Read now: a broken connection no longer has it.
             state = cast("Session", connection).state
             if time.monotonic() - state.used_at < _RESTED_SECONDS:
                 return connection, state
@@ -70,7 +70,7 @@ class Sessions:
                 async with asyncio.timeout(_PROOF_SECONDS):
                     await connection.execute("SELECT")
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                # The others rested as long, and would each be tried in turn.
+                # The other sessions were idle as long, and most likely died too.
                 await self.expire()
                 self._leave(connection, state)
             except BaseException:
@@ -81,7 +81,6 @@ class Sessions:
                 return connection, state
 
     def _leave(self, connection: "Pooled", state: SessionState) -> None:
-        """Close a session in the background."""
         task = asyncio.ensure_future(self._close(connection, state))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -101,7 +100,7 @@ class Sessions:
         """End sessions whose statement the server no longer runs; never returns."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            # As often as it takes: PostgreSQL may not be reached for the moment.
+            # PostgreSQL may be away for a moment: the next round tries again.
             with contextlib.suppress(
                 asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError
             ):
@@ -153,9 +152,8 @@ FROM unnest($1::integer[]) AS given (pid)
 LEFT JOIN pg_stat_activity AS a ON a.pid = given.pid AND a.datname = current_database()
   AND a.usename = session_user
 WHERE a.pid IS NULL
-   -- It waits for us as we do for it; also between the messages of one statement, where it
-   -- counts as active. What it holds goes with it: no limit of an idle transaction ends such a
-   -- one, and others may wait for its locks.
+   -- Both sides wait for each other, also between messages of one statement, where the state is
+   -- active. No idle limit ends such a session, and others may wait for its locks.
    OR a.wait_event = 'ClientRead' AND a.state_change < clock_timestamp() - make_interval(secs => $2)
 """
 
@@ -178,9 +176,9 @@ class Lifeline:
         self._leaving: set[asyncio.Task[bool]] = set()
 
     async def ask(self, sql: str, *arguments: object, seconds: float) -> "list[Record]":
-        """Rows of a self-committing statement; a replaced connection gets `seconds` again.
+        """Rows of a self-committing statement; a new connection gets `seconds` again.
 
-        Raises asyncpg's errors, OSError and TimeoutError.
+        Raises asyncpg's errors, OSError, TimeoutError.
         """
         async with asyncio.timeout(2 * seconds), self._slots:
             kept, self._kept = self._kept, None
@@ -194,7 +192,7 @@ class Lifeline:
                     OSError,
                     TimeoutError,
                 ):
-                    # Perhaps the connection alone is dead: a new one tells.
+                    # Perhaps only this connection is dead.
                     _log.info(
                         "The connection for heartbeats and probes is replaced.",
                         action="database.lifeline",

@@ -1,7 +1,4 @@
-"""SQL text for a person to run: quoted for any client, names and values on one line.
-
-Some clients take no parameters, or split scripts at lines ending with a semicolon.
-"""
+"""SQL text for a person to run, in any client: quoted, names and values on one line."""
 
 import hashlib
 from collections.abc import Iterable

@@ -25,12 +25,11 @@ IsolationLevel = Literal["read_committed", "repeatable_read"]
 SWEEP_SECONDS = 7200.0
 """Limit of a statement over the warehouse."""
 LOCK_SECONDS = 0.02
-"""Lock wait while holding raw rows: below PostgreSQL's deadlock check, so that we give way first.
-"""
+"""Lock wait while holding raw rows, below PostgreSQL's deadlock check: we give way first."""
 CLAIM_LOCK_SECONDS = 0.3
 """The same for rows of trade_recon, held longer."""
 LATE_SECONDS = 5.0
-"""An answer this much after the server's limit will not come."""
+"""An answer this long after the server's limit will not come."""
 LIMITS = (
     "set_config('statement_timeout', $1, true), set_config('idle_in_transaction_session_timeout',"
     " $2, true), set_config('lock_timeout', $3, true),"
@@ -51,9 +50,9 @@ TAKE_ROOM = (
 class Purpose(Enum):
     """Planner settings by kind of transaction.
 
-    Batches run beside each other, so only whole reads are parallel. Rows written are in memory,
-    just read for fingerprints. Trades are met under any date: a generic plan would probe each
-    partition, a merge join sort text keys.
+    Batches run side by side, so only whole reads are parallel. Rows to write are in memory, just
+    read for fingerprints. Trades are met under any date: generic plans would probe each partition,
+    merge joins sort text keys.
     """
 
     READ_BATCH = (
@@ -127,7 +126,7 @@ class Connection:
     async def begun(self, isolation: IsolationLevel | None = None) -> AsyncIterator[None]:
         """A transaction, or a nested one: committed at the end, undone by any exception.
 
-        A doubtful connection is not asked to roll back; its end does that.
+        A doubtful connection is left to undo it by its end.
         """
         transaction = self._connection.transaction(isolation=isolation)
         with self._asking():
@@ -151,14 +150,14 @@ class Connection:
         return getattr(self._connection.get_settings(), "session_authorization", None)
 
     def _patience(self, seconds: float | None) -> float | None:
-        """The client's timeout, above the server's, whose error should come first."""
+        """The client's timeout, above the server's."""
         if self._seconds is None:
             return seconds
         return max(self._seconds, seconds or 0) + LATE_SECONDS
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Translate a statement's errors, and note what they say of the connection."""
+        """Translate a statement's errors, and note the connection's state."""
         if self._state.is_doubtful:
             raise DatabaseUnavailable(
                 "The connection to PostgreSQL was lost before this statement; nothing was left half"

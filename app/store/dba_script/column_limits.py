@@ -1,8 +1,5 @@
-"""What the API sends and a column of a raw table cannot hold, and the ALTER with which the owner
-lets it: read-only advice.
-
-Known from the column's type alone (a number where the API sends a text), from rows that were read
-for it, and from what runs set aside.
+"""Advice on columns that cannot hold the API's values, known from types, sampled rows and rows set
+aside, with the ALTER for their owner.
 """
 
 from collections import defaultdict
@@ -38,7 +35,7 @@ _IN_THE_WAY = "stands in the way: drop it before, and make it again after"
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Advice on a table with misfits; `loses_rows` as theirs."""
+    """Advice on one table; `loses_rows` as its misfits."""
 
     text: str
     loses_rows: bool
@@ -53,14 +50,14 @@ async def advise_fit(
     knows_refused: bool = True,
     is_brief: bool = False,
 ) -> list[Advice]:
-    """For each table with misfits: a sentence about each, obstacles, and the ALTER to run.
+    """Advice on each table with misfits.
 
-    `knows_refused`: trade-recon's own tables are there. `is_brief`: what costs no row in documented
-    types is told in one sentence.
+    `knows_refused`: trade-recon is installed. `is_brief`: documented types that lose no row get one
+    sentence.
     """
     sql = database.queries("dba_script/column_limits")
     refused = await _refused_texts(database, sql, survey) if knows_refused else []
-    # What was seen comes first: of several misfits of one column the first is told.
+    # Of several misfits of a column the first is reported: those seen in rows come first.
     by_table: dict[str, dict[str, Misfit]] = defaultdict(dict)
     for misfit in sorted(
         (*refused, *misfits(survey, samples, caps)), key=lambda each: not each.loses_rows
@@ -102,13 +99,13 @@ def _as_documented(columns: Sequence[Misfit]) -> str:
 async def _refused_texts(
     database: Database, sql: Mapping[str, str], survey: Survey
 ) -> list[Misfit]:
-    """Misfits known from set-aside rows with a text as a numeric key part."""
+    """Misfits of rows set aside for a text in a numeric key."""
     found = []
     for row in await database.fetch(sql["list_refused_texts"], IS_TEXT):
         facts = survey.tables.get(row["table_name"])
         stored = None if facts is None else facts.by_name.get(row["column_name"])
         if stored is None or Column(stored.name, "-", stored.base_type).kind is not Kind.NUMBER:
-            # It was widened since: the next run stores the rows.
+            # Widened since: the next run stores the rows.
             continue
         reason = (
             f"holds numbers alone, and {counted(row['rows'], 'row')} of"
@@ -144,9 +141,9 @@ async def _advice(
         owner = f"Its owner {place['owner']}" if place else "Its owner"
         size = f" ({place['size']})" if place else ""
         lines.append(
-            f"  {owner} may run this, while nobody needs the table: it writes the"
-            f" table{parts}{size} once more and keeps everybody out meanwhile. Then run"
-            " `trade-recon migrate` again, and a run: what was set aside comes in."
+            f"  {owner} may run this, while the table is not in use: it rewrites the"
+            f" table{parts}{size} and blocks all access meanwhile. Then run"
+            " `trade-recon migrate` again, and a run, which stores the rows that were set aside."
         )
         beside = [
             each.name for each in await Histories(database).detached() if each.parent == table

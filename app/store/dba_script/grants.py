@@ -1,6 +1,4 @@
-"""The statements that give a role of its own what trade-recon needs in this warehouse, and nothing
-else. Pure: no I/O.
-"""
+"""Statements that give a role exactly the rights that trade-recon needs. Pure: no I/O."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +15,14 @@ from app.store.database.sql_text import (
 from app.store.dba_script.index_needs import IndexedTable
 
 _SETS_ROLE = 160_000
-"""From this version on a role may be a member of another without being able to act as it."""
+"""From this version membership may exclude SET ROLE."""
 _MENDED_ONLY = "raw_trades_open"
 _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "function": "FUNCTION"}
 
 
 @dataclass(frozen=True, slots=True)
 class GrantPlace:
-    """Where the warehouse is; `schema_owner` None without such a schema."""
+    """The warehouse's place; `schema_owner` None: no such schema."""
 
     version: int
     database: str
@@ -34,7 +32,7 @@ class GrantPlace:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """What the role must own and does not; `kind` is PostgreSQL's letter or `function`."""
+    """An object that the role must own; `kind` is PostgreSQL's letter or `function`."""
 
     kind: str
     name: str
@@ -45,7 +43,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """A `trigger` or restrictive `policy` that no grant answers for."""
+    """A `trigger` or restrictive `policy`, beyond any grant."""
 
     kind: str
     name: str
@@ -55,7 +53,7 @@ class Caution:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the role meets: tables, takeovers, sequences, and cautions."""
+    """Tables, objects to own, sequences, cautions."""
 
     place: GrantPlace
     tables: Sequence[IndexedTable]
@@ -65,7 +63,7 @@ class Surroundings:
 
 
 def advise_role(role: str, found: Surroundings) -> Iterator[str]:
-    """The statements in order: role, schema, tables, ownership."""
+    """Statements for role, schema, tables and ownership, in order."""
     place, name = found.place, identifier(role)
     yield comment(
         "It logs in, and has no password yet: the owner of the server gives it one by ALTER ROLE"
@@ -110,8 +108,8 @@ def _raw_tables(role: str, found: Surroundings) -> Iterator[str]:
         what = f"{identifier(caution.name)} of {qualified(caution.schema, caution.table)}"
         if caution.kind == "trigger":
             yield comment(
-                f"The trigger {what} acts with the rights of whoever writes: what it writes to"
-                f" needs grants to {name} too."
+                f"The trigger {what} acts with the rights of the writing role: tables that it"
+                f" writes to need grants to {name} too."
             )
         else:
             yield comment(
@@ -141,8 +139,8 @@ def _ownership(role: str, found: Surroundings) -> Iterator[str]:
                 "to_regprocedure",
                 f"{value}({each.arguments})",
             )
-        # In one block: the old owner is never without access, whatever breaks off. What migrate has
-        # put aside since is gone.
+        # In one block, so that the old owner keeps access whatever fails. The object may be gone,
+        # put aside by migrate.
         yield block(
             f"IF {found_by}({literal(value)}) IS NOT NULL THEN",
             f"    ALTER {_KINDS[each.kind]} {target} OWNER TO {name};",

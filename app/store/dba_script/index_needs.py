@@ -1,4 +1,4 @@
-"""The indexes that trade-recon's queries need, and those that a warehouse has."""
+"""Indexes that the queries need, and those of a warehouse."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _UNIT = frozenset({"platform", "broker", "login", "position", "ticket", "trade_d
 
 @dataclass(frozen=True, slots=True)
 class IndexedTable:
-    """A table or partition; `kind` is PostgreSQL's letter: r plain, p partitioned, f foreign."""
+    """A table or partition; `kind` is r plain, p partitioned, f foreign."""
 
     oid: int
     parent: int | None
@@ -34,7 +34,7 @@ class IndexedTable:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index: key columns lead its `columns`, `parent` is the one it is attached to."""
+    """An index: key columns lead `columns`; `parent`'s is the one it is attached to."""
 
     oid: int
     table: int
@@ -59,8 +59,8 @@ class Index:
 class Need:
     """An index that queries (`purpose`) need.
 
-    The first `enough` columns of `key` lead an index that will do; `by_unit`: in any order, or a
-    unique index that finds a trade by less. A btree will do for a BRIN index (`is_brin`).
+    The first `enough` columns of `key` lead; `by_unit`: in any order, or a narrower unique index. A
+    btree also serves for BRIN.
     """
 
     table: str
@@ -74,7 +74,7 @@ class Need:
     is_brin: bool = False
 
     def is_served_by(self, index: Index) -> bool:
-        """Whether the index does the job already, as it is or better."""
+        """Whether the index suffices."""
         if (
             not index.is_valid
             or not index.is_plain
@@ -90,7 +90,7 @@ class Need:
         return leads and index.key[0] == self.key[0]
 
     def is_built_as(self, index: Index, columns: Collection[str]) -> bool:
-        """Whether it is just the index to build on a table with `columns`, to be attached."""
+        """Whether it is exactly the index to build, and so can be attached."""
         return (
             index.is_plain
             and index.method == self._method
@@ -101,11 +101,11 @@ class Need:
         )
 
     def included(self, columns: Collection[str]) -> tuple[str, ...]:
-        """The INCLUDE columns that the table has."""
+        """INCLUDE columns that the table has."""
         return tuple(column for column in self.include if column in columns)
 
     def definition(self, columns: Collection[str]) -> str:
-        """What stands behind the table's name in CREATE INDEX."""
+        """The part of CREATE INDEX after the table's name."""
         if self.is_brin:
             return (
                 f"USING brin ({listed(self.key)}) WITH (pages_per_range = 32, autosummarize = on)"
@@ -126,7 +126,7 @@ class Need:
 
 
 def _finds_a_trade(index: Index) -> bool:
-    """Whether the unique key identifies a trade, with the position before the date."""
+    """Whether the unique key identifies a trade, its position before the date."""
     before_date = (
         index.key[: index.key.index("trade_date")] if "trade_date" in index.key else index.key
     )
@@ -139,8 +139,7 @@ def _finds_a_trade(index: Index) -> bool:
 
 
 def _trade_needs(table: str) -> Iterator[Need]:
-    # Only the columns as they are stored reach an index: platform and broker are compared as text,
-    # so login must come first.
+    # Platform and broker are compared as text, which no index on them serves: login must lead.
     key = ("login", "platform", "broker")
     yield Need(
         table,
@@ -202,11 +201,11 @@ NEEDS = (
         for each in TABLES.values()
     ),
 )
-"""Every index that db/queries lean on; a fresh install has them all."""
+"""All indexes that db/queries rely on; a fresh install has them."""
 
 
 class Warehouse:
-    """The tables, partitions, indexes and names that are there."""
+    """A warehouse's tables, partitions, indexes and names."""
 
     def __init__(
         self,
@@ -214,38 +213,37 @@ class Warehouse:
         indexes: Collection[Index],
         names: Collection[tuple[str, str]],
     ) -> None:
-        """`names` are those of all relations, each behind its schema."""
         self._tables = tables
         self._indexes = indexes
         self._taken = set(names)
 
     @property
     def roots(self) -> Mapping[str, IndexedTable]:
-        """The tables that are no partition, by name."""
+        """Tables that are no partition, by name."""
         return {table.name: table for table in self._tables if table.parent is None}
 
     @property
     def owners(self) -> frozenset[str]:
-        """Who owns tables or partitions."""
+        """Owners of tables and partitions."""
         return frozenset(table.owner for table in self._tables)
 
     def children(self, table: IndexedTable) -> list[IndexedTable]:
-        """The direct partitions."""
+        """Direct partitions."""
         return [each for each in self._tables if each.parent == table.oid]
 
     def leaves(self, table: IndexedTable) -> Iterator[IndexedTable]:
-        """The tables below, or the table itself, that hold rows here."""
+        """Local tables with rows: below, or the table itself."""
         if table.kind == "r":
             yield table
         for child in self.children(table):
             yield from self.leaves(child)
 
     def indexes(self, table: IndexedTable) -> list[Index]:
-        """The indexes of one table alone."""
+        """Indexes of one table alone."""
         return [index for index in self._indexes if index.table == table.oid]
 
     def serves(self, need: Need, table: IndexedTable) -> bool:
-        """Whether an index of the table, or of each of its partitions, will do."""
+        """Whether an index of the table, or of each partition, suffices."""
         if any(need.is_served_by(index) for index in self.indexes(table)):
             return True
         leaves = [] if table.kind == "r" else list(self.leaves(table))
@@ -254,7 +252,7 @@ class Warehouse:
         )
 
     def new_name(self, table: IndexedTable, need: Need) -> str:
-        """A stable name for a new index, reused after an interrupted build."""
+        """A stable name, reused after an interrupted build."""
         left = {
             i.name
             for i in self.indexes(table)

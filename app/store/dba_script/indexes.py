@@ -1,9 +1,7 @@
-"""Which indexes trade-recon's queries need, which of them this warehouse lacks, and the statements
-that build those.
+"""Statements that build missing indexes. Pure: no I/O.
 
-A partitioned table gets its index the way that keeps ingestion going: an index on the parent alone,
-one for each partition built concurrently, and each attached to its parent's; the parent's becomes
-valid with the last. Pure: no I/O.
+So that ingestion goes on, a partitioned table's index is created on the parent alone, concurrently
+on each partition, and attached.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +18,7 @@ from app.store.database.sql_text import (
 from app.store.dba_script.index_needs import NEEDS, Index, IndexedTable, Need, Warehouse
 
 LOCK_SECONDS = 3
-"""The longest that a statement may stand in the queue for a lock, since everybody else then stands
-behind it.
-"""
+"""Longest wait in a lock's queue, which blocks all behind it."""
 _BUILD_WAIT = "1h"
 
 
@@ -41,8 +37,6 @@ class _Attachment:
 
 @dataclass(slots=True)
 class _Plan:
-    """What one need takes: parents' indexes, builds, attachments, remarks."""
-
     parents: list[_Build] = field(default_factory=list)
     builds: list[_Build] = field(default_factory=list)
     attachments: list[_Attachment] = field(default_factory=list)
@@ -56,14 +50,14 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class IndexAdvice:
-    """Statements for one index, and the table to ANALYZE afterwards."""
+    """Statements for one index, and its table, to be analysed."""
 
     table: IndexedTable
     statements: Sequence[str]
 
 
 def advise_indexes(warehouse: Warehouse, needs: Sequence[Need] = NEEDS) -> Iterator[IndexAdvice]:
-    """Advice for each need that the warehouse does not serve."""
+    """Advice for each unserved need."""
     for need in needs:
         root = warehouse.roots.get(need.table)
         if root is None or not set(need.key) <= set(root.columns):
@@ -86,7 +80,7 @@ def _walk(
     above: tuple[tuple[str, str], int | None] | None,
     plan: _Plan,
 ) -> None:
-    """Plan a table and all below it; `above` is the parent's index: name, and oid if it exists."""
+    """Plan a table and all below; `above` is the parent's index and its oid, if it exists."""
     if table.kind not in ("r", "p"):
         plan.foreign.append(table)
         return
@@ -124,8 +118,7 @@ def _statements(need: Need, root: IndexedTable, plan: _Plan) -> Iterator[str]:
             f"{table.qualified} is a foreign table: its rows lie elsewhere, and so would their"
             " index."
         )
-    # The lock on a parent keeps writers out, for as long as the catalogue's entry takes: hence the
-    # short lock_timeout.
+    # The lock on a parent blocks writers for a moment: hence the short lock_timeout.
     for build in plan.parents:
         yield (
             f"CREATE INDEX IF NOT EXISTS {identifier(build.name)} ON ONLY {build.table.qualified}"
@@ -135,8 +128,8 @@ def _statements(need: Need, root: IndexedTable, plan: _Plan) -> Iterator[str]:
         yield _drop_leftover(build)
     if plan.builds or plan.broken:
         yield comment(
-            "A concurrent build keeps nobody waiting, but waits itself for older transactions: up"
-            f" to {_BUILD_WAIT}."
+            "A concurrent build blocks no writer, but waits for older transactions: up to"
+            f" {_BUILD_WAIT}."
         )
         yield f"SET lock_timeout = '{_BUILD_WAIT}';"
         for index in plan.broken:
@@ -159,7 +152,7 @@ def _statements(need: Need, root: IndexedTable, plan: _Plan) -> Iterator[str]:
 
 
 def _drop_leftover(build: _Build) -> str:
-    """Drop the unused index that an interrupted concurrent build leaves."""
+    """Drop an interrupted build's invalid index."""
     schema, name = build.table.schema, build.name
     return block(
         "IF EXISTS (",

@@ -1,4 +1,4 @@
-"""What an uninstallation meets: the objects of trade-recon, and what stood before it."""
+"""Objects of trade-recon in the catalogue, and those from before it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ RAW_TABLES = tuple(table.name for table in TABLES.values())
 _KEPT = ("recon_earlier", "recon_earlier_trade_recon")
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 _EARLIER_COLUMNS = 17
-"""Number of our columns that the earlier system's trade_recon has, too."""
+"""Columns that the earlier trade_recon has, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What the catalogue says, as far as the script needs it."""
+    """The catalogue, for the uninstallation."""
 
     schema: str
     place: Record
@@ -41,7 +41,7 @@ class Installed:
 
 
 async def read_installed(database: Database, role: str) -> Installed:
-    """Read the catalogue."""
+    """Read the catalogue; InvalidRequest if trade-recon is not installed."""
     sql = database.queries("dba_script/installed")
     relations, functions = own_names()
     stages = [
@@ -51,7 +51,8 @@ async def read_installed(database: Database, role: str) -> Installed:
     names = [*relations, *stages, *_KEPT, "recon_migrations", "recon_definitions"]
     async with database.transaction("repeatable_read") as connection:
         await connection.execute("SET TRANSACTION READ ONLY")
-        # Names are then written with their schemas, whatever path the one has who runs the script.
+        # With this path names are written with their schemas, so that the script runs under any
+        # path.
         await connection.execute("SET LOCAL search_path = pg_catalog")
         [place] = await connection.fetch(sql["describe_place"], list(RAW_TABLES))
         if not place["is_migrated"]:
@@ -63,7 +64,7 @@ async def read_installed(database: Database, role: str) -> Installed:
             names, functions = [*names, *_VIEWS], [*functions, *FUNCTIONS]
         strays = (await compare(connection, database.schema)).strays
         returned = {row["oid"] for row in await connection.fetch(sql["list_returned"])}
-        # What stands there in the form of what was put aside goes, since that gets its name back.
+        # An object equal to one put aside is dropped, since that one gets its name back.
         strange = [
             stray.name
             for stray in strays
@@ -108,7 +109,7 @@ async def read_installed(database: Database, role: str) -> Installed:
 
 
 def columns_that_go(earlier: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
-    """The columns that trade-recon added to a trade_recon that stays."""
+    """Columns that trade-recon added to a trade_recon that stays."""
     there = {column["name"] for column in now["columns"]} if now else set()
     known = (
         {column["name"] for column in earlier["columns"]}

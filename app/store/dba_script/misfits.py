@@ -1,4 +1,4 @@
-"""Columns that cannot hold what the API sends."""
+"""Columns that cannot hold the API's values."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ _KEYS: Mapping[str, frozenset[str]] = {
 }
 TEXT_TYPE = "varchar(255)"
 _SHOWN = 40
-"""Characters of a value that are shown."""
 _SPARE_DIGITS = 4
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _PLAIN = re.compile(r"-?\d+(?:\.0*)?")
@@ -28,10 +27,10 @@ _PLAIN = re.compile(r"-?\d+(?:\.0*)?")
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A column that cannot hold what the API sends; `wanted` is a type that can.
+    """A column that cannot hold the API's values; the type `wanted` can.
 
-    `reason` completes a sentence. `loses_rows`: rows are set aside because of it. `is_documented`:
-    it has the documented type, and upstream sends larger figures.
+    `reason` completes a sentence. `loses_rows`: rows are set aside. `is_documented`: upstream's
+    figures exceed its documentation.
     """
 
     table: str
@@ -45,7 +44,7 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows read of an endpoint; `error` says why there are none."""
+    """Rows of an endpoint; `error` says why there are none."""
 
     rows: Sequence[bytes] = ()
     error: str | None = None
@@ -55,7 +54,7 @@ Samples = Mapping[Endpoint, Sample]
 
 
 def misfits(survey: Survey, samples: Samples, caps: Caps) -> list[Misfit]:
-    """Columns that cannot hold what the API sends, by type and by sampled rows."""
+    """Misfits by type and by sampled rows."""
     found: list[Misfit] = []
     for endpoint, table in TABLES.items():
         facts = survey.tables.get(table.name)
@@ -84,7 +83,7 @@ def _columns(endpoint: Endpoint, facts: TableFacts, caps: Caps) -> Iterator[tupl
 
 
 def _of_type(table: str, field: Field, column: Column, seen: int) -> Misfit | None:
-    """A numeric column for what the API documents as text."""
+    """A numeric column for a documented text."""
     if column.kind is not Kind.NUMBER or not field.sql_type.startswith("varchar"):
         return None
     read = f"; of {counted(seen, 'row')} read just now none had a text there" if seen else ""
@@ -113,7 +112,7 @@ def _of_values(
 
 
 def _of_numbers(table: str, field: Field, column: Column, sent: Sequence[object]) -> Misfit | None:
-    # Another spelling of a number is another text.
+    # A code in another spelling, such as 1e3, is another code.
     numbers = {
         value: (
             None if column.is_code and not _PLAIN.fullmatch(str(value).strip()) else _number(value)
@@ -157,7 +156,7 @@ def _of_numbers(table: str, field: Field, column: Column, sent: Sequence[object]
 
 
 def _opened(raw: msgspec.Raw) -> object:
-    """A value as text or number with all its digits; None for null or a structure."""
+    """A text, or a number with all digits; None for null or a structure."""
     text = bytes(raw).decode("utf-8", "replace")
     if text[:1] in ('"', "t", "f", "n"):
         try:
@@ -183,7 +182,7 @@ def _holds(column: Column, number: Decimal) -> bool:
 
 
 def _wider(column: Column, number: Decimal) -> str:
-    """A type that holds the number, with some digits to spare."""
+    """A type for the number, with spare digits."""
     if column.is_whole:
         return "bigint" if _SMALLEST <= number <= _LARGEST else "numeric"
     scale = -column.largest.as_tuple().exponent if column.largest is not None else 0  # type: ignore[operator]

@@ -1,8 +1,7 @@
-"""What the owner of the tables may run: the script that `trade-recon migrate --print` writes.
+"""The script of `trade-recon migrate --print` for the tables' owner.
 
-It is made from what the catalogue says of this warehouse, read in a read-only transaction by any
-role that may connect. Each statement stands alone, may be repeated, and needs no transaction around
-it, so that a script which broke off goes on.
+Made from the catalogue, read-only. Each statement may be repeated, outside a transaction, so that a
+broken-off script can go on.
 """
 
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from app.store.schema.definitions import TAKEN_OVER
 
 
 async def advise(database: Database, role: str) -> str:
-    """The script for this warehouse and `role`; nothing is changed.
+    """The script for `role`.
 
     Raises InvalidRequest for an impossible role name, DatabaseUnavailable, DatabaseError.
     """
@@ -45,10 +44,10 @@ async def advise(database: Database, role: str) -> str:
 
 async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]:
     sql = database.queries("dba_script/script")
-    # Repeatable read: one picture of the catalogue, though partitions come and go.
+    # Repeatable read: one snapshot of the catalogue, though partitions come and go.
     async with database.transaction("repeatable_read") as connection:
-        # The path: types of arguments are then written with their schemas, whatever path the one
-        # has who runs the script.
+        # With this path types of arguments are written with their schemas, so that the script runs
+        # under any path.
         await connection.execute("SET TRANSACTION READ ONLY")
         await connection.execute("SET LOCAL search_path = pg_catalog")
         [place] = await connection.fetch(sql["describe_place"])
@@ -96,7 +95,7 @@ def _script(role: str, found: Surroundings, warehouse: Warehouse) -> Iterator[st
         *(
             [
                 (
-                    "Whoever runs it must own, or act for those who own, what it alters:"
+                    "It must be run by a member of the owners of the objects that it alters:"
                     f" {listed(sorted(owners))}."
                 )
             ]

@@ -1,4 +1,4 @@
-"""Statements that give trade_recon back as it stood before trade-recon."""
+"""Statements that restore trade_recon as before trade-recon."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from app.store.dba_script.installed import Installed, columns_that_go
 from app.store.schema.introspect import STATE_TABLE
 
 _FIRES: Mapping[str, str] = {"O": "", "A": "ALWAYS ", "R": "REPLICA "}
-"""How to enable a trigger or rule as it was."""
+"""How a trigger or rule was enabled."""
 
 
 def state_back(role: str, found: Installed) -> Iterator[str]:
@@ -49,7 +49,7 @@ def state_back(role: str, found: Installed) -> Iterator[str]:
 
 
 def _rows(found: Installed, columns: Sequence[str]) -> Iterator[str]:
-    """Restore the rows of the copy; only differing ones are written, since others refer to them."""
+    """Restore the copy's rows, writing only those that differ: others refer to them."""
     table, kept = (
         qualified(found.schema, STATE_TABLE),
         qualified(found.schema, "recon_earlier_trade_recon"),

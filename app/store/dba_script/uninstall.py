@@ -1,7 +1,4 @@
-"""The script of `trade-recon uninstall --print`, which restores what stood before trade-recon.
-
-Written from the catalogue in a read-only transaction; nothing is executed here.
-"""
+"""The script of `trade-recon uninstall --print`, made from the catalogue, read-only."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,9 +14,9 @@ _QUIET_SECONDS = 120
 
 
 async def write_uninstall(database: Database, role: str) -> str:
-    """The script for this warehouse, for a role that trade-recon may have used.
+    """The script; `role` may have been trade-recon's.
 
-    Raises InvalidRequest where trade-recon is not installed, DatabaseUnavailable, DatabaseError.
+    Raises InvalidRequest where it is not installed, DatabaseUnavailable, DatabaseError.
     """
     found = await read_installed(database, role)
     return (
@@ -153,20 +150,19 @@ def _no_worker(schema: str) -> str:
 
 
 def _comes_back(row: Record, found: Installed) -> bool:
-    """Whether it gets its former name: the first one put aside, if the name is free."""
+    """Whether it is the first one put aside, with its former name free."""
     former = f"{row['former']}({row['arguments']})" if row["kind"] == "ROUTINE" else row["former"]
     return row["place"] == 1 and row["kind"] != "INDEX" and former not in found.strange
 
 
 def _is_copy(row: Record) -> bool:
-    """Whether it is a later copy of the first."""
     return bool(row["place"] > 1 and row["is_same"] and row["kind"] != "INDEX")
 
 
 def _names_back(role: str, found: Installed, back: Sequence[Record]) -> Iterator[str]:
     owner = found.place["raw_owner"]
     renamed = {row["identity"] for row in back}
-    # Copies that are the same as what comes back go.
+    # Copies equal to a restored object are dropped.
     for row in found.aside:
         if _is_copy(row):
             yield f"DROP {row['kind']} {row['identity']};"

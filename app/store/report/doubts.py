@@ -70,8 +70,8 @@ def doubts_of(
         else []
     )
     for row in issues:
-        # What is for information counts no date, but those that are settled of what was not when a
-        # run met it (count_issues).
+        # Issues for information count no date, except settled dates of an `unsettled` one
+        # (count_issues).
         unknown = _undated(row)
         if unknown:
             doubts.append(

@@ -30,11 +30,10 @@ _ISSUES = ("issue_type", "severity", "account_count", "sample_accounts")
 class ReportFigures:
     """The report's figures.
 
-    `activity` has days of the last seven and today with entries. `doubts` begin with undated ones
-    and respect `history_from`, the first date compared (None: all). `open_trades` is of the newest
-    audit that compared them. `holding` are the first accounts that hold the reconciled date back.
-    `undetailed` accounts disagree without an issue; `with_trades` have any. `money` holds the
-    relations between amounts.
+    `activity` has the days with entries since a week. `doubts` begin with undated ones and respect
+    `history_from`, the first date compared. `open_trades` is the newest audit's. `holding` are the
+    first accounts that hold the reconciled date back. `undetailed` accounts disagree without an
+    issue; `with_trades` have any.
     """
 
     overall: Mapping[str, Any]

@@ -13,7 +13,6 @@ from app.store.database.transaction import SWEEP_SECONDS, Connection, Purpose, R
 from app.store.report.figures import Figures, Horizon, ReportFigures
 
 _READY_SECONDS = 1.3
-"""Timeout of a probe, for each of two connections."""
 
 Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
 """Turns figures into JSON in the connection's transaction."""
@@ -21,7 +20,7 @@ Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
 
 @dataclass(frozen=True, slots=True)
 class KeptFigures:
-    """A snapshot, with its time and the time of reading by the database's clock."""
+    """A snapshot, with its time and that of reading, by the database's clock."""
 
     figures: Mapping[str, Any]
     computed_at: dt.datetime
@@ -61,8 +60,7 @@ class Reports:
     ) -> bool:
         """Count and store a snapshot; whether that was done.
 
-        Not while another process does, nor within `least_seconds`, or `share` of its duration, of
-        the last.
+        Not while another process does, nor within `least_seconds`, or `share` of its duration.
         """
         begun = time.monotonic()
         try:
@@ -89,7 +87,7 @@ class Reports:
                 )
                 return True
         except WriteConflict:
-            # Somebody else kept theirs between the beginning of this transaction and its lock.
+            # Another process stored a snapshot after this transaction began.
             return False
 
     async def last_run(self, today: dt.date | None = None) -> Record | None:

@@ -18,9 +18,9 @@ _log = get_logger(__name__)
 class ActiveRun:
     """A run to work on; `prepared` once its accounts are known.
 
-    `recorded` of `total` accounts are done or equal, with `rows_compared` stored rows. Holds before
-    `confirmed_at` are confirmed. `suspicion` is against upstream. A search for failing accounts
-    cost `searched` requests, `searched_known` of them repeated.
+    `recorded` of `total` accounts are done or equal, after `rows_compared` stored rows. Holds
+    before `confirmed_at` are confirmed. A search for failing accounts cost `searched` requests,
+    `searched_known` of them repeated.
     """
 
     run_id: RunId
@@ -53,7 +53,7 @@ class ActiveRuns:
     async def active(
         self, run_id: RunId | None = None, *, named: bool = False, local: bool = False
     ) -> list[ActiveRun]:
-        """Active runs (or this one), those of few named accounts first.
+        """Active runs (or this one), those of few accounts first.
 
         `named`: these only; `local`: only without requests to upstream.
         """
@@ -64,8 +64,8 @@ class ActiveRuns:
         return [run for run in runs if run is not None]
 
     async def left(self, worker_id: WorkerId, lease_seconds: float) -> list[Record]:
-        """Runs of dead processes (`run_id`, `kind`, `created_at`), oldest first; none while another
-        process lives.
+        """Dead processes' runs (`run_id`, `kind`, `created_at`), oldest first; none while another
+        lives.
         """
         return await self._database.fetch(self._get_left, worker_id, lease_seconds)
 

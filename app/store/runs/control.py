@@ -1,4 +1,4 @@
-"""Steering of runs: pause, resume, cancel, confirm, suspend, end by time."""
+"""Steering of runs by people and by time."""
 
 import datetime as dt
 import uuid
@@ -23,7 +23,7 @@ class RunControl:
     """Steers runs by their status, which workers follow; each step tells whether it changed
     anything.
 
-    Orders raise Conflict for a run that is over, NotFound for none.
+    Orders raise Conflict after a run's end, NotFound for none.
     """
 
     def __init__(self, database: Database) -> None:
@@ -65,10 +65,10 @@ class RunControl:
         account_ids: Sequence[str] | None = None,
         today: dt.date | None = None,
     ) -> bool:
-        """Let the run write what it held, of all or these accounts, and do nothing else.
+        """Let the run write what it held, of all or these accounts, and no more.
 
-        An account is held no more once a later run recorded it or it is accepted beyond `today`
-        (None: the server's date). Raises Conflict if none is held or another full run is active,
+        A hold ends once a later run recorded the account or it is accepted beyond `today` (None:
+        the server's date). Raises Conflict if none is held or another full run is active,
         InvalidRequest for an account not held.
         """
         try:
@@ -100,7 +100,7 @@ class RunControl:
         if not standing:
             raise Conflict(
                 f"Nothing that run {run_id} held ({counted(row['held'], 'account')}) is held any"
-                " more: later runs recorded these accounts, or somebody accepted them. Nothing was"
+                " more: later runs recorded these accounts, or they were accepted. Nothing was"
                 " changed; a new run compares them with upstream as it is now.",
                 run_id,
             )
@@ -132,7 +132,7 @@ class RunControl:
             is not None
         )
         if is_stopped:
-            # Once it is confirmed it goes on with what was found different, or scans anew.
+            # Once confirmed, the run continues with the differences found, or scans again.
             await self._wrap_up.clear_scan(run_id)
             await self._wrap_up.note_held_since(run_id)
             _log.error(
@@ -178,7 +178,7 @@ class RunControl:
 
 
 def _refusal(row: Record, done: str) -> str:
-    """Why an order is refused, and what to do instead."""
+    """Why an order is refused, and what to do."""
     status, ended = str(row["status"]), row["finished_at"]
     said = f"The run {_told(status)}; it cannot be {done}. Nothing was changed."
     if ended is None:
@@ -201,7 +201,6 @@ def _refusal(row: Record, done: str) -> str:
 
 
 def _told(status: str) -> str:
-    """The predicate for a status, perhaps of a later version."""
     match status:
         case RunStatus.SUCCEEDED | RunStatus.FAILED:
             return f"has {status}"

@@ -29,12 +29,10 @@ def judge_end(
 ) -> Ending:
     """The end of a run by its counts (`state`), accounts `still_held` and leftovers.
 
-    Stopped, or with all accounts held, it needs confirmation; with some held it is completed with
-    issues.
+    Stopped, or with all accounts held, it needs confirmation.
     """
     held = state["needs_confirmation"]
-    # What was held and is so no more cannot be confirmed, and what it came to was confirmed: no
-    # confirmation lets such a run go on.
+    # With no hold left to confirm, no confirmation could continue the run.
     is_settled = not still_held and (
         held > 0 or (state["only_confirmed"] and not state["unreached"])
     )
@@ -54,9 +52,8 @@ def judge_end(
 def _why_stopped(
     run_id: uuid.UUID, state: Record, still_held: int, limits: HoldLimits
 ) -> str | None:
-    """Why the run waits for confirmation; else None."""
     total = state["total"]
-    # Each process judges by what it knows of the others: here all of it is known.
+    # During the run each process knew only part of the counts; here they are complete.
     if state["suspicion"] is not None or limits.suspects(state["lowered"], total):
         return state["suspicion"] or limits.suspicion(
             state["lowered"], total, state["rewritten"]
@@ -92,7 +89,6 @@ def _reasons(state: Record, stopped: str | None) -> list[str]:
 
 
 def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
-    """The reason for rows without a partition (`missing`: table and month)."""
     months: dict[str, list[str]] = {}
     for each in sorted(missing):
         table, month = each.rsplit(" ", 1)

@@ -35,8 +35,7 @@ class RunLeftovers:
         beside = await self._database.fetch_row(self._beside, run_id)
         counts = [(_left(row), int(row["accounts"])) for row in rows]
         if beside is not None:
-            # What the tables cannot hold was told by the run that met it, and is their owner's to
-            # decide.
+            # Rows that the tables cannot hold were reported by an earlier run; their owner decides.
             unheld = min(int(beside["unheld"]), int(beside["skipped"]))
             counts += [
                 (Left.KNOWN, unheld),
@@ -46,7 +45,7 @@ class RunLeftovers:
                 (Left.NOTHING_KNOWN, int(beside["is_empty"])),
             ]
         if beside is not None and beside["is_over_all"]:
-            # Rows that fit no account, or several, are no account's outcome.
+            # Rows of no account, or of several, belong to no outcome.
             await self._database.execute(self._note_unmatched, run_id)
             unmatched = await self._database.fetch_row(self._count_unmatched, run_id)
             counts += (

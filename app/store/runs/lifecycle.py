@@ -58,7 +58,7 @@ class Runs:
             if sole is not None:
                 raise Conflict(
                     f"A full run is {sole['status']} already: {sole['run_id']}. No run was started;"
-                    " look at that one, or cancel it first.",
+                    " wait for that one, or cancel it first.",
                     sole["run_id"],
                 )
 
@@ -87,7 +87,7 @@ class Runs:
         still_held = await self._reader.still_held(run_id, today) if is_held else 0
         left = await self._leftovers.of(run_id, today)
         ending = judge_end(run_id, state, still_held, left, guard)
-        # Before it ends: whoever waits for the end reads the totals then.
+        # Before the end, on which waiting callers read the totals.
         await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         is_ended = (
             await self._database.fetch_value(

@@ -8,7 +8,6 @@ from app.store.database.transaction import SWEEP_SECONDS
 
 _STEP = 2_000
 _PAUSE_SECONDS = 0.05
-"""Lets others at the same tables."""
 
 
 class Retention:
@@ -17,7 +16,7 @@ class Retention:
     def __init__(self, database: Database) -> None:
         self._database = database
         sql = database.queries("runs/retention")
-        # Attempts before their runs: a run takes all of its attempts with it in one step.
+        # Attempts before runs: deleting a run deletes all its attempts in one step.
         of_runs = [
             fill(sql["purge_of_runs"], table=table)
             for table in ("recon_attempts", "recon_drift", "recon_run_losses")

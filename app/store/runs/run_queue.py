@@ -11,12 +11,12 @@ from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 
 _MOST_DOUBTS = 50_000
-"""Doubted dates that one audit rereads; the rest waits for the next."""
+"""Doubted dates that one audit rereads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Counts of accounts that need nothing (`unchanged`) or are left out (`skipped`).
+    """Accounts that need nothing (`unchanged`), or are left out (`skipped`).
 
     `is_all`: only those backing off are; `beyond`: over a full run's limit; `healed`: whole since
     ids were given back.
@@ -78,9 +78,8 @@ class Queue:
         unanswered: Sequence[str],
         by_rows: bool,
     ) -> Queued:
-        """Queue accounts (None: of all) that an audit found different, or all with `by_rows`.
-
-        `unanswered` ones are left out.
+        """Queue accounts (None: of all) that an audit found different, or all with `by_rows`, but
+        `unanswered` ones.
         """
         ids = None if account_ids is None else list(account_ids)
         await self.connection.execute(
@@ -93,9 +92,7 @@ class Queue:
         return Queued(int(row["equal"]), int(row["skipped"]) + len(unanswered)) if row else Queued()
 
     async def given_ids(self, account_ids: Sequence[str] | None, without: Sequence[str]) -> int:
-        """Record accounts as healed that are whole since ids were given back, as the last step;
-        their number.
-        """
+        """As the last step, record accounts as healed by ids given back; their number."""
         ids = None if account_ids is None else list(account_ids)
         return int(
             await self.connection.fetch_value(
@@ -136,7 +133,7 @@ class Preparations:
 
     @contextlib.asynccontextmanager
     async def transaction(self, run_id: uuid.UUID) -> AsyncIterator[Connection]:
-        """A transaction that commits only while this worker prepares the run; else ClaimLost."""
+        """A transaction that commits only while this worker prepares the run (ClaimLost)."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield connection
             await _hold(connection, self._sql, run_id, self._worker_id)
@@ -162,7 +159,7 @@ class Preparations:
 async def _hold(
     connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID
 ) -> None:
-    """Lock the preparation until the commit; last, to hold the row briefly."""
+    """Lock the preparation until the commit; called last, to hold it briefly."""
     if await connection.fetch_value(sql["hold_preparation"], run_id, worker_id) is None:
         raise ClaimLost(
             "Another worker prepares the run by now, or it was paused or ended: nothing of ours"

@@ -1,7 +1,6 @@
-"""Our functions, views and columns as migrations left them, compared with those that stand.
+"""Our functions, views and columns, compared with their recorded definitions.
 
-The earlier system's migrations, run again, bring its functions back under our names. `migrate` puts
-such objects aside and makes ours again.
+The earlier system's migrations, run again, replace them; `migrate` restores ours.
 """
 
 import json
@@ -24,7 +23,7 @@ TAKEN_OVER = (
 )
 """Objects of an earlier system that ours replace."""
 FUNCTIONS = tuple(name for name in TAKEN_OVER if name.startswith(("update_", "get_")))
-"""Functions whose names the earlier system has, too."""
+"""Functions that the earlier system has, too."""
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 MADE_AGAIN = ("function", "view", "materialized view", "index")
 _IS_KEPT = "SELECT to_regclass($1) IS NOT NULL"
@@ -32,7 +31,7 @@ _VERSION = "SELECT current_setting('server_version_num')::integer / 10000"
 
 
 class DefinitionChange(StrEnum):
-    """What became of an object of ours."""
+    """How an object of ours changed."""
 
     REPLACED = "replaced"
     MISSING = "missing"
@@ -42,7 +41,7 @@ class DefinitionChange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """An object changed since the migrations: its definition then (`kept`) and now (`present`)."""
+    """A changed object: its recorded (`kept`) and present definition."""
 
     change: DefinitionChange
     kind: str
@@ -52,7 +51,7 @@ class Stray:
 
     @property
     def sentence(self) -> str:
-        """What was found, without a full stop."""
+        """The finding, without a full stop."""
         what = f"the {self.kind} {self.name}"
         match self.change:
             case DefinitionChange.BESIDE:
@@ -84,20 +83,20 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Strays, and triggers that are new since."""
+    """Strays, and new triggers."""
 
     strays: list[Stray]
     new_triggers: list[str]
 
 
 async def compare(connection: Connection, schema: str) -> Compared:
-    """Compare our objects with their kept definitions; sets the transaction's search path."""
+    """Compare our objects with their records; sets the transaction's search path."""
     sql = load_queries("schema/definitions", schema)
     present = await _present(connection, sql)
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         if not await is_taken_over(connection, schema):
             return Compared([], [])
-        # An earlier version kept none: the signatures alone tell.
+        # An earlier version recorded no definitions: compare signatures.
         own = {f"{FUNCTIONS[0]}(text)", f"{FUNCTIONS[1]}()"}
         return Compared(
             [
@@ -121,7 +120,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
         stray for row in kept if (stray := _judged(row, present, relations, version)) is not None
     ]
     if any(stray.kind == "materialized view" for stray in strays):
-        # Its index goes with it, under whatever name.
+        # Its index is replaced with it, whatever its name.
         found = {stray.name for stray in strays}
         strays += [
             Stray(
@@ -144,7 +143,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
 
 
 async def is_taken_over(connection: Connection, schema: str) -> bool:
-    """Whether names shared with the earlier system are ours by now."""
+    """Whether names shared with the earlier system are ours."""
     return bool(
         await connection.fetch_value(load_queries("schema/definitions", schema)["is_taken_over"])
     )
@@ -193,7 +192,7 @@ async def _present(connection: Connection, sql: Mapping[str, str]) -> dict[tuple
 
 
 async def keep(connection: Connection, schema: str) -> None:
-    """Keep the definitions as they stand, once the table for them exists."""
+    """Record the present definitions, if their table exists."""
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         return
     sql = load_queries("schema/definitions", schema)

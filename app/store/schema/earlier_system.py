@@ -1,4 +1,4 @@
-"""What an earlier system left in the schema: announced before migrations alter it, and kept."""
+"""An earlier system's objects: announced, then put aside or copied."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,12 +15,12 @@ from app.store.schema.state_rows import STATE_TYPES
 
 _MAY_BE_EMPTY = frozenset({"account_id", "last_checked", "last_reconciled", "last_failed_attempt"})
 _FIRST = 17
-"""So many columns of ours the earlier system may have, too."""
+"""Columns that the earlier system may have."""
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
 async def foretell(connection: Connection, schema: str, survey: Survey) -> list[str]:
-    """What the first migration will put aside, alter and copy, a sentence each."""
+    """Sentences on what the first migration will change."""
     sql = load_queries("schema/earlier_system", schema)
     told = [
         f"The {row['what']} {row['name']} of an earlier system will be put aside under another"
@@ -62,14 +62,14 @@ async def _foretell_state(
                 " maintenance drops those that are no account's from it."
             )
     told.append(
-        f"Entries of {STATE_TABLE}.issues are replaced by trade-recon's own as runs look at their"
+        f"Entries of {STATE_TABLE}.issues are replaced by trade-recon's own as runs check their"
         " accounts."
     )
     return told
 
 
 def _empty(columns: Sequence[str]) -> str:
-    """The condition that something of a row is empty that the migration fills."""
+    """The condition that the migration fills a NULL of the row."""
     known = [
         name for name in list(STATE_TYPES)[:_FIRST] if name in columns and name not in _MAY_BE_EMPTY
     ]
@@ -83,15 +83,15 @@ async def _stand_ins(connection: Connection, sql: Mapping[str, str]) -> int:
         async with connection.savepoint():
             return int(await connection.fetch_value(sql["count_stand_ins"]))
     except (DatabaseError, RowRefused):
-        return 0  # columns that are not as usual: the survey says so
+        return 0  # unusual columns, which the survey reports
 
 
 async def unmet(
     database: Database | Connection, schema: str, survey: Survey, *, before_migration: bool
 ) -> list[str]:
-    """NOT VALID constraints of trade_recon that rows of it break, a part of a sentence each.
+    """NOT VALID constraints of trade_recon broken by its rows, as parts of a sentence.
 
-    `before_migration`: of rows that the migration has to write; others cost their account alone.
+    `before_migration`: by rows that it writes; others affect their account alone.
     """
     state, sql = survey.tables.get(STATE_TABLE), load_queries("schema/earlier_system", schema)
     written = _empty([*state.by_name]) if state is not None and before_migration else "true"
@@ -106,18 +106,18 @@ async def unmet(
 
 
 async def list_aside(connection: Connection, schema: str) -> list[str]:
-    """Objects that were put aside, each with its kind."""
+    """Objects put aside, with their kinds."""
     rows = await connection.fetch(load_queries("schema/earlier_system", schema)["list_aside"])
     return [f"{row['what']} {row['name']}" for row in rows]
 
 
 async def keep_state(connection: Connection, schema: str) -> bool:
-    """Copy the earlier system's trade_recon before it is altered; whether there is one."""
+    """Copy the earlier trade_recon before its change; whether it exists."""
     sql = load_queries("schema/earlier_system", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False
     path = await connection.fetch_value("SELECT current_setting('search_path')")
-    # Defaults are kept as any path reads them.
+    # So that defaults are copied with their schemas.
     await connection.execute("SELECT set_config('search_path', 'pg_catalog', true)")
     for statement in sql["keep_state"].split(";\n"):
         await connection.execute(statement)

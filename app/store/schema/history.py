@@ -1,4 +1,4 @@
-"""The history that the warehouse keeps: its first date, and accounts' counts before it."""
+"""The warehouse's history: its first date, and counts before it."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from app.store.database.transaction import SWEEP_SECONDS, Connection
 _COUNTED = tuple(
     TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 )
-"""The tables whose partitions tell what is kept; open trades are no history."""
+"""Tables whose partitions define the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Upstream's daily counts of an account before the history, `is_added` to earlier ones."""
+    """Upstream's daily counts before the history; `is_added`: to earlier ones."""
 
     trades: int
     net_profit: Decimal | None
@@ -27,7 +27,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """A table that looks like a detached partition of `parent`, for the `month` in its name."""
+    """What looks like a detached partition of `parent`, by the `month` in its name."""
 
     parent: str
     name: str
@@ -35,10 +35,9 @@ class Detached:
 
 
 class Histories:
-    """Reads and notes the history of the warehouse."""
+    """Reads and records the history."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._database = database
         sql = database.queries("schema/history")
         self._held_from, self._note, self._known = (
@@ -57,21 +56,21 @@ class Histories:
         )
 
     async def held_from(self) -> dt.date | None:
-        """The first date for which all compared partitioned tables have partitions, if any."""
+        """The first date with partitions in all compared tables, if any."""
         day: dt.date | None = await self._database.fetch_value(self._held_from, list(_COUNTED))
         return day
 
     async def is_adopted(self) -> bool:
-        """Whether raw tables with a history stood before trade-recon."""
+        """Whether partitioned raw tables preceded trade-recon."""
         return bool(await self._database.fetch_value(self._is_adopted, list(_COUNTED)))
 
     async def detached(self) -> list[Detached]:
-        """Tables that look like detached partitions of raw tables."""
+        """Tables that look like detached partitions."""
         rows = await self._database.fetch(self._detached, [table.name for table in TABLES.values()])
         return [Detached(row["parent"], row["name"], row["month"]) for row in rows]
 
     async def note_window(self, first: dt.date | None) -> bool:
-        """Note the first date to compare, and drop what waits on earlier ones; whether new."""
+        """Record the first date, and drop pending work before it; whether it changed."""
         changed = await self._database.execute(self._note, first) > 0
         if first is not None:
             for statement in self._forget:
@@ -79,12 +78,12 @@ class Histories:
         return changed
 
     async def window(self, connection: Connection | None = None) -> dt.date | None:
-        """The first date to compare (None: all), read over `connection` if given."""
+        """The first date to compare (None: all)."""
         day: dt.date | None = await (connection or self._database).fetch_value(self._known)
         return day
 
     async def note_before(self, first: dt.date, before: Mapping[str, Before]) -> None:
-        """Keep what upstream counts of accounts before the date `first`."""
+        """Store upstream's counts before the date `first`."""
         if not before:
             return
         ids: Sequence[str] = sorted(before)

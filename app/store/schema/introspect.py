@@ -1,4 +1,4 @@
-"""Facts from the catalogue about the tables that trade-recon works on, judged elsewhere."""
+"""Facts from the catalogue about trade-recon's tables, judged elsewhere."""
 
 import json
 import re
@@ -15,17 +15,14 @@ from app.store.database.transaction import Connection
 from app.store.schema.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"
-"""The earlier system's table that becomes ours with its rows."""
+"""The earlier system's table, taken over with its rows."""
 _CREATED = re.compile(
     rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE
 )
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
-    """A column; `base_type` is the type below its domains.
-
-    `default` is the expression that fills it in an INSERT without it; None: NULL.
-    """
+    """A column; `base_type` is the type below its domains, `default` that of an INSERT."""
 
     name: str
     sql_type: str
@@ -46,7 +43,7 @@ class UniqueKey(msgspec.Struct, frozen=True):
 
 
 class CheckFacts(msgspec.Struct, frozen=True):
-    """A CHECK: its condition, its columns, and whether all rows are known to meet it."""
+    """A CHECK; `holds_for_all`: validated for all rows."""
 
     name: str
     condition: str
@@ -65,10 +62,9 @@ class TriggerFacts(msgspec.Struct, frozen=True):
 
 
 class TableFacts(msgspec.Struct, frozen=True, dict=True):
-    """A table; `kind` is PostgreSQL's letter (`r`: table, `p`: partitioned).
+    """A table; `kind` is PostgreSQL's letter, `distributed_by` Citus' column.
 
-    `distributed_by` is the column by which Citus spreads it (None: not at all). `trade_recon` alone
-    has the CHECKs and domains that refuse what runs write.
+    Only `trade_recon` has CHECKs and domains that reject our rows.
     """
 
     name: str
@@ -96,14 +92,13 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def by_name(self) -> Mapping[str, ColumnFacts]:
-        """The columns by name."""
+        """Columns by name."""
         return {column.name: column for column in self.columns or ()}
 
 
 class SchemaFacts(msgspec.Struct, frozen=True):
-    """Our role's rights in the schema, objects under our names, and our `lost` tables.
-
-    `elsewhere` are schemas with raw tables where this one has none.
+    """Our role's rights, objects under our names, `lost` tables of ours, and schemas `elsewhere`
+    with raw tables, if this has none.
     """
 
     is_read_only: bool
@@ -122,14 +117,14 @@ class SchemaFacts(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """The schema, the raw tables that exist, and `trade_recon`."""
+    """The schema, existing raw tables, `trade_recon`."""
 
     schema: SchemaFacts
     tables: Mapping[str, TableFacts]
 
 
 async def survey(database: Database | Connection, schema: str) -> Survey:
-    """Read the catalogue; no row is read and nothing changed."""
+    """Read the catalogue, no rows."""
     sql = load_queries("schema/introspect", schema)
     names = [*(table.name for table in TABLES.values()), STATE_TABLE]
     tables = msgspec.json.decode(
@@ -151,10 +146,9 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
 async def _tried(
     database: Database | Connection, sql: Mapping[str, str], facts: TableFacts
 ) -> TableFacts:
-    """trade_recon's facts, with CHECKs and domains that refuse sample rows, as PostgreSQL says."""
+    """Facts with CHECKs and domains that reject sample rows, tried by PostgreSQL."""
     ours = STATE_TYPES.keys() - {"account_id"}
-    # Of other columns we write the default alone, and an id is as upstream gives it: neither is
-    # known here.
+    # Unknown here: ids, which upstream gives, and columns for which we write the default.
     unknown = {"account_id"} | {
         name
         for name, column in facts.by_name.items()
@@ -188,7 +182,7 @@ async def _tried(
 
 
 async def _refuses(database: Database | Connection, statement: str, *parameters: object) -> bool:
-    """Whether the owner's CHECK or domain refuses, or fails at, one of the rows."""
+    """Whether a CHECK or domain rejects, or fails at, a sample."""
     try:
         return bool(await database.fetch_value(statement, json.dumps(SAMPLES), *parameters))
     except (RowRefused, DatabaseError):
@@ -196,7 +190,7 @@ async def _refuses(database: Database | Connection, statement: str, *parameters:
 
 
 async def distribution(database: Database | Connection, schema: str) -> Mapping[str, str]:
-    """The distribution column of each distributed table; none without Citus."""
+    """Distribution columns by table; empty without Citus."""
     sql = load_queries("schema/introspect", schema)
     if not await database.fetch_value(sql["has_citus"]):
         return {}
@@ -207,7 +201,7 @@ async def distribution(database: Database | Connection, schema: str) -> Mapping[
 
 @cache
 def own_names() -> tuple[list[str], list[str]]:
-    """The relations and functions that migrations make under our names."""
+    """Relations and functions that migrations create under our names."""
     files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
     made = {found for path in files for found in _CREATED.findall(path.read_text(encoding="utf-8"))}
     functions = {name for kind, name in made if kind == "FUNCTION"}

@@ -1,11 +1,10 @@
-"""Migrations: plain SQL files of db/migrations, in the order of their names, each once.
+"""Migrations: files of db/migrations, each applied once, by name.
 
-A file that begins with ``-- creates: TABLE`` makes a table of the user's warehouse: where the table
-stands already it is left as it is and the file is only noted as adopted. The first migration is one
-transaction, in which all files run; later ones run each file in its own. A lock lets one process at
-a time migrate, so that two that start together do not meet. Before the first of them the warehouse
-is surveyed: what would stop trade-recon there stops the migration while nothing is changed. At the
-end the staging tables are made to fit the raw tables as they stand.
+1. A lock lets one process at a time migrate.
+2. The warehouse is surveyed before any change: obstacles stop the migration.
+3. The first migration is one transaction, later ones one for each file.
+4. A file that begins with ``-- creates: TABLE`` adopts an existing table unchanged.
+5. Staging tables are fitted to the raw tables last.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ _OLDEST_SERVER = 150_000
 
 
 def _keep_quiet(_: str) -> None:
-    """Drop a sentence."""
+    pass
 
 
 async def migrate(
@@ -52,19 +51,13 @@ async def migrate(
     variable: str = "DATABASE_URL",
     tell: Callable[[str], None] = _keep_quiet,
 ) -> list[str]:
-    """Bring the schema to its newest state; the names of the files that were applied now, without
-    those of tables that stood already.
+    """Migrate the schema, and restore changed objects of ours; returns the files applied, without
+    adopted tables.
 
-    `tell` gets a sentence on each thing of an earlier system that will be put aside or altered,
-    before that is done, and on what was done. Objects of ours that somebody replaced, dropped or
-    put others beside are put right.
-
-    `statement_cache` 0 is for a `dsn` that leads through a pooler in transaction mode; `variable`
-    is the setting that held it. Raises DatabaseUnavailable if PostgreSQL cannot be reached,
-    ConfigurationError if it is older than 15 or if the warehouse is none to work in: then nothing
-    was changed. DatabaseError if PostgreSQL refuses a file, which leaves nothing behind: of a first
-    migration nothing stays, else what was applied before it. WriteConflict if others hold the locks
-    that it needs for long.
+    `tell` gets a sentence on each change of earlier objects, before and after. `statement_cache` is
+    0 for a transaction pooler; `variable` held the `dsn`. Raises DatabaseUnavailable;
+    ConfigurationError before PostgreSQL 15 or in an unfit warehouse; DatabaseError if a file is
+    rejected, WriteConflict for long locks: the file, or a whole first migration, is undone.
     """
     with connecting(dsn, variable):
         connection = await reach(
@@ -149,8 +142,7 @@ async def _migrate(
                 if await _apply(
                     connection, schema, path.stem, path.read_text(encoding="utf-8"), applied
                 ):
-                    # Together with the file: what it changed must never read as somebody else's
-                    # change.
+                    # With the file, so that its changes never look foreign.
                     await keep(ours, schema)
     else:
         await _install(connection, schema, applied)
@@ -166,7 +158,6 @@ async def _migrate(
 async def _install(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]
 ) -> None:
-    """Apply every file in one transaction."""
     try:
         async with connection.transaction(isolation="read_committed"):
             await lock_migrations(connection, schema)
@@ -187,7 +178,7 @@ async def _apply(
     written: str,
     applied: list[str],
 ) -> bool:
-    """Apply a file in the caller's transaction unless it was; whether it was executed."""
+    """Apply a file unless applied or adopted; whether it was executed."""
     sql = for_schema(written, schema)
     await _ensure_ledger(connection, schema)
     statements = load_queries("schema/migrate", schema)
@@ -208,7 +199,7 @@ async def _apply(
 async def _put_right(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, tell: Callable[[str], None]
 ) -> None:
-    """Make changed objects of ours again; what stands in their place is put aside."""
+    """Restore changed objects of ours, putting their replacements aside."""
     async with connection.transaction(isolation="read_committed"):
         await lock_migrations(connection, schema)
         compared = await compare(Connection(connection), schema)
@@ -225,7 +216,7 @@ async def _put_right(
 
 
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Fill the account list once, apart from the migrations, which hold locks."""
+    """Fill the account list once, outside the migrations' locks."""
     statements = load_queries("schema/migrate", schema)
     if await connection.fetchval(statements["is_list_filled"]) is False:
         async with connection.transaction(isolation="read_committed"):

@@ -1,7 +1,6 @@
-"""Whether trade-recon can work in a warehouse: all that stops it in one report, and notes.
+"""Whether trade-recon can work in a warehouse, judged before any change.
 
-Judged before anything is changed. What would make us hide, lose or misread rows stops the start;
-what only costs speed or completeness is a note.
+Hidden, lost or misread rows are problems; costs in speed or completeness are notes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from app.store.schema.preflight_tables import enumerated, table_notes, table_pro
 def require(
     survey: Survey, schema: str, *, before_migration: bool, besides: Sequence[str] = ()
 ) -> None:
-    """Raise ConfigurationError with everything that stops trade-recon, `besides` included."""
+    """Raise ConfigurationError with all problems, `besides` included."""
     found = [*problems(survey, schema, before_migration=before_migration), *besides]
     if found:
         listed = "".join(f"\n- {problem};" for problem in found).removesuffix(";")
@@ -28,7 +27,7 @@ def require(
 
 
 def require_tables(survey: Survey) -> None:
-    """Raise ConfigurationError if a table is missing: all that stops a mere reader."""
+    """Raise ConfigurationError if a table is missing, which stops even a reader."""
     for problem in _lost_problems(survey.schema):
         raise ConfigurationError(f"The record cannot be read: {problem}. Nothing was changed.")
     missing = [table.name for table in TABLES.values() if table.name not in survey.tables]
@@ -40,7 +39,7 @@ def require_tables(survey: Survey) -> None:
 
 
 def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str]:
-    """Everything that stops trade-recon, a part of a sentence each."""
+    """All problems, as parts of a sentence."""
     found = [*_schema_problems(survey.schema, schema, before_migration=before_migration)]
     for endpoint, table in TABLES.items():
         facts = survey.tables.get(table.name)
@@ -57,7 +56,7 @@ def problems(survey: Survey, schema: str, *, before_migration: bool) -> list[str
 
 
 def notes(survey: Survey) -> list[str]:
-    """What is worth knowing of the tables, a sentence each."""
+    """Sentences on the tables."""
     state = survey.tables.get(STATE_TABLE)
     return [
         f"{table.name} {note}"
@@ -68,7 +67,7 @@ def notes(survey: Survey) -> list[str]:
 
 
 def misplaced(survey: Survey, schema: str) -> str | None:
-    """The sentence that raw tables stand in another schema, if so."""
+    """A sentence if raw tables are in another schema."""
     elsewhere = ", ".join(survey.schema.elsewhere or ())
     if not elsewhere:
         return None

@@ -1,4 +1,4 @@
-"""Whether trade-recon can work with the trade_recon of an earlier system."""
+"""Whether trade-recon can work with an earlier system's trade_recon."""
 
 from collections.abc import Iterable, Iterator
 
@@ -23,7 +23,7 @@ _LARGEST_COUNT = 10**9
 
 
 def state_problems(facts: TableFacts) -> Iterator[str]:
-    """What stops us in the table, a part of a sentence each."""
+    """Problems, as parts of a sentence."""
     if facts.kind == "p":
         yield (
             "is partitioned, and its rows are locked, claimed and counted as those of a plain"
@@ -53,7 +53,7 @@ def state_problems(facts: TableFacts) -> Iterator[str]:
 
 
 def publication_problems(facts: TableFacts) -> Iterator[str]:
-    """Publications for which PostgreSQL refuses updates and deletes of the table."""
+    """Publications for which PostgreSQL rejects updates and deletes."""
     if facts.unreplicable_in:
         yield (
             f"is published ({', '.join(facts.unreplicable_in)}) without a replica identity:"
@@ -109,7 +109,7 @@ def _refusing_checks(facts: TableFacts) -> Iterator[str]:
 
 
 def _row_problems(facts: TableFacts) -> Iterator[str]:
-    """What would refuse rows that we add, or keep us from locking them."""
+    """Obstacles to adding or locking rows."""
     if facts.distributed_by is not None:
         yield (
             "is distributed: its rows are locked together, so that it must be a table of the"
@@ -131,7 +131,7 @@ def _row_problems(facts: TableFacts) -> Iterator[str]:
 
 
 def unmet_sentence(name: str, condition: str, rows: int) -> str:
-    """The sentence about rows that break a NOT VALID constraint."""
+    """The sentence on a broken NOT VALID constraint."""
     return (
         f"{STATE_TABLE} has the constraint {name} ({condition}), which {counted(rows, 'row')} of it"
         " do not meet, so that PostgreSQL refuses every write of these: correct them, or drop it"
@@ -139,7 +139,7 @@ def unmet_sentence(name: str, condition: str, rows: int) -> str:
 
 
 def state_notes(facts: TableFacts) -> Iterator[str]:
-    """What is worth knowing of the table, a part of a sentence each."""
+    """Notes, as parts of a sentence."""
     if facts.referenced_by:
         yield (
             f"is referenced by {', '.join(facts.referenced_by)}: its rows that others refer to"

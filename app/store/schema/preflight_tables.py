@@ -1,4 +1,4 @@
-"""What stops trade-recon in a raw table, and what is worth knowing of one."""
+"""Problems of raw tables, and notes on them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -19,14 +19,14 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
 }
 """Columns without which nothing can be detected or repaired."""
 _MENDED_ONLY = frozenset({Endpoint.OPEN})
-"""Tables in which account ids alone are repaired."""
+"""Only account ids are repaired there."""
 _SHOWN = 5
 DISTRIBUTED_BY = "login"
-"""The distribution column of large warehouses (db/citus/distribute.sql)."""
+"""As db/citus/distribute.sql distributes large warehouses."""
 
 
 def table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
-    """What stops trade-recon in the table, a part of a sentence each."""
+    """Problems, as parts of a sentence."""
     if facts.kind not in ("r", "p"):
         yield "is no table but a view or a foreign table: rows of it cannot be locked and compared"
         return
@@ -70,7 +70,6 @@ def table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Itera
 
 
 def _shard_problems(table: Table, facts: TableFacts) -> Iterator[str]:
-    """What stops us in a distributed table."""
     if facts.distributed_by != DISTRIBUTED_BY:
         yield (
             f"is distributed by {facts.distributed_by}, and trade-recon works with tables"
@@ -148,7 +147,7 @@ def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
 
 
 def table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
-    """What is worth knowing of the table, a sentence each."""
+    """Notes, as sentences."""
     key = set(table.key)
     keys = facts.keys or ()
     for narrow in keys:
@@ -196,6 +195,6 @@ def table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator
 
 
 def enumerated(names: Iterable[str], one: str, several: str) -> str:
-    """Names behind the word for one or for several."""
+    """Names after the singular or plural word."""
     every = list(names)
     return f"{one if len(every) == 1 else several} {', '.join(every)}"

@@ -1,4 +1,4 @@
-"""Objects of ours, made again where they are not as migrations left them."""
+"""Restores objects of ours that differ from the migrations'."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from app.store.schema.introspect import STATE_TABLE
 
 
 async def put_right(connection: Connection, schema: str, strays: Iterable[Stray]) -> list[str]:
-    """Put strange objects aside and make ours again; what was done, a sentence each."""
+    """Put strange objects aside and restore ours; sentences on what was done."""
     sql, done = load_queries("schema/put_right", schema), list[str]()
-    # Indexes first: those of a list that goes are gone with it.
+    # Indexes first: those of a materialized view disappear with it.
     strays = sorted(strays, key=lambda stray: stray.kind != "index")
     for stray in strays:
         if stray.present is not None and stray.kind != "column":
@@ -28,7 +28,7 @@ async def put_right(connection: Connection, schema: str, strays: Iterable[Stray]
             continue
         await connection.execute(_statement(stray.kept, schema))
         for statement in stray.kept["beside"]:
-            # A role that had a right may be gone.
+            # It may grant a right to a role that no longer exists.
             await _try(connection, statement)
         done.append(f"Made the {stray.kind} {stray.name} again.")
     return done
@@ -48,7 +48,7 @@ def _statement(kept: Record, schema: str) -> str:
 
 
 async def _put_aside(connection: Connection, sql: Mapping[str, str], strange: Record) -> str:
-    """Rename it, and drop an equal one that was put aside before if nothing stands on it."""
+    """Rename it, or drop it if an equal one is already aside and nothing depends on it."""
     kind = strange["kind"]
     if await connection.fetch_value(sql["is_aside_already"], strange["made"]) and await _try(
         connection, f"DROP {kind.upper()} {strange['identity']}"
@@ -91,7 +91,7 @@ async def _restore_columns(
 
 
 async def _try(connection: Connection, statement: str) -> bool:
-    """Execute in a savepoint; whether PostgreSQL did it."""
+    """Whether PostgreSQL executes it, in a savepoint."""
     try:
         async with connection.savepoint():
             await connection.execute(statement)

@@ -1,7 +1,6 @@
-"""Which accounts trade_recon lets in, and which of its rows may go.
+"""Adds and removes rows of trade_recon, whose owner's foreign keys and triggers may reject some.
 
-Its owner's foreign keys and triggers may refuse some. A refusal costs only its row: all are tried
-at once, then bisected.
+A rejection costs its row alone, found by bisection.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,30 +13,27 @@ from app.store.database.sql_text import literal
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 
 _PATIENCE = 200
-"""So many rows are found out that are refused by themselves; of the others those that are refused
-with them wait for the next time.
-"""
+"""Rejected rows isolated; beyond that, their neighbours wait too."""
 _REFUSING = (RowRefused, DatabaseError)
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Number of rows written, and refused accounts with reasons."""
+    """Rows written, and rejected accounts with reasons."""
 
     rows: int = 0
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class Entries:
-    """Adds and drops rows of trade_recon, in the caller's transaction."""
+    """Adds and drops rows in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
-        """Read the statements; a missing one fails here."""
         self._schema = database.schema
         self._sql = database.queries("schema/state_entries")
 
     async def add(self, connection: Connection, source: str, *parameters: object) -> Tried:
-        """Add the accounts that the query `source` selects."""
+        """Add the accounts of the query `source`."""
         gates = await connection.fetch(self._sql["list_gates"])
         let_in = " AND ".join(gate["condition"] for gate in gates) or "true"
         reasons = "".join(
@@ -56,7 +52,7 @@ class Entries:
                 if row["reason"] is not None
             ]
         statement = fill(self._sql["add_entries"], source=source, gates=let_in)
-        # A constraint that waits for the commit would refuse all of it then.
+        # A deferred constraint would reject all rows at the commit.
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         try:
             async with connection.savepoint():
@@ -75,7 +71,7 @@ class Entries:
         )
 
     async def may_go(self, connection: Connection) -> str:
-        """The condition that no row of other tables refers to the row t."""
+        """The condition that no other table refers to the row t."""
         conditions = list[str]()
         for row in await list_references(connection, self._schema):
             if row["is_readable"]:
@@ -83,7 +79,7 @@ class Entries:
                     f"NOT EXISTS (SELECT FROM {row['table']} AS r WHERE {row['condition']})"
                 )
             elif row["acts"]:
-                # We do not see what would go with it.
+                # Rows that would be deleted with it cannot be seen.
                 return "false"
         return " AND ".join(conditions) or "true"
 
@@ -96,7 +92,7 @@ class Entries:
 
 
 async def piecewise(connection: Connection, statement: str, account_ids: Sequence[str]) -> Tried:
-    """Execute a statement on accounts, bisecting where PostgreSQL refuses it."""
+    """Run a statement on accounts, bisecting where it is rejected."""
     rows, refused, waiting, alone = (
         0,
         dict[str, str](),
@@ -118,6 +114,6 @@ async def piecewise(connection: Connection, statement: str, account_ids: Sequenc
 
 
 async def list_references(connection: Connection, schema: str) -> list[Record]:
-    """The foreign keys of the owner's tables that refer to trade_recon."""
+    """Foreign keys of the owner's tables to trade_recon."""
     statement = load_queries("schema/state_entries", schema)["list_references"]
     return await connection.fetch(statement)

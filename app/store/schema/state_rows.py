@@ -1,4 +1,4 @@
-"""What trade-recon writes to trade_recon: columns, their types, and rows as runs leave them."""
+"""Columns, types and rows as written to trade_recon."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,14 +31,11 @@ STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "claimed_at": ("timestamp with time zone",),
     "whole_copy": ("bigint",),
 }
-"""The columns that we write in the table of an earlier system, and the types that they may have
-there, ours first.
-"""
+"""Columns we write, and their possible types, ours first."""
 
 LONGEST_SIGNATURE = 64
-"""Characters of what is kept in explained_as."""
+"""Characters of explained_as."""
 _TIME = "now"
-"""As PostgreSQL reads it."""
 _ISSUES = [{"type": "missing_daily", "severity": 1}]
 _ROW: Mapping[str, object] = {
     **dict.fromkeys(
@@ -102,6 +99,4 @@ SAMPLES: Sequence[Mapping[str, object]] = (
         )
     ),
 )
-"""Rows as runs write them: one that is new, equal, different, explained, or that failed so
-often.
-"""
+"""Rows as runs write them: new, equal, different, explained, failed."""

@@ -37,7 +37,7 @@ class LossSql:
             for old, new in (pairs[column] for column in columns if _is_amount(column))
         ]
         lowered = [f"{new} < {old}" for old, new in counts]
-        # A date that loses its last trade has no figures for that reason: its count tells it.
+        # A date without trades has no figures: its count reports that loss.
         spent = [f"{old} > 0 AND {new} = 0" for old, new in counts]
         lost = [*emptied, *(_becomes_null(old, new) for old, new in others)]
         raised = [f"{new} > {old}" for old, new in counts]

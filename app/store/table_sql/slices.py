@@ -1,7 +1,7 @@
 """The rows of a fetch, as conditions over the parameters of a write.
 
 $1 is the fetch, $2 the accounts, $3 the dates: of trades first and last, of metrics each; null is
-the whole window.
+all.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,6 @@ class SliceSql:
     in_slice_second: str
     """The same of $2."""
     sent_in_slice: str
-    """The date of `s` is in $3."""
     set_aside_in_slice: str
     """The same of `a`, a row set aside."""
     held: str
@@ -37,14 +36,14 @@ class SliceSql:
     is_theirs: str
     """Trade `t` has no account, one in $2, or that of `s`."""
     is_among_theirs: str
-    """What `t` shares with the fetch's rows, repeated to read them at once instead of one by one
-    through every partition. Trades share natural keys, $4 to $6.
+    """What `t` shares with the fetch's rows, to read them at once instead of one by one through all
+    partitions: of trades the natural keys, $4 to $6.
     """
     is_stored: str
     """The key of `s` is stored; for all rows at once where distributed."""
     is_old: str
-    """No other writer can have written `t` since the horizon $6. Transaction ids of several servers
-    do not compare: there only rows of these accounts count.
+    """No other writer can have written `t` since the horizon $6; across servers, rows of other
+    accounts are ignored.
     """
     is_newer: str
     """Another writer may have, since $4."""
@@ -86,9 +85,9 @@ def in_slice(table: WarehouseTable, alias: str, number: int, window: Window = AL
         return f"{parameter} IS NULL"
     if table.table.endpoint.is_trades:
         return f"{alias}.{quote(column)} BETWEEN ({parameter})[1] AND ({parameter})[2]"
-    # Only dates that a calendar holds: others are never read, so nothing is known of them.
+    # Only dates within the calendar: others are never read.
     is_date = f"{alias}.{quote(column)} BETWEEN {window.first_day} AND '9999-12-31'"
-    # Dates of before the window are only asked for to be counted.
+    # Dates before the window are only asked for to be counted.
     return (
         f"(({parameter} IS NULL AND {is_date}) OR {alias}.{quote(column)} ="
         f" ANY({parameter}){window.since(quote(column), f'{alias}.')})"

@@ -30,7 +30,6 @@ class NarrowKeySql:
     """A unique key that two rows of upstream may share."""
 
     narrow: str
-    """Its columns."""
     s_narrow: str
     """The same of `s`, without the account id."""
     narrow_filled: str
@@ -80,7 +79,7 @@ def narrow_key(key: UniqueKey) -> NarrowKeySql:
 
 
 class Statements:
-    """One file's statements, each composed once a table, which costs as much as a small query."""
+    """One file's statements, each composed once a table: that costs a small query."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """One raw table as statements name it; each attribute fills the ``{{token}}`` of its name.
 
-Rows: `t` stored, `s` staged, `m` and `f` picked by a CTE. A *unit* is a key without what upstream
-may correct, which for trades is the date.
+Rows: `t` stored, `s` staged, `m` and `f` picked. A *unit* is a key without what upstream may
+correct: a trade's date.
 """
 
 from dataclasses import dataclass
@@ -33,11 +33,10 @@ class TableSql:
     open: str
 
     key: str
-    """Columns of the key."""
     t_key: str
     s_key: str
     first_key: str
-    """Never NULL in a row: NULL marks an outer join without a match."""
+    """Never NULL in a row: NULL marks a missing match."""
     key_text: str
     """The key of `s` as one text."""
     t_key_text: str
@@ -52,18 +51,15 @@ class TableSql:
     same_doubled: str
     """`s` has the key `d` of several staged rows."""
     also_key: str
-    """Staged `also` has the key of `t`."""
     same_unit: str
     """`t` and `s` are one unit, on any date."""
     is_in_place: str
     """`t` of `same_unit` also has the date of `s`."""
     join_stored: str
-    """Keeps staged rows without a match. Inner where distributed: Citus would fetch the whole
-    table.
-    """
+    """Keeps staged rows without a match; inner where Citus would fetch the whole table."""
 
     place: str
-    """Columns that locate `t` within a key; empty where the key is unique."""
+    """Columns that locate `t` within a key that repeats."""
     place_order: str
     """Order of `t` within a key; the first stays."""
     same_row: str
@@ -78,7 +74,6 @@ class TableSql:
     """Skips locked rows."""
     free_to_go: str
     all_columns: str
-    """All writable columns."""
     r_columns: str
     broker: str
     """As text; NULL without the column."""
@@ -100,7 +95,6 @@ class TableSql:
     sent_trades: str
     """Trades counted by staged rows; NULL if any count is invalid."""
     has_no_trades: str
-    """A staged row counts no trades."""
     less_history_of_s: str
     """Takes trades before the window off alltime's count in `s`."""
     less_history_of_w: str
@@ -214,7 +208,7 @@ def _counts(table: WarehouseTable, window: Window, schema: str) -> dict[str, str
     count = f"{schema}.recon_count"
     return {
         "row_trades": "1" if is_trades else f"{count}(t.{COUNT})",
-        # What is no count tells nothing, and so allows no removal.
+        # An invalid count proves nothing, and so allows no removal.
         "sent_trades": (
             "count(*)"
             if is_trades

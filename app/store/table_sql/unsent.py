@@ -1,7 +1,4 @@
-"""Columns that a row was sent without: their stored values stay, where a null overwrites.
-
-Bits in the staged column `unsent`, so that one statement serves any fields.
-"""
+"""Columns a row was sent without, as bits: they keep stored values, where a null overwrites."""
 
 from collections.abc import Iterable
 

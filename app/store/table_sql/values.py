@@ -1,6 +1,6 @@
 """Values of staged `s` beside stored `t`: what differs, what is written.
 
-A column not sent keeps its value, or takes its default in a new row.
+A column not sent keeps its value, or takes its default.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,11 +34,8 @@ class ValueSql:
     assignments: str
     """SET for `t` from those, with the origin."""
     columns: str
-    """Of an INSERT."""
     s_columns: str
-    """Their values from `s`."""
     count_is_sent: str
-    """`s` was sent with its count."""
     is_empty: str
     """A written row has trades but no money: no healthy upstream sends it."""
 
@@ -133,12 +130,12 @@ def _new_value(table: WarehouseTable, column: Column) -> str:
     """The value in a new row; a column not sent takes its default."""
     plain = _plain_value(column)
     if column.default is None and column.name not in KEY_PARAMETERS:
-        # What was not sent is NULL in staging, but for a natural key that cannot be read.
+        # A column not sent is NULL in staging, except a natural key that cannot be read.
         return plain
     unsent = is_unsent(table, column.name)
     if column.default is None:
         return f"CASE WHEN {unsent} THEN NULL ELSE {plain} END"
-    # A cast to a limited type would cut off a default that the column does not take.
+    # A cast to a limited type would truncate a default that the column rejects.
     sql_type = column.sql_type if column.longest is None else "text"
     return f"CASE WHEN {unsent} THEN ({column.default})::{sql_type} ELSE {plain} END"
 

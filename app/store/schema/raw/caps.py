@@ -1,8 +1,6 @@
-"""The caps that a warehouse's own ingestion seems to have: amounts at which the values of a column
-stop, and which several rows have.
+"""Caps that ingestion seems to apply: largest amounts that several rows share.
 
-Of round amounts, and of the largest that a type holds, a few rows are enough; of any other the
-values themselves have to show it.
+A few rows suffice for round amounts and a type's largest; others are judged by all values.
 """
 
 from collections import defaultdict
@@ -22,22 +20,17 @@ from app.store.schema.raw.tables import WarehouseTable
 
 _METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 _LEAST_ROWS = 3
-"""So many rows have the very same largest amount: of values that are not capped hardly two are
-equal there.
-"""
+"""Equal largest amounts that show a cap."""
 _LEAST_VALUES = 12
-"""A column of fewer distinct values is one of sizes and classes, which are round by themselves."""
+"""Fewer are sizes and classes, round by nature."""
 _SAMPLE = 500_000
-"""Rows of a table that are looked at, as far as its statistics tell how many it has."""
+"""Rows read of a table, by its statistics."""
 _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
-"""Percentages stop at 100 by themselves."""
+"""Not 100, where percentages end."""
 
 
 async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -> str:
-    """Rules to add to RECON_CAPS beside the `known` ones; empty if no column is cut off.
-
-    A cap of one table alone is named with it.
-    """
+    """Rules to add to the `known` ones in RECON_CAPS; a cap of one table names it."""
     rules: dict[str, Decimal] = {}
     largest: dict[str, list[Decimal]] = defaultdict(list)
     stops: list[tuple[str, Column, Decimal]] = []
@@ -73,7 +66,7 @@ async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -
 
 
 def unused_rules(catalogue: Catalogue, caps: Caps) -> list[str]:
-    """Rules that name no column that can be capped."""
+    """Rules that match no column."""
     tables = [catalogue[endpoint] for endpoint in Endpoint]
     figures = [
         (table, column)
@@ -92,7 +85,7 @@ def unused_rules(catalogue: Catalogue, caps: Caps) -> list[str]:
 
 
 def unused_sentence(rules: Sequence[str]) -> str:
-    """What is wrong with them."""
+    """A sentence about them."""
     return (
         f"RECON_CAPS: {', '.join(rules)} {choose(len(rules), 'names', 'name')} no column of the raw"
         " tables and no type of one: nothing is capped by that."
@@ -100,13 +93,13 @@ def unused_sentence(rules: Sequence[str]) -> str:
 
 
 async def _sample_of(database: Database, table: WarehouseTable) -> str:
-    """The clause that reads a part of a large table."""
+    """The clause that samples a large table."""
     rows = await database.fetch_value(
         "SELECT sum(c.reltuples) FROM pg_partition_tree($1::text::regclass) AS p JOIN pg_class AS c"
         " ON c.oid = p.relid WHERE p.isleaf",
         table.raw,
     )
-    # Each statement reads the same part.
+    # Repeatable, so that all statements read the same rows.
     return (
         f" TABLESAMPLE SYSTEM ({100 * _SAMPLE / rows:.4f}) REPEATABLE (1)"
         if rows and rows > _SAMPLE
@@ -117,7 +110,7 @@ async def _sample_of(database: Database, table: WarehouseTable) -> str:
 async def _largest(
     database: Database, table: WarehouseTable, columns: list[Column], sample: str
 ) -> dict[Column, Decimal]:
-    """The largest amount of each column that has any."""
+    """Each column's largest amount, if any."""
     amounts = ", ".join(
         f"max(abs(nullif({quote(column.name)}, 'NaN')))::numeric" for column in columns
     )
@@ -134,10 +127,8 @@ async def _largest(
 async def _cut_off(
     database: Database, table: WarehouseTable, stopping: Mapping[Column, Decimal], sample: str
 ) -> list[Column]:
-    """Those of the columns whose values are cut off at their largest amount.
-
-    A round one is a true one where the column has few values, as sizes have, or most rows have just
-    it.
+    """Columns cut off at their largest amount; with few values, or mostly it, a round one is
+    genuine.
     """
     if not stopping:
         return []
@@ -164,7 +155,7 @@ async def _cut_off(
 async def _piled_up(
     database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str
 ) -> list[Column]:
-    """Columns cut off at an amount that is not round, judged by their values alone."""
+    """Columns cut off at an amount that is not round."""
     finite = {column: amount for column, amount in largest.items() if amount.is_finite()}
     if not finite:
         return []
@@ -204,7 +195,7 @@ async def _with_values_below(
 
 
 def _stands(column: Column, comparison: str, amount: Decimal) -> str:
-    """How absolute values compare with an amount, in a setting's digits; NaN is above all."""
+    """Compare absolute values with an amount, in a setting's digits; NaN is above all."""
     return f"abs({quote(column.name)}) {comparison} '{amount:f}'::{column.sql_type}"
 
 

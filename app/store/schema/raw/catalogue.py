@@ -1,4 +1,4 @@
-"""The raw tables as they stand in this warehouse."""
+"""The warehouse's raw tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,30 +18,28 @@ from app.store.schema.raw.tables import STAGED, WarehouseTable, is_staged
 
 _WHOSE = ("account_id", "login", "platform", "broker")
 _LONGEST_PATH = 32
-"""Characters that the name of an endpoint takes at most."""
 
 
 class Catalogue:
-    """The raw tables of this warehouse by endpoint."""
+    """Raw tables by endpoint."""
 
     def __init__(self, tables: Mapping[Endpoint, WarehouseTable]) -> None:
         """Use `read`."""
         self._tables = tables
 
     def __getitem__(self, endpoint: Endpoint) -> WarehouseTable:
-        """The table of an endpoint; that of open trades has no staging."""
+        """An endpoint's table; open trades have no staging."""
         return self._tables[endpoint]
 
     def is_like(self, other: "Catalogue") -> bool:
-        """Whether statements composed for the other fit this one."""
+        """Whether statements composed for the other fit."""
         return self._tables == other._tables  # noqa: SLF001 - one of our own
 
     @classmethod
     async def read(cls, database: Database, survey: Survey, caps: Caps = NO_CAPS) -> "Catalogue":
-        """The tables of a fit survey, capped at `caps`.
+        """The surveyed tables, capped.
 
-        Raises ConfigurationError if the staging tables do not fit: a raw table changed since the
-        last migration.
+        Raises ConfigurationError where a raw table changed after its staging table.
         """
         tables = {
             endpoint: warehouse_table(
@@ -53,7 +51,7 @@ class Catalogue:
             if not is_staged(table, await staging_types(database, database.schema, table)):
                 raise ConfigurationError(
                     f"{table.table.name} has other columns than when trade-recon was migrated: run"
-                    " `trade-recon migrate`, which makes its staging table anew. Nothing was"
+                    " `trade-recon migrate`, which recreates its staging table. Nothing was"
                     " changed."
                 )
         return cls(tables)
@@ -62,7 +60,7 @@ class Catalogue:
 async def staging_types(
     connection: Database | Connection, schema: str, table: WarehouseTable
 ) -> dict[str, str]:
-    """Columns and types of a table's staging table, in order; empty without one."""
+    """A staging table's columns and types, in order."""
     statement = load_queries("schema/raw/catalogue", schema)["get_staging_columns"]
     rows = await connection.fetch(statement, table.stage)
     return {row["column"]: row["type"] for row in rows}
@@ -71,7 +69,7 @@ async def staging_types(
 def warehouse_table(
     endpoint: Endpoint, facts: TableFacts, schema: str, caps: Caps = NO_CAPS
 ) -> WarehouseTable:
-    """What a survey tells of the raw table of an endpoint."""
+    """An endpoint's surveyed table."""
     table = TABLES[endpoint]
     there = facts.by_name
     written = [
@@ -123,7 +121,7 @@ def _column(field: Field, facts: ColumnFacts, key: Sequence[str], cap: Decimal |
 
 
 def may_be_capped(column: Column, key: Sequence[str]) -> bool:
-    """Whether caps apply to the column: not to counts and parts of keys."""
+    """Whether caps apply: not to counts and keys."""
     return column.kind is Kind.NUMBER and not column.is_count and column.name not in (*key, *_WHOSE)
 
 
@@ -138,13 +136,13 @@ def _not_nulls(
             holds_for_all=True,
         )
         for column in columns
-        # Parts of the key are looked at when the row is read.
+        # Keys are checked when the row is read.
         if facts.by_name[column.name].not_null and column.name not in key
     ]
 
 
 def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
-    """Constraints that can be evaluated on staged rows; the others surface on write."""
+    """Constraints that staged rows can be tested with; others fail the write."""
     known = {column.name for column in columns}
     return [
         check
@@ -154,7 +152,7 @@ def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
 
 
 def _origin(endpoint: Endpoint, facts: TableFacts) -> list[tuple[str, str]]:
-    """Expressions for the columns that tell when and whence a row came."""
+    """Expressions for a row's time and source."""
     origin: list[tuple[str, str]] = []
     when, whence = (
         facts.by_name.get("ingestion_timestamp"),

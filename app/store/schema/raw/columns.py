@@ -1,4 +1,4 @@
-"""Columns of raw tables that the API fills, and how a value gets from JSON into each."""
+"""Columns that the API fills, and the conversion of JSON values."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from app.store.database.queries import quote
 from app.store.database.sql_text import literal
 
 FIGURES = ("num_trades", "net_profit", "total_lots")
-"""The columns whose difference is drift."""
+"""Columns whose difference is drift."""
 IS_TEXT = "is a text, which the column cannot hold"
-"""The reason for a text as a numeric key part."""
+"""The reason for a text in a numeric key."""
 _SCHEMA = r"""(?:pg_catalog\.|(?:[^".]+|"(?:[^"]|"")+")\.(?=citext$))?"""
-"""A schema before the type: citext often lies in one of its own."""
+"""A type's schema: citext often has its own."""
 _TYPE = re.compile(
     _SCHEMA
     + r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time"
@@ -22,17 +22,16 @@ _TYPE = re.compile(
 )
 _INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 _COUNTS = ("num_", "max_num_")
-"""Prefixes of columns that count."""
 NO_COUNT = "no count"
-"""The reason why a count stays as it was."""
+"""The reason for an unchanged count."""
 _HOUR, _LAST_HOUR = "hour", 23
 _CODES, _NUMBERED = ("login", "position", "ticket"), ("platform", "broker")
-"""Key parts that a warehouse may hold as numbers, and numeric ones."""
+"""Key parts that may be stored as numbers, and numeric ones."""
 _PLAIN = "^-?[0-9]{1,60}$"
 
 
 class Kind(StrEnum):
-    """How a value of a column is opened from JSON."""
+    """How a value is read from JSON."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -42,10 +41,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that the API fills; `sql_type` as the catalogue writes it, below domains.
+    """A column that the API fills; `sql_type` is the catalogue's, below domains.
 
-    `default` fills it in an INSERT without it (None: NULL). `cap` is the largest amount that the
-    firm's ingestion stores (None: any).
+    `default` is an INSERT's, `cap` the largest amount that ingestion stores.
     """
 
     name: str
@@ -57,42 +55,42 @@ class Column:
 
     @property
     def kind(self) -> Kind | None:
-        """How values are opened; None if no value of the API fits the type."""
+        """How values are read; None: none fits the type."""
         return _kind_of(self.sql_type, is_enum=self.labels is not None)
 
     @property
     def is_count(self) -> bool:
-        """Whether it counts: anything but a whole number from 0 on leaves the stored value."""
+        """Whether it counts: only whole numbers from 0 replace the stored value."""
         return self.kind is Kind.NUMBER and self.name.startswith(_COUNTS)
 
     @property
     def is_always_number(self) -> bool:
-        """Whether a text has no meaning in it: an hour, a count, a compared figure."""
+        """Whether a text is meaningless: an hour, a count, a figure."""
         return self.is_count or self.name == _HOUR or self.name in FIGURES
 
     @property
     def is_code(self) -> bool:
-        """Whether it holds as numbers what the API documents as text: only digits fit."""
+        """Whether a documented text is stored as number: only digits fit."""
         return self.kind is Kind.NUMBER and self.name in _CODES
 
     @property
     def is_opened_as_number(self) -> bool:
-        """Whether JSON is opened as a number, or as text that is judged before the cast."""
+        """Whether JSON is read as a number, not as a text."""
         return self.kind is Kind.NUMBER and not self.is_code
 
     @property
     def largest_count(self) -> int:
-        """The largest count that it holds."""
+        """The type's largest count."""
         return _INTEGER_BOUNDS.get(_parts(self.sql_type)[0], 2**63) - 1
 
     @property
     def is_whole(self) -> bool:
-        """Whether it holds whole numbers only."""
+        """Whether it holds integers only."""
         return _parts(self.sql_type)[0] in _INTEGER_BOUNDS
 
     @property
     def largest(self) -> Decimal | None:
-        """The largest amount of its type, if that has digits."""
+        """Its type's largest amount, if limited."""
         base, precision, scale = _parts(self.sql_type)
         if base != "numeric" or precision is None or not 0 <= (scale or 0) <= precision:
             return None
@@ -100,23 +98,23 @@ class Column:
 
     @property
     def unheld(self) -> str:
-        """How it is named where its value cannot be held."""
+        """Its name where a value cannot be held."""
         return f"{self.name} ({NO_COUNT})" if self.is_count else self.name
 
     @property
     def longest(self) -> int | None:
-        """The most characters of a text column; None for no limit."""
+        """The most characters of a text."""
         return _parts(self.sql_type)[1] if self.kind is Kind.TEXT and self.labels is None else None
 
     @property
     def is_free_text(self) -> bool:
-        """Whether it takes any text as it is."""
+        """Whether it takes any text."""
         return self.kind is Kind.TEXT and self.labels is None
 
     def converted(self, value: str, readers: str | None = None) -> str:
-        """The expression that casts `value`, NULL where a number is out of range.
+        """The expression that casts `value`, NULL for a number out of range.
 
-        `readers` names the schema of the functions that read what plain casts cannot.
+        `readers` is the schema of functions for other forms.
         """
         match self.kind:
             case Kind.NUMBER:
@@ -134,10 +132,7 @@ class Column:
                 return self._timestamp(value, readers)
 
     def _number(self, value: str, readers: str | None) -> str:
-        """Values outside the range become NULL.
-
-        Bounds are compared before rounding (half away from zero), since rounding twice costs more.
-        """
+        """A number, compared before rounding, since rounding twice costs more."""
         if self.is_code:
             return self._rounded(f"(CASE WHEN {value} ~ '{_PLAIN}' THEN {value}::numeric END)")
         if readers is not None:
@@ -149,11 +144,10 @@ class Column:
                 f" {self._rounded(value)} END"
             )
         if self.name in _NUMBERED:
-            # Rounded, a part of a key would be another one.
+            # Rounding would change the key.
             return f"CASE WHEN {value} = trunc({value}) THEN {self._rounded(value)} END"
         if self.cap is not None:
-            # What the column holds is kept as it was sent until it is written: a stored value may
-            # be just that one.
+            # Uncapped until it is written: the stored value may equal the sent one.
             is_beyond = f"abs({value}) >= {self.cap:f} AND {value} <> 'NaN'"
             return (
                 f"coalesce({self._rounded(value)}, CASE WHEN {is_beyond} THEN {self._most(value)}"
@@ -162,7 +156,7 @@ class Column:
         return self._rounded(value)
 
     def capped(self, sent: str) -> str:
-        """The expression of what is written for a `sent` value."""
+        """The expression of the value written for a `sent` one."""
         return (
             sent
             if self.cap is None
@@ -170,7 +164,7 @@ class Column:
         )
 
     def kept(self, stored: str, sent: str) -> str:
-        """The expression of the value to keep: the stored one if it equals what was `sent`."""
+        """The stored value if it equals the `sent` one, else that, capped."""
         return (
             sent
             if self.cap is None
@@ -178,7 +172,7 @@ class Column:
         )
 
     def _most(self, value: str) -> str:
-        """The cap with the sign of a value."""
+        """The cap, with the value's sign."""
         return self._rounded(f"(CASE WHEN {value} < 0 THEN -1 ELSE 1 END * {self.cap or 0:f})")
 
     def _rounded(self, value: str) -> str:
@@ -245,7 +239,6 @@ def _kind_of(sql_type: str, *, is_enum: bool) -> Kind | None:
 
 @cache
 def _parts(sql_type: str) -> tuple[str, int | None, int | None]:
-    """A type's name, and the numbers that stand in its brackets."""
     match = _TYPE.fullmatch(sql_type)
     if match is None:
         return sql_type, None, None
@@ -254,5 +247,5 @@ def _parts(sql_type: str) -> tuple[str, int | None, int | None]:
 
 
 def names(columns: tuple[Column, ...], prefix: str = "") -> str:
-    """The columns as a list for SQL, each behind `prefix`."""
+    """Quoted columns, each after `prefix`."""
     return ", ".join(f"{prefix}{quote(column.name)}" for column in columns)

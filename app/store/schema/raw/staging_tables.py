@@ -1,4 +1,4 @@
-"""Staging tables, made to fit the raw tables."""
+"""Staging tables, fitted to the raw tables."""
 
 from typing import TYPE_CHECKING
 
@@ -14,26 +14,21 @@ if TYPE_CHECKING:
 from app.store.schema.migration_lock import lock_migrations
 
 _STATISTICS_TARGET = 10
-"""A sample of 3,000 rows will do; the usual one costs as much as writing 1,000 rows."""
+"""Samples 3,000 rows; the default costs as much as writing 1,000."""
 
 
 async def fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Make staging tables again where their raw table or their layout changed.
-
-    A fetch under way starts over.
-    """
+    """Recreate staging tables whose raw table or layout changed; fetches under way restart."""
     tables = (await survey(Connection(connection), schema)).tables
     for endpoint in STAGED:
         table = warehouse_table(endpoint, tables[TABLES[endpoint].name], schema)
         types = await staging_types(Connection(connection), schema, table)
-        # Where a look at a few columns has to step over all the others first, the staging table is
-        # of an older make.
+        # An older version put the columns often read alone last.
         if not is_staged(table, types) or next(iter(types)) != "fetch_id":
             columns = ", ".join(
                 f"{quote(name)} {sql_type}" for name, sql_type in staged_columns(table).items()
             )
-            # The date first: an account with more trades than one transaction takes is written by
-            # stretches of dates.
+            # The date first, since a large account is written by ranges of dates.
             dated = ("trade_date", "login", "position", "ticket")
             unit = dated if table.table.endpoint.is_trades else table.key
             alterations = ", ".join(

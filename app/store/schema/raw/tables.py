@@ -1,8 +1,4 @@
-"""The raw tables as they stand: which columns the API fills here.
-
-A warehouse that trade-recon did not make may have fewer columns, other types and other keys; all
-writes and comparisons go through what is read here.
-"""
+"""A warehouse's raw tables as they are: columns, types and keys may differ from ours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +9,17 @@ from app.store.schema.introspect import CheckFacts, UniqueKey
 from app.store.schema.raw.columns import FIGURES, Column
 
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
-"""Endpoints that are fetched and repaired; of open trades ids alone are."""
+"""Endpoints that are fetched and repaired; of open trades only ids are."""
 
 
 @dataclass(frozen=True, slots=True)
 class WarehouseTable:
     """A raw table, its staging table, and the columns that the API fills.
 
-    `nullable` are key parts that may be NULL; `is_unique`: the table keeps rows of one key apart;
-    `narrow_keys` are unique keys that two rows of upstream may share; `checks` what rows must meet,
-    as far as the API's columns tell; `has_guards`: triggers act before a row is written; `origin`
-    expressions for where a row came from; `distributed_by` the column by which Citus spreads it
-    (None: not), which no statement may assign; `stored` all columns that can be written.
+    Key parts in `nullable` may be NULL. `is_unique`: one row per key. Rows of upstream may share
+    `narrow_keys`. `checks` concern the API's columns. `has_guards`: triggers act before a write.
+    `origin` are a row's source, as expressions. `distributed_by` is Citus' column, never assigned.
+    `stored` are writable columns.
     """
 
     table: Table
@@ -48,12 +43,12 @@ class WarehouseTable:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of the columns that the API fills."""
+        """Names of the columns that the API fills."""
         return frozenset(column.name for column in self.columns)
 
     @property
     def values(self) -> tuple[Column, ...]:
-        """Columns outside of the key that may be assigned."""
+        """Assignable columns outside the key."""
         return tuple(
             column
             for column in self.columns
@@ -62,25 +57,25 @@ class WarehouseTable:
 
     @property
     def changes_shard(self) -> bool:
-        """Whether upstream's row may belong to another shard than the stored one."""
+        """Whether upstream's row may be in another shard."""
         return self.distributed_by is not None and self.distributed_by not in self.table.key
 
     @property
     def optional(self) -> frozenset[str]:
-        """Key parts that upstream may leave out: the broker, if it may be NULL."""
+        """Key parts that upstream may omit."""
         return self.nullable & {"broker"}
 
     def same(self, left: str, right: str, columns: Sequence[str] | None = None) -> str:
-        """The condition that stored `left` and sent `right` agree in `columns` (None: the key)."""
+        """Stored `left` and sent `right` agree in `columns` (None: the key)."""
         return _equal(left, right, self.key if columns is None else columns, self.optional)
 
     @property
     def place(self) -> str:
-        """Columns that tell stored rows `t` of one key apart, behind the key."""
+        """Columns that tell stored rows `t` of one key apart."""
         if self.is_unique:
             return ""
-        # Of a distributed table ctid names a row in each of its shards: there the shard's column
-        # ends the key.
+        # In a distributed table ctid repeats in each shard: the distribution column tells rows
+        # apart.
         return (
             f", t.{quote(self.distributed_by)} AS row_shard"
             if self.distributed_by
@@ -89,7 +84,7 @@ class WarehouseTable:
 
     @property
     def place_order(self) -> str:
-        """The order of doubled rows `t` of a sent row `s`, the one to keep first."""
+        """The order of doubled `t` of a sent `s`; the first stays."""
         if self.distributed_by is None:
             return "t.tableoid, t.ctid"
         column = quote(self.distributed_by)
@@ -97,18 +92,17 @@ class WarehouseTable:
 
     @property
     def same_row(self) -> str:
-        """The condition that `t` is the stored row with key and place of `m`."""
+        """`t` has key and place of `m`."""
         equal = _equal("t", "m", self.key, self.nullable)
         if self.is_unique:
             return equal
         if self.distributed_by is not None:
             return f"{equal} AND t.{quote(self.distributed_by)} = m.row_shard"
-        # By its place alone, where no index knows the key: conditions on columns that may be NULL
-        # would be none.
+        # By place alone: no index serves the key, and NULLs in it match nothing.
         return "t.tableoid = m.row_table AND t.ctid = m.row_place"
 
     def locked(self, strength: str) -> str:
-        """The clause that locks stored rows `t`; none on distributed tables."""
+        """The clause that locks `t`; empty where distributed."""
         return f"FOR {strength} OF t" if self.distributed_by is None else ""
 
 
@@ -122,9 +116,9 @@ def _equal(left: str, right: str, columns: Sequence[str], nullable: frozenset[st
 
 
 def staged_columns(table: WarehouseTable) -> dict[str, str]:
-    """The columns of a staging table with their types, those read alone first.
+    """A staging table's columns and types.
 
-    PostgreSQL steps over all columns before the last one wanted.
+    Those read alone come first: PostgreSQL steps over all columns before.
     """
     wanted = {"account_id": "text", **{column.name: column.sql_type for column in table.columns}}
     first = [
@@ -136,12 +130,12 @@ def staged_columns(table: WarehouseTable) -> dict[str, str]:
 
 
 def analyzed_columns(table: WarehouseTable) -> tuple[str, ...]:
-    """The columns of a staging table whose statistics decide on plans."""
+    """Columns whose statistics decide plans."""
     return tuple(dict.fromkeys(("fetch_id", "ordinal", "refused", "account_id", *table.key)))
 
 
 def is_staged(table: WarehouseTable, types: dict[str, str]) -> bool:
-    """Whether a staging table with these types fits the table."""
+    """Whether a staging table of these types fits."""
     wanted = {column.name: column.sql_type for column in table.columns}
     return types.keys() >= {"account_id", "unsent"} and all(
         types.get(name) == sql_type for name, sql_type in wanted.items()
