@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from starlette.types import StatelessLifespan
 
 INTERFACE_VERSION = "0.1.0"
-"""The version of the HTTP interface, in its description."""
+"""Of the HTTP interface, in its description."""
 
 _FIRST_ERROR_STATUS = 400
 _ROUTES = (maintenance, runs, accounts, report, changes, health, acceptances, inspections)
-"""In the order of the document."""
+"""In the document's order."""
 _DESCRIPTION = """\
 trade-recon keeps a warehouse equal to the upstream risk-analytics API: it \
 finds every account whose metrics and trades disagree, \
@@ -38,10 +38,10 @@ Every answer that is not a success is a problem as RFC 9457 has it."""
 
 
 class ReconApp(FastAPI):
-    """FastAPI with problems in its description, in place of the framework's own errors."""
+    """FastAPI that describes problems instead of the framework's own errors."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document; errors stand under the media type of problems."""
+        """The OpenAPI document, with errors as problems."""
         if self.openapi_schema is None:
             document = super().openapi()
             _join_lines(document)
@@ -78,7 +78,7 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
 
 
 def _join_lines(node: Any) -> None:  # noqa: ANN401 - JSON
-    """Take the line breaks of the source out of each description; paragraphs stay."""
+    """Join the source's lines in descriptions."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in {"description", "summary"} and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: the API client's own figures, read at each scrape."""
+"""Prometheus metrics: the API client's own figures, read at each scrape."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ _PREFIX = "trade_recon_upstream"
 _COUNTERS: tuple[tuple[str, str, Callable[[EndpointUse], float]], ...] = (
     (
         "requests",
-        "Requests sent, retries and witnesses included.",
+        "Requests sent, including retries and probes.",
         lambda figures: figures.requests,
     ),
     ("pages", "Pages of rows that came.", lambda figures: figures.pages),
@@ -33,7 +33,7 @@ _COUNTERS: tuple[tuple[str, str, Callable[[EndpointUse], float]], ...] = (
     ("retries", "Requests sent again after a failure.", lambda figures: figures.retries),
     (
         "throttled",
-        "Answers 429: upstream found the requests too many.",
+        "Responses with status 429 (too many requests).",
         lambda figures: figures.throttled,
     ),
     (
@@ -56,7 +56,7 @@ class MetricsResponse(Response):
 
 
 class _UpstreamCollector(Collector):
-    """Turns the use of the API by one process into metrics."""
+    """Turns the API use of one process into metrics."""
 
     def __init__(self, use: ApiUse) -> None:
         self._use = use
@@ -112,7 +112,7 @@ class _UpstreamCollector(Collector):
 
 
 def exposition(use: ApiUse | None) -> bytes:
-    """The metrics of a process in Prometheus' text format; none where no API is in use."""
+    """A process's metrics as text; none without an API."""
     registry = (
         CollectorRegistry()
     )  # not the library's own, in which other parts of the process would show up

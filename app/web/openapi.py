@@ -1,8 +1,4 @@
-"""`python -m app.web.openapi` prints the OpenAPI document of the app as YAML: what openapi.yaml in
-the project's root holds.
-
-For development: it needs PyYAML, which the service itself does not.
-"""
+"""`python -m app.web.openapi` prints openapi.yaml; it needs PyYAML, a development dependency."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one shape for every answer that is not a success."""
+"""Errors as problem details (RFC 9457)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -35,9 +35,9 @@ TOO_LARGE = (
         " in a request."
     ),
 )
-"""The status, whose name is not the same in all versions of Python either, and the sentence."""
+"""Status and sentence; status names differ between Python versions."""
 UNKNOWN = "extra_forbidden"
-"""The validator's name of a field that there is not."""
+"""The validator's type for unknown fields."""
 _LONGEST_FIELD = 200
 _LONGEST_MESSAGE = 2_000
 _FIELDS_NAMED = 5
@@ -56,11 +56,11 @@ _STATUSES: tuple[tuple[type[ReconError], HTTPStatus], ...] = (
     (UpstreamError, HTTPStatus.BAD_GATEWAY),
     (ReconError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
-"""The first class that fits decides: a class stands before its base."""
+"""The first class that fits decides."""
 
 
 class FieldProblem(BaseModel):
-    """One value of a request that cannot be."""
+    """One invalid value of a request."""
 
     field: str = Field(
         description="Where the value stands, such as `body.max_accounts`.",
@@ -70,7 +70,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was not fulfilled, as RFC 9457 has it."""
+    """Why a request was not fulfilled (RFC 9457)."""
 
     type: str = Field(
         default="about:blank",
@@ -81,14 +81,12 @@ class Problem(BaseModel):
     detail: str = Field(description="What happened, what was kept and what to do, as a sentence.")
     instance: str = Field(description="The path that was asked for.", examples=["/accounts/4711"])
     errors: list[FieldProblem] | None = Field(
-        default=None, description="The values that cannot be; only with status 422."
+        default=None, description="Invalid values; only with status 422."
     )
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Let every error of the app end as a problem: ours, the framework's, and those that nobody
-    expected.
-    """
+    """Let every error of the app end as a problem."""
     app.add_exception_handler(ReconError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _frameworks)
@@ -96,14 +94,14 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 def status_of(error: ReconError) -> HTTPStatus:
-    """The HTTP status that says best what the error means to the caller."""
+    """The HTTP status of an error."""
     return next(status for kind, status in _STATUSES if isinstance(error, kind))
 
 
 def problem(
     request: Request, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None
 ) -> Response:
-    """The answer for a problem; `detail` is cleaned of secrets, whoever wrote it."""
+    """The answer for a problem; `detail` is cleaned of secrets."""
     cleaned = redact(None, "", {"detail": detail})["detail"]
     body = Problem(
         title=status.phrase,
@@ -154,9 +152,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
-    """What one value must be; never the input: it may be long, or a secret that was put into the
-    wrong field.
-    """
+    """What one value must be; never the input, which may be long or a secret."""
     where, context = [str(part) for part in found["loc"]], found.get("ctx") or {}
     said = requirement(found["type"], context, str(found["msg"]))
     if (
@@ -171,9 +167,7 @@ def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
 
 
 def _shown(text: str, longest: int = _LONGEST_FIELD) -> str:
-    """What a caller sent, cut, and without the halves of characters that JSON may hold and UTF-8
-    may not.
-    """
+    """The caller's text, cut, without lone surrogates."""
     return text[:longest].encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The report as a cached response with an ETag, rendered when it changed."""
+"""The report as a cached response with an ETag."""
 
 import asyncio
 import hashlib
@@ -15,16 +15,16 @@ from app.web.schemas.report import Report
 from app.web.views import shown
 
 _FRESH_SECONDS = 1.0
-"""The snapshot is read at most this often; records of other processes show that much later."""
+"""The snapshot is read at most this often."""
 _OLDEST_SECONDS = 5.0
-"""A stale report is served for up to this long while it is read again; after that callers wait."""
+"""A stale report is served up to this age while it is read again; then callers wait."""
 _MOST_TAGS = 100
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A snapshot, with the time of the read and the operations that were complete by then."""
+    """A snapshot, the time of its read, and the operations complete by then."""
 
     report: ReportSnapshot
     at: float
@@ -33,7 +33,7 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """A body and its tag, with the read and the API's state that they were rendered from."""
+    """A body and its tag, and their sources."""
 
     body: bytes
     tag: str
@@ -42,7 +42,7 @@ class _Rendered:
 
 
 class CachedReport:
-    """The report of one service, for all requests to this process."""
+    """One service's report for all requests to this process."""
 
     def __init__(self) -> None:
         self._reading: asyncio.Task[_Read] | None = None
@@ -50,10 +50,9 @@ class CachedReport:
         self._rendered: _Rendered | None = None
 
     async def answer(self, service: ReconService, request: Request) -> Response:
-        """The report, or that it is what the caller has.
+        """The report, or 304.
 
-        Raises DatabaseUnavailable if PostgreSQL is gone and what is here is older than five
-        seconds.
+        DatabaseUnavailable: PostgreSQL is gone and the cached report older than five seconds.
         """
         now, ends, read = time.monotonic(), service.summary.ends, self._read
         while read is None or read.ends < ends or read.at < now - _OLDEST_SECONDS:
@@ -86,10 +85,10 @@ class CachedReport:
 
 
 def _tell_failure(reading: "asyncio.Task[_Read]") -> None:
-    """Log a failed read, also where no caller waits for it."""
+    """Log a failed read, even without waiting callers."""
     if not reading.cancelled() and (error := reading.exception()) is not None:
         _log.warning(
-            "The report could not be read anew.", action="report.unread", reason=str(error)
+            "The report could not be refreshed.", action="report.unread", reason=str(error)
         )
 
 
@@ -102,9 +101,7 @@ def _render(service: ReconService, read: _Read) -> _Rendered:
 
 
 def _names(header: str | None, tag: str) -> bool:
-    """Whether an If-None-Match header names the tag; weak comparison, as RFC 9110 has it for this
-    header.
-    """
+    """Whether an If-None-Match header names the tag, by weak comparison (RFC 9110)."""
     if header is None:
         return False
     opaque = tag.removeprefix("W/")

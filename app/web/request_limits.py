@@ -1,6 +1,4 @@
-"""What is done with a request before a route sees it: a body that is too large is refused, and an
-id in a path may hold any character.
-"""
+"""Limits before a route sees a request: body size, encoded ids, known parameters."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,25 +16,23 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NO_NUL = "^[^\\x00]*$"
-"""The pattern of text parameters: PostgreSQL holds every character but this one."""
+"""PostgreSQL holds every character but NUL."""
 LARGEST_BODY = 1024 * 1024
-"""Bytes; a request that names 10,000 accounts has a few hundred thousand."""
+"""Bytes; 10,000 account ids take a few hundred thousand."""
 _CLOSING = {"Connection": "close"}
-"""So that the rest of the body is not read."""
+"""The rest of the body is not read."""
 _WITH_IDS = b"/accounts/"
 
 
 class BodyLimit:
-    """Refuses a body above `LARGEST_BODY`: unread where its length is announced, else as soon as
-    more than that has come.
-    """
+    """Rejects a body above `LARGEST_BODY`, unread if its length is announced."""
 
     def __init__(self, app: "ASGIApp") -> None:
         """Wrap an ASGI app."""
         self._app = app
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Pass a request on, and count its body while it is read."""
+        """Pass a request on, counting its body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -62,25 +58,21 @@ class BodyLimit:
 
 
 class EncodedIds:
-    """Lets routes see paths with account ids as they were sent, so that a slash of an id (%2F)
-    separates no segments.
-    """
+    """Leaves ids in paths encoded, so that an id's slash (%2F) separates no segments."""
 
     def __init__(self, app: "ASGIApp") -> None:
         """Wrap an ASGI app."""
         self._app = app
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Pass a request on, its path still encoded."""
+        """Pass a request on with its path encoded."""
         if scope["type"] == "http" and scope.get("raw_path", b"").startswith(_WITH_IDS):
             scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
         await self._app(scope, receive, send)
 
 
 class EncodedConvertor(Convertor[str]):
-    """An id in a path that is still encoded; slashes that were not encoded are taken for the id's
-    too.
-    """
+    """An id in an encoded path; plain slashes belong to it, too."""
 
     regex = ".+"
 
@@ -89,14 +81,12 @@ class EncodedConvertor(Convertor[str]):
         return unquote(value)
 
     def to_string(self, value: str) -> str:
-        """The id as a path holds it."""
+        """The id encoded."""
         return quote(value, safe="")
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Refuse a query that names a parameter which the route does not know: a filter that is
-    misspelled must not mean no filter.
-    """
+    """Reject unknown query parameters: a misspelled filter must not mean none."""
     # A coroutine, since FastAPI calls plain functions in a thread: a hop for each request.
     if not request.scope["query_string"]:
         return
@@ -117,7 +107,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
 
 
 def _parameters(dependant: "Dependant") -> frozenset[str]:
-    """The query parameters of a route, those of what it depends on included."""
+    """The query parameters of a route and its dependencies."""
     own = {field.alias for field in dependant.query_params}
     return frozenset(own.union(*(_parameters(each) for each in dependant.dependencies)))
 

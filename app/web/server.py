@@ -1,6 +1,4 @@
-"""The process that serves HTTP: its listener, uvicorn with an orderly end, and the interpreter's
-settings.
-"""
+"""The process that serves HTTP: listener, uvicorn, interpreter settings."""
 
 import asyncio
 import contextlib
@@ -21,26 +19,24 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 ANSWER_SECONDS = 5
-"""How long requests under way may take to end after the signal to stop."""
+"""Time for requests under way to end after a signal."""
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.0002
 _COLLECTIONS = (5_000, 4, 500)
 _ALLOCATION = ((-8, 2), (-3, 256 * 1024))
-"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps for all threads, and what is large goes
-back to the system when it is freed.
+"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps, and large blocks go back to the
+system.
 """
 _OTHER_THREADS = 2
-"""Beside those for batches: for the worker of named accounts, and for looking up names of hosts."""
+"""For the worker of named accounts, and for resolving hosts."""
 
 
 def tune_interpreter(workers: int) -> None:
-    """Keep requests from waiting for the work on batches, and memory from growing with it.
+    """Keep requests from waiting for batches, and memory from growing.
 
-    Batches are judged in threads, at which Python looks every 5 ms by itself, and a request takes
-    several turns. Its garbage collector looks through all objects of all batches, for a quarter of
-    a second each time, to find cycles that there are hardly any of: it looks at the young ones, and
-    seldom at the rest. Threads are as few as can be used, and share what glibc would give each of
-    them for itself.
+    Python switches threads every 5 ms, and a request takes several turns. Collecting all objects
+    takes a quarter of a second and finds hardly any cycles, so mostly young ones are. Each thread
+    costs glibc memory.
     """
     sys.setswitchinterval(_TURN_SECONDS)
     gc.freeze()
@@ -53,9 +49,7 @@ def tune_interpreter(workers: int) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that lets the work end from the signal on, and does not send itself the signal once
-    more when it has ended itself.
-    """
+    """uvicorn that ends the work upon a signal, and does not raise the signal again."""
 
     def __init__(self, config: uvicorn.Config, stop_work: Callable[[], None]) -> None:
         super().__init__(config)
@@ -63,7 +57,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The signal: batches stop beside the requests, not after them."""
+        """Stop batches beside the requests, not after them."""
         if not self.should_exit:
             _log.info("A signal came: trade-recon ends its work.", action="http.stopping")
             self._loop.call_soon_threadsafe(self._stop_work)
@@ -71,7 +65,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals while the server runs, without raising them again at its end."""
+        """Handle signals while the server runs."""
         before = {
             number: signal.signal(number, self.handle_exit)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -84,7 +78,7 @@ class Server(uvicorn.Server):
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigurationError if the address cannot be had."""
+    """A listening socket; ConfigurationError if the address is unavailable."""
     try:
         listener = socket.create_server(
             (host, port),
@@ -103,9 +97,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def require_loopback(host: str, port: int) -> str:
-    """The address to listen on, which only this machine reaches: any caller may do everything,
-    since there is no authentication.
-    """
+    """A loopback address to listen on, as there is no authentication; ConfigurationError."""
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

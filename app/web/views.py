@@ -8,5 +8,5 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def shown(model: type[_Model], found: object) -> _Model:
-    """What the engine found, validated as a model of HTTP, field by field."""
+    """The engine's finding as a model of HTTP."""
     return model.model_validate(found, from_attributes=True)

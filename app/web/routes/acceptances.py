@@ -17,7 +17,7 @@ _REFUSED = problems(
     on_404="There is no such account.",
     on_409="The account has no such open issue.",
     on_422=(
-        "There is no such kind of issue, the reason is missing or too long, or the date cannot be."
+        "There is no such kind of issue, the reason is missing or too long, or the date is out of range."
     ),
 )
 
@@ -31,11 +31,10 @@ _REFUSED = problems(
 async def accept_issue(
     service: Service, account_id: AccountId, code: IssueCode, acceptance: Acceptance
 ) -> AcceptedIssue:
-    """It stays open and shown, and holds back neither the end of a run nor `reconciled_through`,
-    while its figures stay as they are.
+    """It stays open and shown, but holds back neither a run's end nor `reconciled_through`.
 
-    It counts again once they change, its date comes, or the acceptance is taken back. Safe to
-    repeat; with another reason or date these take the place of the earlier ones.
+    It counts again once its figures change, its date comes, or the acceptance is withdrawn. Safe to
+    repeat; a new reason or date replaces the old.
     """
     return AcceptedIssue.model_validate(
         await service.accept(account_id, code, acceptance.reason, acceptance.until)
@@ -54,11 +53,9 @@ async def withdraw_acceptance(
     code: IssueCode,
     reason: Annotated[
         str | None,
-        Query(
-            max_length=LONGEST_REASON, pattern=NO_NUL, description="Why; it stays in the record."
-        ),
+        Query(max_length=LONGEST_REASON, pattern=NO_NUL, description="Why; kept in the record."),
     ] = None,
 ) -> Withdrawn:
-    """What was accepted stays in the record. Safe to repeat."""
+    """The record keeps what was accepted. Safe to repeat."""
     was_accepted = await service.withdraw_acceptance(account_id, code, bounded_reason(reason))
     return Withdrawn(account_id=account_id, issue=code.value, was_accepted=was_accepted)

@@ -23,12 +23,10 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
     "/accounts/{account_id:encoded}",
     summary="Get an account",
     tags=["accounts"],
-    responses=problems(on_404="There is no such account.", on_422="The account id cannot be one."),
+    responses=problems(on_404="There is no such account.", on_422="The account id is malformed."),
 )
 async def get_account(service: Service, account_id: AccountId) -> Account:
-    """Status, totals, open issues with their evidence, the last attempts and the issues'
-    history.
-    """
+    """Status, totals, open issues with evidence, last attempts and issue history."""
     return shown(Account, await service.readings.account(account_id))
 
 
@@ -40,12 +38,12 @@ async def get_account(service: Service, account_id: AccountId) -> Account:
     responses={
         202: {
             "model": RunAccepted,
-            "description": "It takes longer; look at the run.",
+            "description": "It takes longer: see the run at Location.",
             "headers": LOCATION,
         },
         **problems(
             on_404="There is no such account.",
-            on_422="The account id cannot be one, or the wait cannot be.",
+            on_422="The account id is malformed, or the wait out of range.",
         ),
     },
 )
@@ -61,8 +59,8 @@ async def reconcile_account(
         ),
     ] = _USUAL_WAIT,
 ) -> AccountOutcome | Response:
-    """Every row of the account is compared with upstream, and what differs is healed before all
-    other work, whatever its state.
+    """Compares every row of the account with upstream and repairs differences, before all other
+    work.
     """
     given = order or AccountOrder()
     reason = bounded_reason(given.reason)

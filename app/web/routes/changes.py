@@ -1,4 +1,4 @@
-"""The routes of what was written: the change feed, and changed rows."""
+"""The routes of the change feed and of changed rows."""
 
 import datetime as dt
 import uuid
@@ -27,7 +27,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
     responses=problems(
         on_410="`since` lies behind the end of the feed: begin at the beginning.",
         on_422=(
-            "`since` is no cursor of this feed, the limit cannot be, or a parameter is not known."
+            "`since` is no cursor of this feed, the limit is out of range, or a parameter is unknown."
         ),
     ),
 )
@@ -53,12 +53,10 @@ async def get_changes(
         ),
     ] = _SOME_CHANGES,
 ) -> Changes:
-    """Account, table and date of every slice that trade-recon wrote, so that what is computed from
-    it can be computed again.
+    """Account, table and date of every slice that trade-recon wrote, for recomputing derived data.
 
-    Ask, do the work, keep `next`, and ask again with it: no slice is missed, however many runs
-    write at the same time. Ask at once while `more` is true. A slice comes again each time that it
-    is written. What ingestion writes is not listed.
+    Keep `next` after the work is done and ask again with it: no slice is missed, however many runs
+    write at once. Ask at once while `more` is true. Rows that ingestion writes are not listed.
     """
     return shown(Changes, await service.readings.changes(since, limit))
 
@@ -67,7 +65,7 @@ async def get_changes(
     "/changes/rows",
     summary="List changed rows",
     tags=["warehouse"],
-    responses=problems(on_422="A parameter cannot be, or is not known."),
+    responses=problems(on_422="A parameter is invalid or unknown."),
 )
 async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
     service: Service,
@@ -99,11 +97,10 @@ async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
         int, Query(ge=1, le=_MOST_ROWS, description="At most so many changes.")
     ] = _SOME_ROWS,
 ) -> ChangedRowPage:
-    """Each row that trade-recon overwrote, moved or removed, newest first: the columns that differ,
-    old beside new, and on whose word.
+    """Each row that trade-recon overwrote, moved or removed, newest first: differing columns, old
+    and new, and the source.
 
-    Rows that were inserted leave no copy: `inserted` tells how many those were by account, table
-    and date, and which of them still stand.
+    Inserted rows leave no copy: `inserted` counts them by account, table and date.
     """
     wanted = ChangeFilter(
         account_id=account_id,

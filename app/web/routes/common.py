@@ -1,4 +1,4 @@
-"""What routes share: the service, headers of a started run, and descriptions of problems."""
+"""Shared by routes: the service, headers of a started run, descriptions of problems."""
 
 import uuid
 from typing import Annotated, Any
@@ -13,16 +13,16 @@ from app.web.schemas.orders import GivenReason
 LONGEST_WAIT = 300.0
 _ASK_AGAIN_SECONDS = "2"
 LOCATION = {
-    "Location": {"description": "Where the run can be looked at.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of the run.", "schema": {"type": "string"}},
     "Retry-After": {
-        "description": "After how many seconds to look.",
+        "description": "Seconds to wait before asking.",
         "schema": {"type": "integer"},
     },
 }
 
 
 def accepted(run_id: uuid.UUID) -> dict[str, str]:
-    """The headers of an answer that a run goes on with."""
+    """The headers of an answer about a started run."""
     return {"Location": f"/runs/{run_id}", "Retry-After": _ASK_AGAIN_SECONDS}
 
 
@@ -40,7 +40,7 @@ IdempotencyHeader = Annotated[
         max_length=255,
         pattern="^[\x21-\x7e]+$",
         description=(
-            "A name of the caller's for this request: sent again with the same body it starts"
+            "The caller's name for this request: sent again with the same body, it starts"
             " nothing and names that run."
         ),
     ),
@@ -49,12 +49,10 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def problems(**sentences: str) -> Responses:
-    """Descriptions of the problems that a route may answer with; every route that asks the database
-    may find it gone.
-    """
+    """Descriptions of a route's problems; any may find the database gone."""
     described = {int(name.removeprefix("on_")): sentence for name, sentence in sentences.items()}
-    described = {422: "A parameter of the query is not known.", **described} | {
-        500: "trade-recon or PostgreSQL refuses for a reason that trying again does not mend.",
+    described = {422: "A query parameter is unknown.", **described} | {
+        500: "trade-recon or PostgreSQL fails for a reason that a retry does not repair.",
         503: "PostgreSQL cannot be reached.",
     }
     return {
@@ -64,22 +62,22 @@ def problems(**sentences: str) -> Responses:
 
 
 def starting(*, on_409: str) -> Responses:
-    """The answers of a route that starts a run, beside the one of a run that was waited for."""
+    """The answers of a route that starts a run."""
     return {
         202: {"headers": LOCATION},
         **problems(
             on_404="An account is unknown; no run was started.",
             on_409=f"{on_409}; Location tells the run. No run was started.",
-            on_422="The request cannot be; no run was started.",
+            on_422="The request is invalid; no run was started.",
         ),
     }
 
 
 UNKNOWN_PARAMETER: Responses = {
-    422: {"model": Problem, "description": "A parameter of the query is not known."}
+    422: {"model": Problem, "description": "A query parameter is unknown."}
 }
 
 
 def reason_of(given: GivenReason | None) -> str | None:
-    """The reason of an order; InvalidRequest if it is too long."""
+    """The reason of an order; InvalidRequest if too long."""
     return None if given is None else bounded_reason(given.reason)

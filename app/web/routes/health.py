@@ -1,4 +1,4 @@
-"""The routes of probes, metrics and the description of the interface."""
+"""The routes of probes, metrics and the interface's description."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
 @router.get("/healthz", summary="Check liveness", tags=["health"], responses=UNKNOWN_PARAMETER)
 async def get_health() -> Health:
-    """Asks nobody else."""
+    """Asks no other service."""
     return Health()
 
 
@@ -33,8 +33,8 @@ async def get_health() -> Health:
     },
 )
 async def get_readiness(service: Service) -> Readiness:
-    """Asks PostgreSQL, within 3 seconds; an upstream that is down does not count, for runs wait for
-    it. A standby takes no work.
+    """Asks PostgreSQL, within 3 seconds; a standby is not ready. An upstream outage does not count,
+    as runs wait for its end.
     """
     try:
         await service.readings.is_ready()
@@ -45,10 +45,7 @@ async def get_readiness(service: Service) -> Readiness:
 
 @router.get("/metrics", summary="Get metrics", tags=["health"], response_class=MetricsResponse)
 async def get_metrics(service: Service) -> MetricsResponse:
-    """How the process that answers uses upstream, since it started: scrape each replica.
-
-    Asks nobody else.
-    """
+    """How the answering process has used upstream since its start: scrape each replica."""
     return MetricsResponse(exposition(service.readings.api_use()))
 
 

@@ -1,4 +1,4 @@
-"""The routes of inspections: what the warehouse says of itself, before anything is changed."""
+"""The routes of inspections."""
 
 import uuid
 from http import HTTPStatus
@@ -35,7 +35,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
     tags=["inspections"],
     response_model=RunAccepted,
     responses={
-        200: {"model": Inspection, "description": "It was over within the wait."},
+        200: {"model": Inspection, "description": "It ended within the wait."},
         **starting(on_409="The key was used for another request"),
     },
 )
@@ -51,11 +51,10 @@ async def start_inspection(
         ),
     ] = 0,
 ) -> Response:
-    """Issues are detected and recorded, with the time of their first sight: nothing is healed, and
-    upstream is not asked.
+    """Issues are detected and recorded; nothing is healed, and upstream is not asked.
 
-    It is a run like others: look at it with GET /runs/{run_id}, at what it found with GET
-    /inspections/{run_id}.
+    An inspection is a run: GET /runs/{run_id} shows its state, GET /inspections/{run_id} its
+    findings.
     """
     wanted = order or InspectionOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
@@ -78,7 +77,7 @@ async def start_inspection(
     tags=["inspections"],
     responses=problems(
         on_404="There is no such run, or it is no inspection.",
-        on_422="The run id is no UUID, or a parameter cannot be.",
+        on_422="The run id is no UUID, or a parameter is invalid.",
     ),
 )
 async def get_inspection(
@@ -96,8 +95,6 @@ async def get_inspection(
         ),
     ] = None,
 ) -> Inspection:
-    """Accounts by issue, table, broker and date, as the inspection counted them, and the accounts
-    with their issues, page by page.
-    """
+    """Accounts by issue, table, broker and date, and those with issues, page by page."""
     found = await service.readings.inspection(run_id, Listing(limit, after))
     return shown(Inspection, found)

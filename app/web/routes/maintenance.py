@@ -27,15 +27,15 @@ async def _maintenance_turn(request: Request) -> asyncio.Lock:
     "/maintenance",
     summary="Run maintenance",
     tags=["warehouse"],
-    responses=problems(on_409="Someone else wrote the same rows at that moment; ask again."),
+    responses=problems(on_409="Another transaction wrote the same rows; try again."),
 )
 async def maintain(
     service: Service,
     turn: Annotated[asyncio.Lock, Depends(_maintenance_turn)],
     given: GivenReason | None = None,
 ) -> Maintenance:
-    """Account ids are repaired by joins inside the warehouse, where exactly one account fits; the
-    account list and all totals are refreshed. Upstream is not asked.
+    """Account ids are repaired by joins where exactly one account fits; the account list and totals
+    are refreshed. Upstream is not asked.
     """
     # One after the other: a second one at the same time would only wait for the first one's row
     # locks.

@@ -27,12 +27,10 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
     },
 )
 async def get_report(request: Request) -> Response:
-    """How the warehouse stands: accounts, issues by type, the last seven days, identities that fit
-    no account or several.
+    """Accounts, issues by type, the last seven days, and identities that fit no account or several.
 
-    The figures are those of `as_of`: they are counted after work was recorded, the more seldom the
-    longer that takes, and at the end of it. Send the ETag of the last answer as If-None-Match: as
-    long as nothing changed the answer is 304.
+    The figures are of `as_of`. Send the last ETag as If-None-Match: the answer is 304 while nothing
+    changed.
     """
     rendered: CachedReport = request.app.state.report
     return await rendered.answer(request.app.state.service, request)

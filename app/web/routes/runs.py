@@ -50,7 +50,7 @@ async def start_run(
     order: RunOrder | None = None,
     idempotency_key: IdempotencyHeader = None,
 ) -> RunAccepted:
-    """The run is queued and served in the background; look at it with GET /runs/{run_id}."""
+    """The run is queued and served in the background; GET /runs/{run_id} shows it."""
     wanted = order or RunOrder()
     ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
     request = RunRequest(
@@ -67,7 +67,7 @@ async def start_run(
     tags=["runs"],
     responses=problems(
         on_404="There is no run `before`.",
-        on_422="A filter or the limit cannot be, or a parameter is not known.",
+        on_422="A filter or the limit is out of range, or a parameter is unknown.",
     ),
 )
 async def list_runs(
@@ -84,9 +84,7 @@ async def list_runs(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_RUNS, description="At most so many.")] = _SOME_RUNS,
 ) -> RunList:
-    """What was done and is under way; GET /runs/{run_id} tells more of one, and why it does not go
-    on.
-    """
+    """Past and current runs; GET /runs/{run_id} tells more of one."""
     return shown(RunList, await service.readings.runs(status, kind, before, limit))
 
 
@@ -108,36 +106,31 @@ async def get_run(service: Service, run_id: uuid.UUID) -> Run:
     responses=problems(on_404="There is no such run.", on_422="The run id is no UUID."),
 )
 async def get_run_result(service: Service, run_id: uuid.UUID) -> RunResult:
-    """Rows inserted, overwritten, moved, removed, set aside and nulled by table, date and broker,
-    and by the issues that it found.
+    """Rows inserted, overwritten, moved, removed, set aside and nulled by table, date, broker and
+    issue.
 
-    Counted from the record when it is asked for: ask once a run is over, and not in a loop.
+    Counted on request: ask once a run is over, not in a loop.
     """
     return shown(RunResult, await service.readings.run_result(run_id))
 
 
 @router.post("/runs/{run_id}/pause", summary="Pause a run", tags=["runs"], responses=_STEERING)
 async def pause_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
-    """No more accounts of it are taken; what is under way is recorded as far as it is finished, the
-    rest waits. Safe to repeat.
-    """
+    """It takes no more accounts; finished work is recorded, the rest waits. Safe to repeat."""
     await service.pause(run_id, reason_of(given))
     return await get_run(service, run_id)
 
 
 @router.post("/runs/{run_id}/resume", summary="Resume a run", tags=["runs"], responses=_STEERING)
 async def resume_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
-    """It goes on where it was. Safe to repeat."""
+    """It goes on where it stopped. Safe to repeat."""
     await service.resume(run_id, reason_of(given))
     return await get_run(service, run_id)
 
 
 @router.post("/runs/{run_id}/cancel", summary="Cancel a run", tags=["runs"], responses=_STEERING)
 async def cancel_run(service: Service, run_id: uuid.UUID, given: GivenReason | None = None) -> Run:
-    """What was healed stays healed, and `accounts.waiting` tells how many are left.
-
-    Safe to repeat.
-    """
+    """Healed accounts stay healed; `accounts.waiting` counts the rest. Safe to repeat."""
     await service.cancel(run_id, reason_of(given))
     return await get_run(service, run_id)
 
@@ -151,11 +144,9 @@ async def cancel_run(service: Service, run_id: uuid.UUID, given: GivenReason | N
 async def confirm_run(
     service: Service, run_id: uuid.UUID, confirmation: Confirmation | None = None
 ) -> Run:
-    """For a run that needs confirmation, or one with such accounts: they are reconciled again, and
-    written as far as was shown.
+    """Held accounts of the run are reconciled again, and written as far as was shown.
 
-    With `account_ids` these alone: the others stay held, and accounts that the run had not come to
-    are left alone.
+    With `account_ids` only these; the others stay held, and waiting accounts are left alone.
     """
     given = confirmation or Confirmation()
     await service.confirm(run_id, given.account_ids, bounded_reason(given.reason))

@@ -1,4 +1,4 @@
-"""Accepted issues, as they go over HTTP."""
+"""Accepted issues over HTTP."""
 
 import datetime as dt
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ from app.domain.runs.orders import LONGEST_REASON
 
 
 class Acceptance(BaseModel):
-    """Why an issue is accepted, and for how long."""
+    """Why an issue is accepted, and until when."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -19,7 +19,7 @@ class Acceptance(BaseModel):
         Field(
             min_length=1,
             max_length=LONGEST_REASON,
-            description="Why, in words of yours; it stays in the record.",
+            description="Why, in your own words; kept in the record.",
         ),
     ]
     until: dt.date | None = Field(
@@ -32,9 +32,7 @@ class Acceptance(BaseModel):
 
 
 class AcceptedIssue(BaseModel):
-    """An open issue that somebody accepted: it holds nothing back while its figures stay as they
-    are, until a date.
-    """
+    """An open issue that holds nothing back while its figures stay, until a date."""
 
     account_id: str
     issue: str
@@ -47,7 +45,7 @@ class AcceptedIssue(BaseModel):
 
 
 class AcceptedIssues(BaseModel):
-    """What is accepted, the first to end first; at most 1,000 are listed."""
+    """Accepted issues, first to end first; at most 1,000 are listed."""
 
     accepted: list[AcceptedIssue]
     more: int = Field(description="How many more are accepted that are not listed.")
@@ -62,7 +60,7 @@ class Withdrawn(BaseModel):
 
 
 class AcceptedFigures(BaseModel):
-    """How much is accepted."""
+    """Numbers of accepted issues."""
 
     accounts: int
     issues: int
@@ -74,7 +72,7 @@ class AcceptedFigures(BaseModel):
 
 
 class HoldingAccount(BaseModel):
-    """An account that holds back the date through which all is reconciled."""
+    """An account that holds back `reconciled_through`."""
 
     account_id: str
     issue: str | None = Field(

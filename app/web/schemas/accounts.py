@@ -1,4 +1,4 @@
-"""Accounts as they go over HTTP: their state, issues, history and statistics."""
+"""Accounts over HTTP: state, issues, history, statistics."""
 
 import datetime as dt
 import uuid
@@ -13,7 +13,7 @@ from app.web.schemas.results import ComparedRows, OpenTradesCompared
 
 
 class IssueEntry(BaseModel):
-    """An open issue; evidence stands beside these names."""
+    """An open issue; further fields are evidence."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -25,9 +25,7 @@ class IssueEntry(BaseModel):
 
 
 def _understood(issues: object) -> object:
-    """Without the entries that an earlier system wrote in a form of its own: the next run replaces
-    them.
-    """
+    """Without entries in an earlier system's form, which the next run replaces."""
     entries = issues if isinstance(issues, list) else []
     return [entry for entry in entries if _is_issue(entry)]
 
@@ -44,9 +42,7 @@ Issues = Annotated[list[IssueEntry], BeforeValidator(_understood)]
 
 
 class AccountEffort(BaseModel):
-    """What was asked and written for one account in a run; null where nothing was recorded of
-    it.
-    """
+    """Requests and writes for one account in a run; null: not recorded."""
 
     requests: int | None = Field(
         description=(
@@ -74,7 +70,7 @@ class AccountEffort(BaseModel):
 
 
 class Attempt(AccountEffort):
-    """What one run did to the account."""
+    """One run's work on the account."""
 
     run_id: uuid.UUID
     kind: AnyKind
@@ -95,7 +91,7 @@ class Attempt(AccountEffort):
 
 
 class IssueHistory(BaseModel):
-    """The opening of an issue, and its closing with the evidence."""
+    """An issue's opening, and closing with evidence."""
 
     type: str
     severity: int
@@ -107,7 +103,7 @@ class IssueHistory(BaseModel):
 
 
 class AccountStatistics(BaseModel):
-    """What each table holds of the account."""
+    """The account's rows in each table."""
 
     has_alltime: bool
     num_trades_alltime: int
@@ -122,7 +118,7 @@ class AccountStatistics(BaseModel):
 
 
 class SetAsideRow(BaseModel):
-    """A row of upstream that the warehouse does not hold as it was sent."""
+    """A row of upstream that is not stored as sent."""
 
     table: str
     key: str
@@ -141,9 +137,7 @@ class SetAsideRow(BaseModel):
 
 
 class PinnedRow(BaseModel):
-    """A row that a restore brought back, and that stays as it is until it is released or upstream
-    sends the same values.
-    """
+    """A restored row, which stays until it is released or upstream sends the same values."""
 
     table: str
     key: list[str | None] = Field(description="The row's key; of a trade without its date.")
@@ -159,7 +153,7 @@ class PinnedRow(BaseModel):
 
 
 class Account(BaseModel):
-    """An account as it stands."""
+    """An account's present state."""
 
     account_id: str
     status: str
@@ -187,7 +181,7 @@ class Account(BaseModel):
 
 
 class AccountOutcome(AccountEffort):
-    """What came of healing one account."""
+    """The result of reconciling one account."""
 
     account_id: str
     run_id: uuid.UUID

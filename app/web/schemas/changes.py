@@ -1,6 +1,4 @@
-"""The models of what became of rows: changes with old and new values, inserted rows, and values
-that were stored as NULL.
-"""
+"""Changed, inserted and nulled rows over HTTP."""
 
 import datetime as dt
 import uuid
@@ -10,9 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class ColumnValues(BaseModel):
-    """A column that differs; values as text with every digit, null for NULL and where there is no
-    row.
-    """
+    """A column that differs, as text; null for NULL or no row."""
 
     name: str
     old: str | None
@@ -20,7 +16,7 @@ class ColumnValues(BaseModel):
 
 
 class ChangedRow(BaseModel):
-    """What became of one row: its values before and after."""
+    """One row before and after a change."""
 
     id: int = Field(description="The copy of the row as it was, for `trade-recon removed restore`.")
     changed_at: dt.datetime
@@ -78,7 +74,7 @@ class ChangedRow(BaseModel):
 
 
 class NulledRow(BaseModel):
-    """A row of upstream that is stored with NULL in place of values that cannot be held."""
+    """A row stored with NULL in place of unusable values."""
 
     table: str
     account_id: str | None
@@ -90,9 +86,7 @@ class NulledRow(BaseModel):
 
 
 class InsertedRows(BaseModel):
-    """Rows of one account, table and date that one transaction inserted; no copy of them is
-    kept.
-    """
+    """Rows of one account, table and date that one transaction inserted."""
 
     change_id: int
     changed_at: dt.datetime
@@ -139,19 +133,17 @@ class ChangedRowPage(BaseModel):
 
 
 class Change(BaseModel):
-    """One slice of a raw table that trade-recon wrote: rows of the account, on the date, were
-    inserted, overwritten, moved or removed.
-    """
+    """A slice that trade-recon wrote: the account's rows in a table on a date."""
 
     account_id: str
     table: str = Field(examples=["raw_metrics_daily"])
     date: dt.date | None = Field(description="null where the table's rows have no date (alltime).")
     changed_at: dt.datetime
-    run_id: uuid.UUID | None = Field(description="null: account ids were mended outside a run.")
+    run_id: uuid.UUID | None = Field(description="null: account ids were repaired outside a run.")
 
 
 class Changes(BaseModel):
-    """A piece of the change feed."""
+    """A page of the change feed."""
 
     changes: list[Change] = Field(
         description=(

@@ -1,4 +1,4 @@
-"""What several models of HTTP are made of."""
+"""Shared by models of HTTP."""
 
 import math
 from typing import Annotated
@@ -24,13 +24,10 @@ AccountId = Annotated[
 AnyKind = RunKind | str
 AnyStatus = RunStatus | str
 AnyOutcome = Outcome | str
-"""What the record may hold: also words of a newer version of trade-recon, while both run, or after
-this one was put back.
-"""
+"""The record may hold a newer version's words."""
 
 
 def _finite(value: object) -> object:
-    """A number that JSON can write; None for any other."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,4 +1,4 @@
-"""Whether the process lives and can work, as it goes over HTTP."""
+"""Liveness and readiness over HTTP."""
 
 from typing import Literal
 
@@ -12,6 +12,6 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process can do its work."""
+    """The process can work."""
 
     status: Literal["ready"] = "ready"

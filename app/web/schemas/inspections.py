@@ -1,4 +1,4 @@
-"""Inspections, as they go over HTTP."""
+"""Inspections over HTTP."""
 
 import datetime as dt
 import uuid
@@ -12,7 +12,7 @@ from app.web.schemas.report import IdentityReport
 
 
 class InspectionOrder(BaseModel):
-    """What is inspected; everything may be left out."""
+    """The scope of an inspection; every field is optional."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,7 +66,7 @@ class _Counted(BaseModel):
 
 
 class InspectedIssue(_Counted):
-    """Accounts with an issue of a severity; an issue that has several stands once for each."""
+    """Accounts by issue and severity."""
 
     issue: str
     severity: int = Field(description="1 (critical) to 5 (for information).")
@@ -74,20 +74,20 @@ class InspectedIssue(_Counted):
 
 
 class InspectedTable(_Counted):
-    """Accounts of which an issue concerns a table."""
+    """Accounts by table and issue."""
 
     table: str
     issue: str
 
 
 class InspectedBroker(_Counted):
-    """Accounts of a broker that have issues; one that was at several counts for each."""
+    """Accounts with issues by broker; one counts for each of its brokers."""
 
     broker: str
 
 
 class ShortTable(BaseModel):
-    """A table that counts fewer trades than another one on a date."""
+    """A table that counts fewer trades than another on a date."""
 
     table: str
     accounts: int
@@ -95,9 +95,7 @@ class ShortTable(BaseModel):
 
 
 class SurplusTable(BaseModel):
-    """A table that counts more trades than the others on a date, where these and alltime speak
-    against it.
-    """
+    """A table that counts more trades than all others on a date."""
 
     table: str
     accounts: int
@@ -105,7 +103,7 @@ class SurplusTable(BaseModel):
 
 
 class InspectedDate(_Counted):
-    """Accounts that an issue names a date of."""
+    """Accounts with an issue on a date."""
 
     date: dt.date
     short: list[ShortTable]
@@ -118,15 +116,11 @@ class InspectedDate(_Counted):
 
 
 class BeyondDates(_Counted):
-    """Accounts whose alltime counts more trades than any other table: they lack some of which no
-    table tells the date.
-    """
+    """Accounts whose alltime exceeds all tables, so that trades of unknown dates are missing."""
 
 
 class LackingDate(_Counted):
-    """A date that accounts lack in every table whose alltime counts more trades: most likely a
-    night that was missed.
-    """
+    """A date that such accounts lack in every table: most likely a missed night."""
 
     date: dt.date
 
@@ -141,21 +135,21 @@ class FirstSeen(BaseModel):
 
 
 class FoundAccount(BaseModel):
-    """An account with what was found."""
+    """An account with its issues."""
 
     account_id: str
     issues: list[FirstSeen]
 
 
 class UnreadAccount(BaseModel):
-    """An account that was not inspected, and why."""
+    """An account that was not inspected."""
 
     account_id: str
     reason: str | None
 
 
 class Inspection(BaseModel):
-    """What an inspection found so far, by the warehouse alone."""
+    """An inspection's findings so far."""
 
     run_id: uuid.UUID
     status: AnyStatus

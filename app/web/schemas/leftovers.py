@@ -1,17 +1,15 @@
-"""What a run left, as it goes over HTTP."""
+"""What a run left, over HTTP."""
 
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-_ACTS = "Somebody or a later run must act on it."
+_ACTS = "A person or a later run must act."
 _RESTS = "Known, and not the warehouse's to heal."
 
 
 class RunLeft(BaseModel):
-    """What a run left when it ended; each account counts once, as the most urgent of what it
-    has.
-    """
+    """What an ended run left; each account counts once, as the most urgent."""
 
     waiting: int = Field(description=f"Accounts that it did not reach. {_ACTS}")
     healable: int = Field(
@@ -77,8 +75,8 @@ LEFT: Any = Field(
 LEFT_TOLD: Any = Field(description="The same in words.")
 NEEDS_SOMEBODY: Any = Field(
     description=(
-        "Whether somebody must act: what is left can be healed, is new or needs a word, or the run"
-        " did not come to its end."
+        "Whether action is needed: something left can be healed, is new or waits for confirmation,"
+        " or the run did not complete."
     )
 )
 RESTS_ON: Any = Field(

@@ -1,4 +1,4 @@
-"""What maintenance did, as it goes over HTTP."""
+"""Results of maintenance over HTTP."""
 
 import datetime as dt
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class UnmatchedKey(BaseModel):
-    """Rows whose account id is missing or wrong and fits no account or several."""
+    """Rows with a missing or wrong id that fit no account or several."""
 
     table: str
     login: str
@@ -18,7 +18,7 @@ class UnmatchedKey(BaseModel):
 
 
 class Maintenance(BaseModel):
-    """What maintenance did."""
+    """Results of maintenance."""
 
     closed_trades_updated: int
     open_trades_updated: int

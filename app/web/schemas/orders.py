@@ -1,4 +1,4 @@
-"""Orders as they come over HTTP: starting and confirming runs, reconciling one account."""
+"""Orders over HTTP."""
 
 import datetime as dt
 import uuid
@@ -12,7 +12,7 @@ from app.web.schemas.common import LARGEST_LIMIT, MOST_ACCOUNTS, AccountId
 
 OrderReason = Annotated[
     str | None,
-    Field(max_length=LONGEST_REASON, description="Why, in words of yours; it stays in the record."),
+    Field(max_length=LONGEST_REASON, description="Why, in your own words; kept in the record."),
 ]
 _DEPTH = (
     "How far the accounts are compared: `rows`: every row and column of every table, whatever the"
@@ -21,7 +21,7 @@ _DEPTH = (
 
 
 class AccountOrder(BaseModel):
-    """How one account shall be reconciled; everything may be left out."""
+    """How one account is reconciled; every field is optional."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +30,7 @@ class AccountOrder(BaseModel):
 
 
 class RunOrder(BaseModel):
-    """What a run shall do; everything may be left out."""
+    """The scope of a run; every field is optional."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,7 +74,7 @@ class RunOrder(BaseModel):
 
 
 class GivenReason(BaseModel):
-    """Why an order is given; it stays in the record of the run, and in the log."""
+    """Why an order is given, for the record and the log."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -82,7 +82,7 @@ class GivenReason(BaseModel):
 
 
 class GivenOrder(BaseModel):
-    """An order that was given about a run."""
+    """A recorded order about a run."""
 
     order: str = Field(description="start, pause, resume, cancel, confirm, restore or release.")
     reason: str | None
@@ -96,7 +96,7 @@ class RunAccepted(BaseModel):
 
 
 class Confirmation(BaseModel):
-    """Which of the accounts that a run holds are let through."""
+    """Which held accounts of a run are confirmed."""
 
     model_config = ConfigDict(extra="forbid")
 

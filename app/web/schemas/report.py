@@ -1,4 +1,4 @@
-"""The report, as it goes over HTTP."""
+"""The report over HTTP."""
 
 import datetime as dt
 import uuid
@@ -14,7 +14,7 @@ from app.web.schemas.results import OpenTradesCompared
 
 
 class Overall(BaseModel):
-    """The account figures of the report; `reconciled` and `needs_reconciliation` add up to all."""
+    """Figures of accounts; `reconciled` and `needs_reconciliation` add up to all."""
 
     total_accounts: int
     reconciled: int = Field(
@@ -59,7 +59,7 @@ class ActivityDay(BaseModel):
 
 
 class Activity(BaseModel):
-    """What was done in the last seven days."""
+    """Work of the last seven days."""
 
     accounts_checked: int = Field(
         description=(
@@ -83,7 +83,7 @@ class IdentityReport(BaseModel):
 
 
 class ApiReport(BaseModel):
-    """The use of the API by the process that answers."""
+    """The answering process's use of the API."""
 
     breaker: str
     since_start: dict[str, Any]
@@ -127,16 +127,14 @@ class HoldingRun(BaseModel):
 
 
 class OpenTrades(OpenTradesCompared):
-    """Upstream's snapshot of open trades against what is stored of its dates, as the newest audit
-    counted them; nothing follows from it.
-    """
+    """Upstream's snapshot of open trades against stored ones, from the newest audit."""
 
     run_id: uuid.UUID
     compared_at: dt.datetime | None
 
 
 class MoneyRelation(BaseModel):
-    """That the sums of net profit or lots are equal in two tables."""
+    """Sums of net profit or lots that should be equal in two tables."""
 
     relation: str = Field(
         description=(
@@ -158,7 +156,7 @@ class MoneyRelation(BaseModel):
 
 
 class Report(BaseModel):
-    """How the warehouse stands."""
+    """The state of the warehouse."""
 
     as_of: dt.datetime = Field(
         description="When the figures were counted; what is said of the API is newer."

@@ -1,4 +1,4 @@
-"""What a run did, by table, date, broker and issue, as it goes over HTTP."""
+"""A run's results by table, date, broker and issue, over HTTP."""
 
 import datetime as dt
 import uuid
@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 
 class ComparedTable(BaseModel):
-    """What of a table was compared row by row."""
+    """A table's row-by-row comparison."""
 
     table: str
     rows: int = Field(description="Rows of upstream and stored ones together.")
@@ -18,7 +18,7 @@ class ComparedTable(BaseModel):
 
 
 class ComparedRows(BaseModel):
-    """What was compared row by row, and what it cost."""
+    """A row-by-row comparison and its cost."""
 
     tables: list[ComparedTable]
     rows: int
@@ -28,7 +28,7 @@ class ComparedRows(BaseModel):
 
 
 class OpenTradesOfDate(BaseModel):
-    """A date on which upstream's snapshot has another number of open trades than is stored."""
+    """A date on which open trades differ in number."""
 
     date: dt.date
     upstream: int
@@ -36,9 +36,7 @@ class OpenTradesOfDate(BaseModel):
 
 
 class OpenTradesCompared(BaseModel):
-    """Upstream's snapshot of open trades against what is stored of its dates; nothing follows from
-    it.
-    """
+    """Upstream's snapshot of open trades against stored ones, for information."""
 
     upstream: int | None
     stored: int | None
@@ -53,7 +51,7 @@ class OpenTradesCompared(BaseModel):
 
 
 class RowCounts(BaseModel):
-    """What was done to rows."""
+    """Rows by what was done to them."""
 
     inserted: int
     overwritten: int
@@ -70,25 +68,25 @@ class RowCounts(BaseModel):
 
 
 class TableResult(RowCounts):
-    """What a run did to a table."""
+    """A run's work on a table."""
 
     table: str
 
 
 class DateResult(TableResult):
-    """What a run did to a table on a date."""
+    """A run's work on a table and date."""
 
     date: dt.date | None = Field(description="null where rows have none (alltime).")
 
 
 class BrokerResult(TableResult):
-    """What a run did to rows of a broker in a table."""
+    """A run's work on a broker's rows in a table."""
 
     broker: str | None
 
 
 class IssueResult(RowCounts):
-    """What a run did for accounts with an issue; an account with several counts for each."""
+    """A run's work for accounts with an issue; each counts for all its issues."""
 
     issue: str
     accounts: int
@@ -96,7 +94,7 @@ class IssueResult(RowCounts):
 
 
 class RunResult(BaseModel):
-    """What a run did, so far."""
+    """A run's results so far."""
 
     run_id: uuid.UUID
     by_table: list[TableResult]

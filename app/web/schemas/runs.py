@@ -1,4 +1,4 @@
-"""What goes over HTTP: requests as they may be, answers as they are."""
+"""Runs over HTTP."""
 
 import datetime as dt
 import uuid
@@ -51,7 +51,7 @@ class RunAccounts(BaseModel):
 
 
 class RunRows(BaseModel):
-    """Rows of the warehouse that a run wrote."""
+    """Rows that a run wrote."""
 
     inserted: int
     updated: int
@@ -88,9 +88,7 @@ class RunWait(BaseModel):
 
 
 class UnderWay(BaseModel):
-    """How far the batches of a run are that are worked on: nothing of it is counted in the run's
-    own figures yet, but `waiting`.
-    """
+    """Progress of unrecorded batches; the run's own figures count their accounts as `waiting`."""
 
     accounts: int = Field(description="Accounts of these batches.")
     done: int = Field(
@@ -103,7 +101,7 @@ class UnderWay(BaseModel):
 
 
 class Run(BaseModel):
-    """A run as it stands."""
+    """A run's present state."""
 
     run_id: uuid.UUID
     kind: AnyKind
@@ -179,7 +177,7 @@ class Run(BaseModel):
 
 
 class ListedRun(BaseModel):
-    """A run among others."""
+    """A run in a list."""
 
     run_id: uuid.UUID
     kind: AnyKind
