@@ -1,11 +1,7 @@
-"""The command `trade-recon`.
+"""The command `trade-recon`: results on stdout, logs and progress on stderr.
 
-Results go to stdout, logs and progress to stderr; an error of ours is one sentence and an exit
-code.
-
-What takes long to import (the engine, the web framework, the drivers) is imported by the commands
-that need it, in their functions: help, `--version` and mistakes on the command line are answered at
-once.
+Commands import the engine, web framework and drivers in their functions, so that help, `--version`
+and mistakes are answered at once.
 """
 
 from collections.abc import Callable
@@ -36,12 +32,12 @@ _HELP = """Keeps a trading warehouse equal to its upstream risk-analytics API.
 Settings come from the environment and from .env; without DATABASE_URL an embedded PostgreSQL is \
 used, once it was made (--embedded).
 
-Exit codes: 0 success (a run did what can be done); 1 somebody must look (a run left what can be \
-healed, is new or needs a word, or what \
+Exit codes: 0 success (a run did what can be done); 1 action is needed (a run left what can be \
+healed, is new or held, or what \
 --fail-on names instead; it needs confirmation or is paused; no account is known; inspect or \
 doctor found something; rows that differ \
 without a reason in the demo); \
-2 wrong use or settings; 3 failure (a run failed, an order cannot be followed as the run stands, \
+2 wrong use or settings; 3 failure (a run failed, an order does not fit the run's state, \
 database or upstream unavailable); 130 interrupted; 143 terminated. \
 Only `serve` ends with 0 when it is told to stop."""
 
@@ -56,7 +52,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The command line; `app.__main__` provides for Ctrl-C before it."""
+    """The command line; `app.__main__` handles Ctrl-C before."""
     outlive_readers()
     app()
 
@@ -77,7 +73,7 @@ def common(
         ),
     ] = False,
 ) -> None:
-    """What holds for all commands."""
+    """Options of all commands."""
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (

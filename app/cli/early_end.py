@@ -1,8 +1,6 @@
-"""A reader that ends early, as in `trade-recon report | head -1`, changes nothing of what a command
-does, nor of how it ends.
+"""A reader that ends early, as in `trade-recon report | head -1`, changes no command.
 
-Without this, Python's own handling of the broken pipe would end the command with 1, which says that
-action is needed, and a run might stop at a line of its progress.
+Python's own handling of a broken pipe would end it with 1, which means that action is needed.
 """
 
 import io
@@ -11,10 +9,10 @@ from typing import Any
 
 
 class Outlet(io.FileIO):
-    """A stream's file, whose remaining output is dropped once its reader has gone."""
+    """A file that drops output once its reader has gone."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has bytes
-        """Write; where no reader is left, say that all was written."""
+        """Write; without a reader, report all as written."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -22,7 +20,7 @@ class Outlet(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """From now on stdout and stderr drop what no reader takes."""
+    """Let stdout and stderr outlive their readers."""
     # A stream is None where the process was started with it closed.
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -31,7 +29,7 @@ def outlive_readers() -> None:
 
 
 def outlet(stream: io.TextIOWrapper, *, by_line: bool = False) -> io.TextIOWrapper:
-    """The same stream, which outlives its reader; with `by_line` each line is written at once."""
+    """A stream that outlives its reader; `by_line` flushes each line."""
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(Outlet(stream.fileno(), "wb", closefd=False)),

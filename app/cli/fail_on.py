@@ -1,4 +1,4 @@
-"""`--fail-on`: which ends of a run the commands that wait for it report as a failure."""
+"""`--fail-on`: which ends of a run are failures."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,8 +14,8 @@ FailOnWords = Annotated[
         "--fail-on",
         metavar="WHAT",
         help=(
-            "End with 1 if the run leaves: action (what can be healed, is new or needs a word),"
-            " issues (any that nobody accepted), new-issues, failed:5% (more failed accounts than"
+            "End with 1 if the run leaves: action (something can be healed, is new or held),"
+            " issues (any not accepted), new-issues, failed:5% (more failed accounts than"
             " that), none. Several: with commas, or given again. [default: action]"
         ),
     ),
@@ -32,7 +32,7 @@ FailOnIssues = Annotated[
 def chosen(
     words: Sequence[str] | None, fail_above: str | None = None, *, issues: bool = False
 ) -> FailOn:
-    """What the options choose; a typer error says which of them cannot be."""
+    """The chosen conditions; typer.BadParameter."""
     try:
         shares = [] if fail_above is None else [_share(fail_above)]
         return parse_fail_on(

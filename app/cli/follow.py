@@ -1,4 +1,4 @@
-"""Starting a run, and working on it in this process until it is over."""
+"""Starting a run, and serving it in this process."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,7 @@ _LOOK_SECONDS = 0.2
 async def start_or_join(
     service: ReconService, request: RunRequest, reason: str | None = None
 ) -> tuple[UUID, bool]:
-    """A run for the request, and whether it was started for it: where a full run is active already,
-    that one is helped with.
-    """
+    """A run for the request, and whether it is new: an active full run is joined."""
     try:
         return await service.start_run(request, reason=reason), True
     except Conflict as error:
@@ -35,11 +33,9 @@ async def start_or_join(
 
 
 async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True) -> RunState:
-    """Work on the run in this process until it is over or paused, showing its progress; how it
-    stands then.
+    """Serve the run until it is over or paused, showing progress; its state then.
 
-    A cancellation ends it in order: accounts are released, what was healed stays, and the run is
-    `cancelled`; one that is not ours goes on.
+    Cancellation releases accounts and ends the run as `cancelled`; one that is not ours goes on.
     """
     working = asyncio.create_task(service.pool.run_until_finished(run_id))
     try:
@@ -66,10 +62,7 @@ async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True
 
 
 async def finish_left_runs(service: ReconService, kind: RunKind | None = None) -> None:
-    """Finish what processes left that were killed, of one kind (None: of any).
-
-    A command line that starts runs may be all that ever comes to them.
-    """
+    """Finish runs that killed processes left, as no other process may do so."""
     for run in await service.readings.left_runs():
         if kind is not None and run.kind != kind:
             continue

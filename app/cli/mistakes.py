@@ -1,4 +1,4 @@
-"""Mistakes on the command line: what was probably meant, in place of a bare refusal."""
+"""Mistakes on the command line, with a guess at what was meant."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,17 +28,15 @@ _OTHER_WORDS: Mapping[str, str] = {
     "upgrade": "migrate",
     "version": "--version",
 }
-"""Words that other tools have for what a command does here."""
+"""Other tools' words for commands."""
 _QUOTED = re.compile(r"'([^']*)'")
 
 
 class SuggestingGroup(TyperGroup):
-    """A group of commands that says of an unknown command, option or choice what was probably
-    meant.
-    """
+    """A group that suggests a command, option or choice for an unknown one."""
 
     def invoke(self, ctx: "Context") -> Any:  # noqa: ANN401 - whatever the command gives
-        """Run the command that the words name."""
+        """Run the named command."""
         words = [
             *ctx._protected_args,  # noqa: SLF001 - the words of the command are kept nowhere else
             *ctx.args,
@@ -87,9 +85,7 @@ class SuggestingGroup(TyperGroup):
 
 
 def _explain(error: UsageError, words: Sequence[str]) -> None:
-    """Put into the error what was probably meant; `words` are those of the command line from this
-    group on.
-    """
+    """Add a suggestion to the error; `words` follow this group on the command line."""
     if isinstance(error, NoSuchOption):
         _explain_option(error, words)
     elif isinstance(error, BadParameter):
@@ -131,7 +127,7 @@ def _explain_option(error: NoSuchOption, words: Sequence[str]) -> None:
 
 
 def _explain_value(error: BadParameter) -> None:
-    """Say what the value must be, in place of the validator's text."""
+    """Say what the value must be."""
     first = next(iter(getattr(error.__cause__, "errors", list)()), None)
     if first is None:
         return
@@ -151,7 +147,7 @@ def _options(command: "Command") -> list[str]:
 
 
 def _commands(root: "Context") -> "Iterator[tuple[str, Command]]":
-    """All commands, by the words that lead to each."""
+    """All commands with their paths."""
     yield from _below(root.command, "")
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options of several commands."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class ListFormat(StrEnum):
 Format = Annotated[ListFormat, typer.Option("--format", help="For people or for programs.")]
 Reason = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="Why; it stays in the record, at most 500 characters."),
+    typer.Option(metavar="TEXT", help="Why, for the record; at most 500 characters."),
 ]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[
@@ -32,7 +32,7 @@ Port = Annotated[
 
 
 def moment(value: str) -> dt.datetime:
-    """A parser of times with a zone."""
+    """Parse a time with a zone."""
     try:
         parsed = dt.datetime.fromisoformat(value)
     except ValueError:

@@ -1,6 +1,6 @@
-"""JSON for programs: what HTTP answers with has the same fields here.
+"""JSON for programs, with HTTP's fields where HTTP answers the same.
 
-Beside `serve` the only place of the command line that knows app.web.
+Besides `serve` only this module of the command line knows app.web.
 """
 
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_json(found: object) -> None:
-    """Write a model of the engine to stdout, as HTTP answers with it where it does."""
+    """Write a model of the engine to stdout."""
     model = _model_of(found)
     if model is None:
         text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
@@ -25,7 +25,7 @@ def print_json(found: object) -> None:
 
 
 def json_values(found: report.Report) -> dict[str, Any]:
-    """The report in the values of JSON."""
+    """The report as JSON values."""
     from app.web.schemas.report import Report
     from app.web.views import shown
 

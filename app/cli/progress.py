@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, lines in the log elsewhere."""
+"""Progress of a run: a bar on a terminal, log lines elsewhere."""
 
 import contextlib
 import math
@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 
 class _Effort(NamedTuple):
-    """Requests sent and rows written so far, those of batches under way included."""
+    """Requests and rows so far, including batches under way."""
 
     requests: int
     rows: int
@@ -36,7 +36,7 @@ class _Effort(NamedTuple):
 
 @contextlib.contextmanager
 def progress_shown() -> Iterator[Callable[[RunState], None]]:
-    """Yield a function that shows the progress of a run's state."""
+    """A function that shows the progress of a run's state."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _ProgressLog().show
@@ -65,9 +65,7 @@ def progress_shown() -> Iterator[Callable[[RunState], None]]:
 
 
 def _accounts_done(state: RunState) -> int:
-    """Accounts that are done, and those of batches under way of which nothing more is to be
-    read.
-    """
+    """Accounts done, also in batches under way."""
     return state.accounts.done + (state.under_way.done if state.under_way else 0)
 
 
@@ -84,9 +82,7 @@ def _spent(state: RunState) -> str:
 
 
 class _ProgressLog:
-    """A line in the log every hundred accounts, every ten seconds in which anything was read or
-    written, and at the end.
-    """
+    """A line every hundred accounts, every ten seconds with any work, and at the end."""
 
     def __init__(self) -> None:
         self._logged = 0

@@ -1,6 +1,4 @@
-"""What commands that only read have in common: the record, opened for a role with SELECT alone, and
-an answer for people or for programs.
-"""
+"""For commands that only read: the record, and answers as text or JSON."""
 
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
@@ -20,9 +18,9 @@ _Found = TypeVar("_Found")
 
 @contextlib.asynccontextmanager
 async def open_record() -> "AsyncIterator[Readings]":
-    """The record of the warehouse that the settings name.
+    """The warehouse's record, opened for a role with SELECT alone.
 
-    Raises ConfigurationError, DatabaseUnavailable, DatabaseError.
+    ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
     from app.composition import open_readings, open_store
     from app.settings.load import load_settings
@@ -33,7 +31,7 @@ async def open_record() -> "AsyncIterator[Readings]":
 
 
 def answer(found: _Found, format_: ListFormat, show: "Callable[[Console, _Found], object]") -> None:
-    """Print what was found, as JSON or by `show`."""
+    """Print the result as JSON or by `show`."""
     from app.cli.output.tables import results_console
     from app.cli.printed import print_json
 
@@ -44,6 +42,6 @@ def answer(found: _Found, format_: ListFormat, show: "Callable[[Console, _Found]
 
 
 def require_account_id(account_id: str) -> None:
-    """Raise InvalidRequest for an id that PostgreSQL cannot hold."""
+    """InvalidRequest for an id that PostgreSQL cannot hold."""
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")

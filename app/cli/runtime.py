@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of(state: "RunState", fail_on: FailOn = ACTION) -> ExitCode:
-    """The exit code of a run in this state."""
+    """The exit code of a run."""
     match state.status:
         case RunStatus.SUCCEEDED | RunStatus.COMPLETED_WITH_ISSUES:
             return ExitCode.SUCCESS if failure_of(state, fail_on) is None else ExitCode.ISSUES_LEFT
@@ -51,7 +51,7 @@ def exit_code_of(state: "RunState", fail_on: FailOn = ACTION) -> ExitCode:
 
 
 def failure_of(state: "RunState", fail_on: FailOn) -> str | None:
-    """Why an ended run fails the command, as part of a sentence; None if it does not."""
+    """Why an ended run fails the command, if it does."""
     # A run that an earlier version ended left no figures: its status tells whether anything is to
     # be done.
     known = Leftovers.from_json(state.left)
@@ -75,7 +75,7 @@ def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> 
 
 
 def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
-    """Run work and exit; errors of ours become a sentence on stderr."""
+    """Run work and exit; our errors become a sentence on stderr."""
     from app.telemetry import configure_logging, redact
 
     configure_logging(level="WARNING" if quiet else "INFO")

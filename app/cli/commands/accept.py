@@ -46,9 +46,7 @@ def accept(
     ] = None,
     list_: Annotated[
         bool,
-        typer.Option(
-            "--list", help="List what is accepted, the first to end first, and change nothing."
-        ),
+        typer.Option("--list", help="List accepted issues, first to end first; change nothing."),
     ] = False,
     format_: Annotated[
         ListFormat, typer.Option("--format", help="Of --list: for people or for programs.")
@@ -56,9 +54,8 @@ def accept(
 ) -> None:
     """Accept an open issue of an account for a time.
 
-    It stays shown, and holds nothing back while its figures stay as they are.
-
-    It counts again once they change, its date comes, or `trade-recon unaccept` takes it back.
+    It stays shown, and holds nothing back until its figures change, its date comes, or `trade-recon
+    unaccept` ends it.
     """
     if list_:
         if account is not None or reason is not None or until is not None:

@@ -1,4 +1,4 @@
-"""`trade-recon accounts`: accounts by their state and issues, and one as it stands."""
+"""`trade-recon accounts`: accounts by state and issue, and one in full."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ _STATUSES = {
     Outcome.FAILED.value: "failed and backs off",
     Outcome.PARTIAL.value: "was healed in part",
 }
-"""How an account stands, where its status is no adjective."""
+"""Statuses that are no adjectives."""
 
 
 class AccountStatus(StrEnum):
-    """What the last run made of an account, as the report counts it."""
+    """An account's status in the report."""
 
     RECONCILED = "reconciled"
     NEEDS_RECONCILIATION = "needs_reconciliation"
@@ -52,9 +52,7 @@ accounts = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Which accounts are listed: of these states and with this issue (None: any), behind `after`,
-    at most `limit`.
-    """
+    """Filters of accounts; None: any."""
 
     statuses: Sequence[str] | None = None
     issue: str | None = None
@@ -81,13 +79,13 @@ def list_accounts(
         ),
     ] = None,
     held: Annotated[
-        bool, typer.Option("--held", help="Only accounts that wait for somebody who confirms them.")
+        bool, typer.Option("--held", help="Only accounts that wait for confirmation.")
     ] = False,
     issue: Annotated[
         IssueCode | None, typer.Option(help="Only accounts with this open issue.")
     ] = None,
     after: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only accounts behind this one.")
+        str | None, typer.Option(metavar="ID", help="Only accounts after this one.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
     format_: Format = ListFormat.TABLE,

@@ -1,4 +1,4 @@
-"""`trade-recon changes`: what became of rows, old and new side by side, and on whose word."""
+"""`trade-recon changes`: changed rows, old and new values side by side."""
 
 import datetime as dt
 import uuid
@@ -30,7 +30,7 @@ _KEYS_SHOWN = 5
 
 
 class _Wanted(NamedTuple):
-    """Which changes are shown; None: any."""
+    """Filters of changes; None: any."""
 
     account_id: str | None
     table: str | None
@@ -73,11 +73,9 @@ def changes(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Show changed rows, old values beside new ones.
 
-    Each with the run and the issues that asked for it.
-
-    Name an account, a date, a run or a table. Of rows that were inserted, which leave no copy, the
-    number is shown by account, table and date, with the keys of those that still stand. Values of
-    upstream that were stored as NULL are shown with what was sent.
+    Each with the run and the issues that asked for it. Name an account, a date, a run or a table.
+    Inserted rows leave no copy: they are counted by account, table and date, with the keys of those
+    that still stand. Values stored as NULL are shown with what upstream sent.
     """
     if account is None and date is None and run is None and table is None:
         raise typer.BadParameter("name --account, --date, --run or --table")
@@ -135,7 +133,6 @@ def _show(page: "ChangedRowPage") -> None:
 
 
 def _show_changed(console: "Console", row: "ChangedRow") -> None:
-    """A row that was overwritten, moved or removed, with the columns that differ."""
     from rich.markup import escape
 
     from app.cli.output.tables import plain_table
@@ -170,7 +167,7 @@ def _show_changed(console: "Console", row: "ChangedRow") -> None:
 
 
 def _changed_by(row: "ChangedRow") -> str:
-    """The run or the restore that changed a row, and the issues that asked for it."""
+    """The run or restore that changed a row, and its issues."""
     if not row.is_restore:
         return _by(row)
     with_reason = f' ("{row.restored_with}")' if row.restored_with else ""
@@ -178,7 +175,7 @@ def _changed_by(row: "ChangedRow") -> str:
 
 
 def _by(row: "ChangedRow | InsertedRows") -> str:
-    """The run that changed rows, and the issues that asked for it."""
+    """The run that changed rows, and its issues."""
     kind = row.run_kind or "kind not known any more"
     by = f"run {row.run_id} ({kind})" if row.run_id else "no run"
     return f"{by}{_asked_for(row.issues)}"
@@ -189,9 +186,7 @@ def _asked_for(issues: "Sequence[str]") -> str:
 
 
 def _show_inserted(console: "Console", rows: "Sequence[InsertedRows]") -> None:
-    """Rows that were inserted: a sentence for each change, and one for all of which none stands any
-    more.
-    """
+    """A sentence for each change, and one for all of which nothing stands."""
     changes: dict[int, list[InsertedRows]] = {}
     for row in rows:
         changes.setdefault(row.change_id, []).append(row)
@@ -210,7 +205,7 @@ def _show_inserted(console: "Console", rows: "Sequence[InsertedRows]") -> None:
 
 
 def _inserted(change: "Sequence[InsertedRows]") -> str:
-    """The rows that one change inserted, on one date or several, in a sentence."""
+    """The rows of one change, in a sentence."""
     row = change[0]
     dates = [each.date for each in change if each.date]
     of_date = f" of {dates[0]}" if dates else ""

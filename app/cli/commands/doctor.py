@@ -1,4 +1,4 @@
-"""`trade-recon doctor`: the findings of an examination, one a line."""
+"""`trade-recon doctor`: an examination's findings, one a line."""
 
 from app.cli.runtime import ExitCode, perform
 
@@ -6,15 +6,12 @@ from app.cli.runtime import ExitCode, perform
 def doctor() -> None:
     """Check the database and the API; change nothing.
 
-    Ends with 1 if something is wrong.
-
-    A page of each endpoint of the API is read, within the quota.
+    Ends with 1 if something is wrong. A page of each endpoint of the API is read, within the quota.
     """
     perform(_examined)
 
 
 async def _examined() -> ExitCode:
-    """Show each finding as soon as it is known."""
     from app.cli.output.tables import results_console
     from app.examination import Level, examine
     from app.settings.load import load_settings

@@ -1,4 +1,4 @@
-"""`trade-recon inspect`: detection alone; nothing is repaired and upstream is not asked."""
+"""`trade-recon inspect`: detection only."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,11 +37,9 @@ def inspect(
 ) -> None:
     """Detect and record all issues, and repair nothing.
 
-    Upstream is not asked, and need not be set.
-
-    Exit codes: 0 nothing was found, but what is accepted, for information, or known not to be the
-    warehouse's to heal; 1 something was found, or not all was inspected, or no account is known; 2
-    wrong use or settings; 3 failure.
+    Upstream is not asked, and need not be set. Exit codes: 0 no issue was found, except for
+    accepted, informational and known ones that are not the warehouse's to heal; 1 issues were
+    found, not all was inspected, or no account is known; 2 wrong use or settings; 3 failure.
     """
     from app.domain.runs.request import RunRequest
 
@@ -52,7 +50,7 @@ def inspect(
 async def inspected(
     request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None
 ) -> ExitCode:
-    """Inspect, and show the result with at most `limit` accounts (None: all)."""
+    """Inspect, and show at most `limit` accounts (None: all)."""
     from app.cli.follow import finish_left_runs, serve_run
     from app.cli.output.tables import results_console
     from app.cli.printed import print_json
@@ -78,7 +76,7 @@ async def inspected(
 
 
 def show_inspection(console: "Console", found: "Inspection") -> None:
-    """An inspection for a person; the same figures as its JSON."""
+    """Print an inspection."""
     from app.cli.output.issues import severity_name, short_meaning
     from app.cli.output.tables import plain_table
 

@@ -1,4 +1,4 @@
-"""`trade-recon reconcile`: a run, worked on until it is over."""
+"""`trade-recon reconcile`: a run, served until its end."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""`trade-recon runs`: runs are listed, shown, and steered, wherever they are worked on."""
+"""`trade-recon runs`: list, show and steer runs, wherever they are served."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -112,9 +112,8 @@ def confirm(
 ) -> None:
     """Let a run write what it held.
 
-    With --account of some accounts alone. Each held account is compared again, and written as far
-    as was shown: one that lost more upstream since is held again. Compare with upstream before you
-    confirm.
+    With --account only some accounts. Each is compared again, and written as far as was shown: if
+    upstream has lost more since, it is held again. Compare with upstream before you confirm.
     """
     failing = chosen(fail_on)
     perform(lambda: _confirmed(run, account, reason, failing))

@@ -88,7 +88,7 @@ def uninstall(
     *,
     print_: Annotated[
         bool,
-        typer.Option("--print", help="Write the SQL; it is the only thing that this command does."),
+        typer.Option("--print", help="Write the SQL, which is all that this command does."),
     ] = False,
     role: Annotated[
         str,
@@ -99,7 +99,7 @@ def uninstall(
 ) -> None:
     """Write the SQL that removes trade-recon.
 
-    It gives back what stood there before, and is never executed here.
+    It restores the earlier state, and is never executed here.
     """
 
     async def work() -> ExitCode:

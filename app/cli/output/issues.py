@@ -33,11 +33,10 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.UNSETTLED: "on dates that still move: the next run looks again",
     IssueCode.SUSPICIOUSLY_FEW_HOURS: "dates with many trades in one hourly row: for information",
 }
-"""Each issue in a few words."""
 
 
 def issues_table(title: str, issues: Sequence[IssueType]) -> Table:
-    """The open issues by type, as the report holds them."""
+    """The report's open issues by type."""
     table = plain_table(title, "issue", "severity", "#accounts", "meaning", "for example")
     for issue in issues:
         name = str(issue.issue_type)
@@ -53,24 +52,20 @@ def issues_table(title: str, issues: Sequence[IssueType]) -> Table:
 
 
 def short_meaning(issue: str) -> str:
-    """An issue in a few words; a warehouse may hold some that another system recorded, with types
-    of its own.
-    """
+    """An issue in a few words; other systems may have recorded their own."""
     return {code.value: text for code, text in MEANINGS.items()}.get(
         issue, "recorded by another system"
     )
 
 
 def severity_name(severity: int) -> str:
-    """The severity's number, 1 being the worst and 5 for information, and its name, where it has
-    one.
-    """
+    """The severity's number and name."""
     names = {int(known): known.name.lower() for known in Severity}
     return f"{severity} {names.get(severity, '')}".strip()
 
 
 def natural_key(key: UnresolvedKey) -> str:
-    """A natural key that fits no account or several: its rows, and whose they may be."""
+    """A natural key that fits no account or several."""
     return (
         f"{key.table}: login {key.login}, platform {key.platform}, broker {key.broker},"
         f" {counted(key.rows, 'row')}, account id {key.account_id or 'missing'}, candidates:"

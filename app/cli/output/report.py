@@ -1,4 +1,4 @@
-"""The report for a person; the same figures as its JSON."""
+"""Prints the report."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _HOLDING_SHOWN = 10
 
 
 def show_report(console: Console, report: Report) -> None:
-    """The report for a person; the same figures as its JSON."""
+    """Print the report, with the figures of its JSON."""
     overall, activity, identity, last = (
         report.overall,
         report.recent_activity,
@@ -75,12 +75,12 @@ def show_report(console: Console, report: Report) -> None:
 
 
 def _utc(moment: dt.datetime) -> str:
-    """A moment as JSON writes it."""
+    """As JSON writes it."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
 def _print_unused(console: Console, relations: Sequence[MoneyRelation]) -> None:
-    """The relations between amounts that are not used, those of one reason together."""
+    """Unused relations between amounts, by reason."""
     unused: dict[str, list[str]] = {}
     for relation in relations:
         if not relation.is_used:
@@ -93,9 +93,7 @@ def _print_unused(console: Console, relations: Sequence[MoneyRelation]) -> None:
 
 
 def _show_through(console: Console, report: Report) -> None:
-    """The date through which all is reconciled, why it is no later one, and the accounts that hold
-    it back.
-    """
+    """The date through which all is reconciled, and the accounts that hold it back."""
     told, reason = (
         report.reconciled_through_told.removeprefix("through "),
         report.reconciled_through_reason,
@@ -120,7 +118,6 @@ def _show_through(console: Console, report: Report) -> None:
 
 
 def _show_accepted(console: Console, accepted: AcceptedFigures | None) -> None:
-    """What is accepted, in figures."""
     if accepted is None:
         return
     codes = ", ".join(f"{code} {accounts}" for code, accounts in sorted(accepted.by_issue.items()))
@@ -136,7 +133,7 @@ def _show_accepted(console: Console, accepted: AcceptedFigures | None) -> None:
 
 
 def _show_last_run(console: Console, last: EndedRun | None, said: str | None) -> None:
-    """The newest run that ended: how, and what it left, but for what was `said` already."""
+    """How the last run ended and what it left, unless `said`."""
     if last is None:
         return
     console.print(
@@ -149,7 +146,7 @@ def _show_last_run(console: Console, last: EndedRun | None, said: str | None) ->
 
 
 def _standing(report: Report) -> str:
-    """How the warehouse stands, in one sentence."""
+    """The state of the warehouse in a sentence."""
     overall, through = report.overall, report.reconciled_through
     if not overall.total_accounts:
         return str(report.message)

@@ -1,4 +1,4 @@
-"""A run for a person."""
+"""Prints runs."""
 
 import msgspec
 from rich.console import Console
@@ -19,18 +19,18 @@ _DAYS_SHOWN = 5
 
 
 def show_failure(console: Console, state: RunState, fail_on: FailOn) -> None:
-    """Why the command ends with 1 where the caller chose what counts; by default the run's own
-    words tell.
-    """
+    """Why the command ends with 1, if the caller chose the conditions."""
     if fail_on is not ACTION and exit_code_of(state, fail_on) is ExitCode.ISSUES_LEFT:
         reason = failure_of(state, fail_on) if state.left is not None else None
         console.print(
-            f"Ends with 1: {reason or 'the run needs a word'}.", markup=False, soft_wrap=True
+            f"Ends with 1: {reason or 'the run waits for confirmation or is paused'}.",
+            markup=False,
+            soft_wrap=True,
         )
 
 
 def show_run(console: Console, state: RunState) -> None:
-    """How a run ended."""
+    """Print how a run ended."""
     console.print(_ended(state), markup=False, soft_wrap=True)
     for told in (state.left_told, state.rests_on):
         if told is not None:
@@ -61,7 +61,7 @@ def show_run(console: Console, state: RunState) -> None:
 
 
 def _ended(state: RunState) -> str:
-    """How a run stands, in one sentence."""
+    """A run's state in a sentence."""
     accounts = state.accounts
     outcomes = [
         f"{number} {name.replace('_', ' ')}" for name, number in _outcomes(accounts) if number
@@ -76,7 +76,6 @@ def _ended(state: RunState) -> str:
 
 
 def _outcomes(accounts: RunAccounts) -> list[tuple[str, int]]:
-    """Accounts by outcome."""
     return [
         (name, number)
         for name, number in msgspec.structs.asdict(accounts).items()
@@ -85,7 +84,6 @@ def _outcomes(accounts: RunAccounts) -> list[tuple[str, int]]:
 
 
 def _compared(compared: ComparedRows) -> str:
-    """What was compared row by row, as a sentence."""
     tables = ", ".join(f"{table.table} {table.rows} x {table.columns}" for table in compared.tables)
     differing = compared.differing
     return (
@@ -95,7 +93,7 @@ def _compared(compared: ComparedRows) -> str:
 
 
 def open_trades_sentence(opened: OpenTradesCompared) -> str:
-    """The comparison of open trades as a sentence."""
+    """The comparison of open trades in a sentence."""
     if opened.error:
         return f"Open trades were not compared with upstream's snapshot: {opened.error}"
     told = (
@@ -109,7 +107,7 @@ def open_trades_sentence(opened: OpenTradesCompared) -> str:
 
 
 def run_seconds(state: RunState | ListedRun) -> str:
-    """How long a run took from its start to its end."""
+    """Seconds from start to end."""
     if state.started_at is None or state.finished_at is None:
         return "-"
     return f"{(state.finished_at - state.started_at).total_seconds():.1f}"

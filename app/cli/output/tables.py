@@ -1,4 +1,4 @@
-"""Consoles and tables for a person."""
+"""Consoles and tables."""
 
 from rich.console import Console, JustifyMethod
 from rich.markup import escape
@@ -10,13 +10,13 @@ _ID_WIDTH = 40
 
 
 def results_console() -> Console:
-    """The console for results: stdout, wide enough for the tables where it is no terminal."""
+    """Stdout, wide enough for tables where it is no terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
 def widened_console() -> Console:
-    """The console for tables with ids, which stay whole where it is no terminal."""
+    """Likewise, wide enough for whole ids."""
     console = results_console()
     if not console.is_terminal:
         console.width = _WIDE
@@ -24,9 +24,7 @@ def widened_console() -> Console:
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """A table with its title on the left; columns whose name begins with `#` hold figures; they and
-    the first do not wrap.
-    """
+    """A table; columns named with `#` hold figures, and neither they nor the first wrap."""
     table = Table(
         title=title,
         title_justify="left",
@@ -44,7 +42,7 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def id_cell(account_id: str) -> str:
-    """An account id in lines of bounded length, which leave the other columns their room."""
+    """An account id in lines of bounded length."""
     lines = [
         account_id[place : place + _ID_WIDTH] for place in range(0, len(account_id), _ID_WIDTH)
     ]
@@ -52,6 +50,6 @@ def id_cell(account_id: str) -> str:
 
 
 def add_figure(table: Table, name: str, figure: int) -> None:
-    """A row of a table with a figure, unless that is 0: what there is none of needs no line."""
+    """A row with a figure, unless that is 0."""
     if figure:
         table.add_row(name, str(figure))

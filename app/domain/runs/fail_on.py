@@ -46,9 +46,9 @@ class FailOn:
 
 
 _REASONS = {
-    Condition.ACTION: "somebody must act",
-    Condition.ISSUES: "issues are left that nobody accepted (--fail-on issues)",
-    Condition.NEW_ISSUES: "issues are left that no run had found before (--fail-on new-issues)",
+    Condition.ACTION: "action is needed",
+    Condition.ISSUES: "unaccepted issues are left (--fail-on issues)",
+    Condition.NEW_ISSUES: "new issues are left (--fail-on new-issues)",
 }
 ACTION = FailOn()
 """The default."""

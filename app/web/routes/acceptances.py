@@ -16,9 +16,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 _REFUSED = problems(
     on_404="There is no such account.",
     on_409="The account has no such open issue.",
-    on_422=(
-        "There is no such kind of issue, the reason is missing or too long, or the date is out of range."
-    ),
+    on_422=("No such kind of issue, the reason is missing or too long, or the date out of range."),
 )
 
 

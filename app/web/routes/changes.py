@@ -27,7 +27,7 @@ router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
     responses=problems(
         on_410="`since` lies behind the end of the feed: begin at the beginning.",
         on_422=(
-            "`since` is no cursor of this feed, the limit is out of range, or a parameter is unknown."
+            "`since` is no cursor of this feed, the limit out of range, or a parameter unknown."
         ),
     ),
 )

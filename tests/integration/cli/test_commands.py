@@ -403,7 +403,7 @@ async def test_help_tells_the_exit_codes(tmp_path: Path) -> None:
     ended = await run_command(tmp_path, {}, "--help")
     assert (
         ended.code,
-        "Exit codes: 0 success (a run did what can be done); 1 somebody must look"
+        "Exit codes: 0 success (a run did what can be done); 1 action is needed"
         in " ".join(ended.stdout.split()),
     ) == (
         0,

@@ -1,4 +1,4 @@
-"""Why an account of the demonstration may differ from upstream in the end: known beforehand."""
+"""Known reasons for which accounts of the demonstration may differ in the end."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,10 @@ from app.sandbox.world.world import World
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why an account may keep an issue at the end: known here beforehand, and told by the service
-    as one of `codes`.
+    """A reason to keep an issue, reported as one of `codes`.
 
-    `keeps_rows`: upstream has no such rows, and the warehouse keeps them by rule. No cause excuses
-    a row that is missing or differs.
+    `keeps_rows`: the warehouse keeps rows that upstream lacks; missing or differing ones have no
+    excuse.
     """
 
     reason: str
@@ -25,13 +24,13 @@ class Cause:
     def explains(
         self, codes: Collection[IssueCode], differences: Collection[DifferenceKind]
     ) -> bool:
-        """Whether these issues and rows are what the cause brings about."""
+        """Whether the cause explains these issues and rows."""
         allowed = {DifferenceKind.SURPLUS} if self.keeps_rows else set[DifferenceKind]()
         return bool(codes) and self.codes.issuperset(codes) and allowed.issuperset(differences)
 
 
 def causes(world: World, done: Sequence[Damage], forgotten: Sequence[str]) -> dict[str, Cause]:
-    """The accounts that may differ or keep an issue, for a reason that was there before the run."""
+    """Accounts with a reason that precedes the run."""
     told = frozenset(
         {IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED, IssueCode.AMBIGUOUS_IDENTITY}
     )

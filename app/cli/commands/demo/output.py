@@ -1,7 +1,4 @@
-"""What the demonstration prints: its steps, one table of issues, and what is left.
-
-With `--verbose` every table is shown.
-"""
+"""The demonstration's output: steps, a table of issues, the rest; `--verbose` shows all tables."""
 
 import textwrap
 from collections import Counter, defaultdict
@@ -35,7 +32,7 @@ _FORGOTTEN = "upstream has forgotten the account"
 
 @dataclass(frozen=True, slots=True)
 class NamedAccount:
-    """An account that keeps an issue or rows for a reason that was known beforehand."""
+    """An account that keeps an issue or rows for a known reason."""
 
     account_id: str
     rows: int
@@ -51,7 +48,7 @@ class Output:
     is_verbose: bool
 
     def opened(self, accounts: int, *, is_real: bool) -> None:
-        """What the demonstration plays on."""
+        """The scene."""
         origin = "from the trades given" if is_real else "made up"
         self._say(
             f"A trading firm with {counted(accounts, 'account')}, {origin}:"
@@ -59,7 +56,7 @@ class Output:
         )
 
     def filled(self, rows: Mapping[Endpoint, int], seconds: float) -> None:
-        """That the warehouse copied upstream."""
+        """The warehouse copied upstream."""
         total = f"{sum(rows.values()):,} rows"
         self._step("1. Fill", f"{total} are copied from upstream in {seconds:.1f} s.")
         if self.is_verbose:
@@ -67,7 +64,7 @@ class Output:
             self._step("", f"Rows by table: {', '.join(held)}.\n")
 
     def damaged(self, done: Sequence[Damage], forgotten: Sequence[str]) -> None:
-        """What was done to the warehouse, and which accounts upstream forgot."""
+        """Damage to the warehouse, and accounts that upstream forgot."""
         by_kind: dict[str, list[Damage]] = defaultdict(list)
         for each in done:
             by_kind[each.kind].append(each)
@@ -86,14 +83,14 @@ class Output:
         self._show(table)
 
     def inspected(self, report: Report) -> None:
-        """What an inspection sees without asking upstream."""
+        """Findings without asking upstream."""
         found = counted(report.overall.has_issues, "account")
         self._step("3. Inspect", f"Without asking upstream trade-recon finds {found} with issues.")
         title = "Before: what trade-recon sees without asking upstream"
         self._show(issues_table(title, report.issues_by_type))
 
     def repaired(self, state: RunState, api: ApiUse, rate: float) -> None:
-        """What the run did."""
+        """The run's work."""
         accounts, rows = state.accounts, state.rows
         healed, requests = accounts.healed, counted(state.requests, "request")
         repaired = f"{counted(healed, 'account')} {choose(healed, 'is', 'are')} repaired"
@@ -121,7 +118,7 @@ class Output:
         self._show(table)
 
     def compared(self, report: Report, comparison: Comparison) -> None:
-        """How every row of the warehouse compares with upstream, and the issues that are left."""
+        """All rows compared with upstream, and the issues left."""
         tables = comparison.tables.values()
         sent = sum(each.upstream_rows for each in tables)
         missing = sum(each.missing for each in tables)
@@ -147,7 +144,7 @@ class Output:
         before: Report,
         after: Report,
     ) -> None:
-        """Each issue with its accounts: damaged, found and left. `--verbose` shows these apart."""
+        """Accounts by issue: damaged, found and left; `--verbose` shows these apart."""
         if self.is_verbose:
             return
         # The shortest description of each: the table keeps one line for an issue.
@@ -170,7 +167,7 @@ class Output:
         self.console.print(table)
 
     def named(self, accounts: Sequence[NamedAccount]) -> None:
-        """The accounts that keep something, with the reason."""
+        """Accounts that keep something, with reasons."""
         if self.is_verbose and accounts:
             heads = ("account", "#rows kept", "issues left", "reason")
             table = plain_table("Accounts that are named", *heads)
@@ -217,7 +214,7 @@ class Output:
         self._say(f"Equal: {effort} each row of the warehouse is as upstream has it, {rest}")
 
     def closed(self, seconds: float) -> None:
-        """How long it took."""
+        """The time taken."""
         more = "" if self.is_verbose else " `--verbose` shows every table."
         self._say(f"The demonstration took {seconds:.1f} s.{more}")
 
@@ -236,13 +233,13 @@ class Output:
 def unexplained(
     account_id: str, kinds: Collection[DifferenceKind], codes: Collection[IssueCode]
 ) -> str:
-    """An account that differs for no reason that was known beforehand."""
+    """An account that differs without a known reason."""
     left = ", ".join(sorted(codes)) or "none"
     return f"{account_id}: {counted(len(kinds), 'differing row')}, issues left: {left}"
 
 
 def _accounts(report: Report) -> Counter[str]:
-    """Accounts by issue, whatever its severity."""
+    """Accounts by issue, of any severity."""
     figures: Counter[str] = Counter()
     for issue in report.issues_by_type:
         figures[issue.issue_type] += issue.account_count

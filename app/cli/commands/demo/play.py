@@ -1,8 +1,6 @@
-"""The demonstration: a warehouse of its own is filled, damaged in every way, healed, and compared
-with upstream row by row.
+"""The demonstration: a warehouse is filled, damaged in every way, healed, and compared row by row.
 
-Its PostgreSQL lives in a temporary folder and its upstream is the sandbox, in a process of its own:
-nothing of the user's is touched.
+PostgreSQL runs in a temporary folder and the sandbox in its own process.
 """
 
 import contextlib
@@ -50,7 +48,7 @@ _BURST = 20
 _FORGOTTEN = 2
 _FOREVER = 10**9
 _DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings of a server whose data may be lost in a crash."""
+"""For a server whose data may be lost."""
 
 _OPEN_ISSUES = """
 SELECT account_id,
@@ -62,9 +60,7 @@ WHERE issues <> '[]'
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where the demonstration plays: `upstream` and its `world`, the warehouse as its user sees it,
-    and trade-recon on both.
-    """
+    """Upstream with its `world`, the warehouse as its user sees it, and trade-recon on both."""
 
     output: Output
     upstream: SandboxProcess
@@ -81,12 +77,10 @@ async def run(
     *,
     is_verbose: bool = False,
 ) -> bool:
-    """Play the demonstration; whether no row differs from upstream without a reason that is named.
+    """Play the demonstration; whether no row differs without a named reason.
 
-    `clock` tells the service the date; `is_verbose` shows every table.
-
-    Raises InvalidRequest if the trades file cannot be read, ConfigurationError if PostgreSQL or the
-    sandbox does not start.
+    InvalidRequest: unreadable trades file. ConfigurationError: PostgreSQL or the sandbox does not
+    start.
     """
     begun = time.monotonic()
     world = arguments.world()
@@ -145,9 +139,8 @@ async def _fill(stage: Stage) -> None:
 
 
 async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
-    """What was done to the warehouse, and the accounts that upstream forgot.
-
-    Real trades suffer only what can be healed, so that in the end not one row may differ.
+    """The damage done, and the accounts that upstream forgot; real trades suffer only healable
+    damage.
     """
     arguments = stage.upstream.arguments
     if arguments.trades_file is not None:
@@ -163,9 +156,7 @@ async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
 
 
 async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:
-    """Let upstream forget some accounts that nothing else happened to, and that share no login;
-    their ids.
-    """
+    """Let upstream forget some undamaged accounts that share no login; their ids."""
     world = stage.world
     fit = [
         account_id
@@ -202,7 +193,7 @@ async def _audit(stage: Stage) -> RunState:
 async def _judge(
     stage: Stage, known: Mapping[str, Cause], state: RunState, comparison: Comparison
 ) -> bool:
-    """Hold each account that differs from upstream, or has an issue left, against known causes."""
+    """Compare each account that differs or keeps an issue with known causes."""
     open_issues = await stage.warehouse.fetch(_OPEN_ISSUES)
     left = {row["account_id"]: frozenset(map(IssueCode, row["types"])) for row in open_issues}
     rows: dict[str, list[DifferenceKind]] = defaultdict(list)

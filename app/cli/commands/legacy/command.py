@@ -10,7 +10,7 @@ from app.cli.runtime import perform
 def legacy(
     *,
     fix_null_ids: Annotated[
-        bool, typer.Option("--fix-null-ids", help="Mend missing and wrong account ids.")
+        bool, typer.Option("--fix-null-ids", help="Repair missing and wrong account ids.")
     ] = False,
     reconcile: Annotated[
         bool,
@@ -23,7 +23,7 @@ def legacy(
         typer.Option("--retry-failed", help="With --reconcile: those that failed before, too."),
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Tell how the warehouse stands.")
+        bool, typer.Option("--report", help="Show the reconciliation report.")
     ] = False,
     max_accounts: Annotated[
         int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")

@@ -1,6 +1,6 @@
 """The steps of `trade-recon legacy`: one labelled JSON each, in the first system's shapes.
 
-New figures stand beside them under names of their own.
+New figures have names of their own.
 """
 
 import json
@@ -37,7 +37,7 @@ _CALLS: Mapping[str, str] = {
     Endpoint.CLOSED: "fetch_trades",
     Endpoint.OPEN: "fetch_open_trades",
 }
-"""The first system's names of the kinds of call; it never fetched open trades."""
+"""The first system's kinds of calls."""
 _TRADE_TYPES: Mapping[str, str] = {
     TABLES[Endpoint.CLOSED].name: "closed",
     TABLES[Endpoint.OPEN].name: "open",
@@ -46,7 +46,7 @@ _TRADE_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """What is to be done; `reconcile` None: no run."""
+    """Steps to do; `reconcile` None: no run."""
 
     fix_null_ids: bool
     reconcile: RunRequest | None
@@ -56,10 +56,7 @@ class _Steps:
 async def perform_steps(
     *, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None
 ) -> ExitCode:
-    """Do what the flags ask for, in the order of a night.
-
-    Raises InvalidRequest where they do not fit together.
-    """
+    """Do the flags' steps in the order of a night; InvalidRequest if they do not fit together."""
     if retry and not reconcile:
         raise InvalidRequest(
             "--retry-failed does nothing without --reconcile: give both. Nothing was done."
@@ -118,9 +115,7 @@ def _tell(label: str, results: Mapping[str, object]) -> None:
 
 
 async def _reported(readings: Readings) -> dict[str, object]:
-    """The report of the HTTP route, but for the activity: a list of dates, newest first, whose
-    `resolved` is the checksum.
-    """
+    """HTTP's report, with activity as dates, newest first, whose `resolved` is the checksum."""
     return {
         **json_values(await readings.report()),
         "recent_activity": [msgspec.to_builtins(day) for day in await readings.checked_by_date()],
@@ -167,7 +162,7 @@ def _run_results(state: RunState, attempts: Sequence[RunAttempt]) -> dict[str, o
 
 
 def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
-    """Requests by kind of call and failed ones, summed over the worker processes."""
+    """Requests by kind of call, and failed ones."""
     calls: Counter[str] = Counter()
     for endpoints in api_stats.values():
         for endpoint, figures in endpoints.items():
@@ -177,21 +172,17 @@ def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
 
 
 def _number(key_part: str | None) -> int | str | None:
-    """Platforms and brokers as numbers, where they are such, which is how those scripts know
-    them.
-    """
+    """Numeric key parts as numbers, as those scripts know them."""
     return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
 
 
 def _is_resolved(attempt: RunAttempt) -> bool:
-    """By the checksum of now, unless it failed; no judgement of what is left."""
+    """By the present checksum, unless it failed."""
     return bool(attempt.trades_recon_checksum) and attempt.outcome != Outcome.FAILED
 
 
 def _detail(attempt: RunAttempt) -> dict[str, object]:
-    """One account of a run; `resolved` is its checksum now, and no judgement of what is left,
-    unless it failed.
-    """
+    """One account of a run."""
     # The first system counts what is for information alone among the issues, before a run and after
     # it.
     few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt.has_few_hours else []

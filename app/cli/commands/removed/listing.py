@@ -1,6 +1,4 @@
-"""`trade-recon removed`: the rows that trade-recon removed, moved or overwrote, and bringing them
-back.
-"""
+"""`trade-recon removed`: rows that trade-recon removed, moved or overwrote."""
 
 import sys
 import uuid
@@ -23,9 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What is listed: of the copies `wanted` that are older than `before` (None: of all) the
-    newest, at most `limit`.
-    """
+    """Which copies are listed: those `wanted`, older than `before` (None: all)."""
 
     wanted: Wanted = ANY_COPY
     limit: int = 50
@@ -62,11 +58,9 @@ def list_removed(  # noqa: PLR0913 - an option each
 ) -> None:
     """List rows that were removed, moved or overwritten.
 
-    The newest first.
-
-    Reasons: removed (upstream does not have it; or the double of a trade, with the date under which
-    the other row stays), overwritten (with other values or another account id), moved (a trade, to
-    another date), placeholder (metrics under a made-up account id).
+    The newest first. Reasons: removed (upstream lacks it, or it doubled a trade, whose other date
+    is shown), overwritten (values or account id), moved (a trade, to another date), placeholder
+    (metrics under a made-up account id).
     """
     view = _View(Wanted(account, table, run, reason), limit, before, format_)
     if context.invoked_subcommand is None:
@@ -90,9 +84,7 @@ async def _listed(view: _View) -> ExitCode:
 
 
 def _as_json(rows: "Sequence[RemovedCopy]", following: int | None) -> str:
-    """The list as one object; the rows go in as the text that they are, so that no number is
-    rounded.
-    """
+    """The list as one object; rows stay text, so that no number is rounded."""
     import msgspec
 
     listed = [

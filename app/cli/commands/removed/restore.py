@@ -1,4 +1,4 @@
-"""`trade-recon removed restore` and `release`: rows brought back from their copies."""
+"""`trade-recon removed restore` and `release`."""
 
 import contextlib
 import uuid
@@ -41,7 +41,7 @@ def restore(
         bool,
         typer.Option(
             "--dry-run",
-            help="Tell by table, account and date what would come of it; change nothing.",
+            help="Show the effect by table, account and date; change nothing.",
         ),
     ] = False,
     pin: Annotated[
@@ -53,21 +53,16 @@ def restore(
     ] = True,
     reason: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Why; it stays with the pins, at most 500 characters."),
+        typer.Option(metavar="TEXT", help="Why, kept with the pins; at most 500 characters."),
     ] = None,
 ) -> None:
     """Restore rows as they were, the newest copy first.
 
-    One that cannot be restored stops no other.
-
-    Nothing is lost: what a row held until now is kept as a copy of its own. Rows that a run
-    inserted stay: how many these are is told, and the next audit removes what upstream does not
-    have. What was restored is pinned: no run changes it until `removed release`, or until upstream
-    sends the same values. With `--no-pin` the next run compares it with upstream and may change it
-    again.
-
-    Exit codes: 0 all of them stand as they were; 1 some were not restored; 2 an id does not exist
-    (nothing was restored).
+    One that cannot be restored stops no other. Nothing is lost: a replaced row is kept as a copy,
+    too. Rows that a run inserted stay and are counted; the next audit removes those that upstream
+    lacks. Restored rows are pinned: no run changes them until `removed release`, or until upstream
+    sends the same values. With `--no-pin` the next run may change them again. Exit codes: 0 all are
+    as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
     """
     perform(
         lambda: _restored(
@@ -97,9 +92,8 @@ def release(
 ) -> None:
     """Release pinned rows to later runs.
 
-    The next run compares them with upstream, and may change them again.
-
-    Exit codes: 0 rows were released; 1 none is pinned that fits; 2 the command is not understood.
+    The next run compares them with upstream, and may change them again. Exit codes: 0 rows were
+    released; 1 no pinned row matches; 2 wrong use.
     """
     perform(lambda: _released(ids, all_of_run, account, bounded_reason(reason)))
 
@@ -190,9 +184,7 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
 
 
 async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> ExitCode:
-    """Show what a restore would do: how many rows of each table, account and date, and each one
-    that it would refuse.
-    """
+    """Show the effect of a restore by table, account and date, and each row it would refuse."""
     from rich.markup import escape
 
     from app.cli.output.tables import plain_table, widened_console
@@ -239,9 +231,7 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
 
 
 def _added(inserted: int | None) -> str:
-    """The sentence about the rows that a run inserted, which restoring leaves; empty where it
-    inserted none.
-    """
+    """The sentence about a run's inserted rows; empty if none."""
     if inserted == 0:
         return ""
     number = (
