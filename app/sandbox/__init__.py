@@ -1,3 +1,3 @@
-"""A risk-analytics API of our own, damage for a warehouse, and an independent witness that
-compares both.
+"""A risk-analytics API of our own, damage for a warehouse, and an independent
+comparison of both.
 """

@@ -1,4 +1,4 @@
-"""Damages a filled warehouse in every known way, for the demo and for tests."""
+"""Damages a warehouse in every known way, for the demo and tests."""
 
 import datetime as dt
 import random
@@ -46,11 +46,11 @@ CODES: Mapping[DamageKind | MoneyKind, IssueCode] = {
     DamageKind.SECOND_HOLDER: IssueCode.AMBIGUOUS_IDENTITY,
     MoneyKind.DATED_MONEY: IssueCode.MONEY_MISMATCH,
 }
-"""As which issue each kind shows."""
+"""The issue of each kind."""
 
 _LASTING_KINDS = frozenset({DamageKind.SECOND_HOLDER})
 HEALABLE_KINDS = frozenset(DamageKind) - _LASTING_KINDS
-"""Kinds after which a warehouse can be made equal to upstream again."""
+"""Kinds that a run can heal."""
 
 _NEEDS_SOLE_KEY = frozenset(
     {
@@ -63,11 +63,11 @@ _NEEDS_SOLE_KEY = frozenset(
         DamageKind.SECOND_HOLDER,
     }
 )
-"""Kinds that need a natural key which never had another account."""
+"""They need a natural key that was never another account's."""
 
 
 _ACCOUNTS_FOR_MONEY = 50
-"""One account in so many, as relations of amounts are learned from all others."""
+"""One account in so many, as relations are learned from the others."""
 _ADDS = frozenset(
     {DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE}
 )
@@ -80,12 +80,12 @@ _TAKES = frozenset(
         DamageKind.DRIFT_TRADE,
     }
 )
-"""Kinds that add and that take trades: both on one date would cancel out."""
+"""Adding and taking trades on one date would cancel out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What was done, the issue `code` it shows as, and the accounts it hit, the victim first."""
+    """A damage, its issue `code`, and the accounts hit, the victim first."""
 
     kind: DamageKind | MoneyKind
     code: IssueCode
@@ -152,12 +152,12 @@ async def damage(
     accounts_per_kind: int = 3,
     settled_before: dt.date | None = None,
 ) -> list[Damage]:
-    """Damage `schema` in each of `kinds` on `accounts_per_kind` seeded accounts each.
+    """Damage `schema` in each of `kinds` on `accounts_per_kind` seeded accounts, in one
+    transaction.
 
-    Hit are accounts that agree and have trades, by one kind each while there are enough; those of
-    SECOND_HOLDER by nothing else. Single dates lie before `settled_before` (default: two days
-    before the newest daily row). Kinds that find nothing, or that the table rejects, are not in the
-    result. One transaction.
+    Victims agree and have trades; while there are enough, each suffers one kind, those of
+    SECOND_HOLDER always. Dates lie before `settled_before` (default: two days before the newest
+    daily row). Kinds without victims, or that the table rejects, are left out.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():
@@ -189,7 +189,7 @@ async def damage_amounts(
     spared: Collection[str] = (),
     accounts: int = 3,
 ) -> list[Damage]:
-    """Damage one amount of a date at some accounts, one of fifty at most, none of `spared`."""
+    """Damage one amount of a date at some accounts, at most one of fifty."""
     chance = random.Random(f"amounts|{seed}")
     async with connection.transaction():
         before = await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
@@ -240,9 +240,7 @@ def _assign(
     breadth: int,
     chance: random.Random,
 ) -> Iterator[tuple[DamageKind, str]]:
-    """Kinds and their victims: none is hit twice before all are hit once, or by kinds that
-    cancel out.
-    """
+    """Kinds and victims: none is hit twice before all are hit, or by kinds that cancel out."""
     turns = list(found)
     hit: dict[str, set[DamageKind]] = defaultdict(set)
     chance.shuffle(turns)

@@ -40,7 +40,6 @@ def _utc_hour(moment: dt.datetime) -> int:
 async def _lower(
     victim: Victim, endpoint: Endpoint, trade: asyncpg.Record, where: str, *values: object
 ) -> None:
-    """Take one trade out of a metrics row."""
     table = await victim.table(endpoint)
     first = 2 + len(values)
     amounts = {"net_profit": trade["profit"] or 0, "total_lots": trade["lots"] or 0}
@@ -95,7 +94,7 @@ _DATED_MONEY = (
 
 
 async def dated_money(victim: Victim) -> Hit | None:
-    """Change one amount of a row of a date."""
+    """Change an amount of one date."""
     days = await victim.dates(1)
     endpoint, column = victim.chance.choice(_DATED_MONEY)
     table = await victim.table(endpoint)

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class DamageKind(StrEnum):
-    """What is done to an account."""
+    """Damage to an account."""
 
     NULL_CLOSED_IDS = "null_closed_ids"
     NULL_OPEN_IDS = "null_open_ids"
@@ -31,10 +31,10 @@ class DamageKind(StrEnum):
     HOURLY_MISSING = "hourly_missing"
     CLOSED_MISSING = "closed_missing"
     SECOND_HOLDER = "second_holder"
-    """A made-up account holds the victim's natural key, which no run can heal."""
+    """No run heals it: a made-up account holds the victim's natural key."""
 
 
 class MoneyKind(StrEnum):
-    """Damage to an amount, which shows only in a warehouse of many accounts."""
+    """Damage to an amount, visible only among many accounts."""
 
     DATED_MONEY = "dated_money"

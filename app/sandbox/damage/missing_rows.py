@@ -1,4 +1,4 @@
-"""Damage: rows that are gone."""
+"""Damage: missing rows."""
 
 import datetime as dt
 
@@ -17,7 +17,7 @@ _DELETE_FIRST_HOUR = "DELETE FROM SCHEMA.raw_metrics_hourly AS h WHERE FIRST_HOU
 
 
 async def some_closed_missing(victim: Victim) -> Hit | None:
-    """Delete the closed trades of some dates."""
+    """Closed trades of some dates."""
     days = await victim.dates(4)
     rows = await victim.execute(
         "DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1 AND trade_date ="
@@ -28,7 +28,7 @@ async def some_closed_missing(victim: Victim) -> Hit | None:
 
 
 async def whole_days_missing(victim: Victim) -> Hit | None:
-    """Delete some dates from daily, hourly and closed trades."""
+    """Some dates of daily, hourly and closed trades."""
     days = await victim.dates(2)
     rows = await _delete_days(victim, "raw_metrics_daily", days)
     rows += await _delete_days(victim, "raw_metrics_hourly", days)
@@ -43,7 +43,7 @@ async def whole_days_missing(victim: Victim) -> Hit | None:
 
 
 async def hourly_days_missing(victim: Victim) -> Hit | None:
-    """Delete the hourly rows of some dates."""
+    """Hourly rows of some dates."""
     # More dates than any sample would show: all must be found.
     days = await victim.dates(victim.chance.choice((2, 12)))
     return (
@@ -54,7 +54,7 @@ async def hourly_days_missing(victim: Victim) -> Hit | None:
 
 
 async def daily_days_missing(victim: Victim) -> Hit | None:
-    """Delete some daily rows."""
+    """Some daily rows."""
     days = await victim.dates(victim.chance.choice((2, 12)))
     return (
         Hit(f"daily rows of {listed(days)} are gone")
@@ -64,7 +64,7 @@ async def daily_days_missing(victim: Victim) -> Hit | None:
 
 
 async def hour_missing(victim: Victim) -> Hit | None:
-    """Delete one hourly row."""
+    """One hourly row."""
     for day in await victim.dates(1, fewest_hours=2):
         await victim.execute(_DELETE_FIRST_HOUR, day)
         return Hit(f"an hourly row of {day} is gone")
@@ -72,25 +72,25 @@ async def hour_missing(victim: Victim) -> Hit | None:
 
 
 async def alltime_missing(victim: Victim) -> Hit | None:
-    """Delete the alltime row."""
+    """The alltime row."""
     rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_alltime WHERE account_id = $1")
     return Hit("the alltime row is gone") if rows else None
 
 
 async def daily_missing(victim: Victim) -> Hit | None:
-    """Delete all daily rows."""
+    """All daily rows."""
     rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_daily WHERE account_id = $1")
     return Hit(f"{counted(rows, 'daily row')} deleted: all of them") if rows else None
 
 
 async def hourly_missing(victim: Victim) -> Hit | None:
-    """Delete all hourly rows."""
+    """All hourly rows."""
     rows = await victim.execute("DELETE FROM SCHEMA.raw_metrics_hourly WHERE account_id = $1")
     return Hit(f"{counted(rows, 'hourly row')} deleted: all of them") if rows else None
 
 
 async def closed_missing(victim: Victim) -> Hit | None:
-    """Delete all closed trades."""
+    """All closed trades."""
     rows = await victim.execute("DELETE FROM SCHEMA.raw_trades_closed WHERE account_id = $1")
     return Hit(f"{counted(rows, 'closed trade')} deleted: all of them") if rows else None
 

@@ -1,4 +1,4 @@
-"""The account that is damaged, and what was done to it."""
+"""The damaged account."""
 
 import datetime as dt
 import random
@@ -13,7 +13,7 @@ from app.sandbox.witness.raw_tables import RawTable, read_table
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What was done, and the other accounts that it touched."""
+    """The damage done, and other accounts touched."""
 
     description: str
     others: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """The account to damage; single dates lie before `settled_before`."""
+    """The account to damage, on dates before `settled_before`."""
 
     connection: "asyncpg.Connection[asyncpg.Record]"
     schema: str
@@ -37,17 +37,17 @@ class Victim:
         return int(status.rpartition(" ")[2])
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """The rows of `statement` with the account id as $1."""
+        """Likewise, its rows."""
         return await self.connection.fetch(
             in_schema(statement, self.schema), self.account_id, *values
         )
 
     async def table(self, endpoint: Endpoint) -> RawTable:
-        """The raw table of `endpoint` in this warehouse."""
+        """The raw table in this warehouse."""
         return await read_table(self.connection, self.schema, endpoint)
 
     async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
-        """At most `most` dates with trades at all levels, in `fewest_hours` hours or more."""
+        """Some dates with trades at all levels, in `fewest_hours` or more."""
         rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
         days = [row["date"] for row in rows]
         return sorted(self.chance.sample(days, min(most, len(days))))
@@ -68,5 +68,5 @@ _DATES = """
 
 
 def listed(days: list[dt.date]) -> str:
-    """The dates as they stand in a sentence."""
+    """The dates, for a sentence."""
     return ", ".join(day.isoformat() for day in days)

@@ -1,4 +1,4 @@
-"""What each kind of damage does."""
+"""The function of each kind of damage."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -60,4 +60,4 @@ WRECKERS: Mapping[DamageKind, Callable[[Victim], Awaitable[Hit | None]]] = {
     DamageKind.CLOSED_MISSING: closed_missing,
     DamageKind.SECOND_HOLDER: second_holder,
 }
-"""The function of each kind; it returns None where the account has nothing to damage."""
+"""They return None for an account without anything to damage."""

@@ -1,4 +1,4 @@
-"""Damage: account ids that are missing, or another account's."""
+"""Damage: missing or foreign account ids."""
 
 from app.domain.contract.tables import Endpoint
 from app.domain.wording.counts import counted
@@ -12,7 +12,7 @@ _SET_MD5 = (
 
 
 async def null_closed_ids(victim: Victim) -> Hit | None:
-    """Set the account id of closed trades to NULL."""
+    """NULL in closed trades."""
     share = victim.chance.choice((2, 1))
     rows = await victim.execute(
         "UPDATE SCHEMA.raw_trades_closed SET account_id = NULL WHERE account_id = $1 AND"
@@ -23,7 +23,7 @@ async def null_closed_ids(victim: Victim) -> Hit | None:
 
 
 async def null_open_ids(victim: Victim) -> Hit | None:
-    """Set the account id of open trades to NULL."""
+    """NULL in open trades."""
     rows = await victim.execute(
         "UPDATE SCHEMA.raw_trades_open SET account_id = NULL WHERE account_id = $1"
     )
@@ -31,14 +31,14 @@ async def null_open_ids(victim: Victim) -> Hit | None:
 
 
 async def md5_ids(victim: Victim) -> Hit | None:
-    """Put MD5 placeholders into trades."""
+    """MD5 placeholders in trades."""
     rows = await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_trades_closed"))
     rows += await victim.execute(_SET_MD5.replace("RAW_TABLE", "raw_trades_open"))
     return Hit(f"{counted(rows, 'trade')} with an MD5 placeholder as account id") if rows else None
 
 
 async def login_ids(victim: Victim) -> Hit | None:
-    """Put the login into closed trades as their account id."""
+    """The login in closed trades."""
     rows = await victim.execute(
         "UPDATE SCHEMA.raw_trades_closed SET account_id = login::text WHERE account_id = $1 AND"
         " trade_date = ANY($2::date[])",
@@ -48,7 +48,7 @@ async def login_ids(victim: Victim) -> Hit | None:
 
 
 async def other_accounts_ids(victim: Victim) -> Hit | None:
-    """Put another account's id into closed trades."""
+    """Another account's id in closed trades."""
     others = await victim.fetch(_OTHER_ACCOUNTS)
     if not others:
         return None
@@ -78,7 +78,7 @@ _OTHER_ACCOUNTS = """
 
 
 async def md5_daily_rows(victim: Victim) -> Hit | None:
-    """Put MD5 placeholders into daily rows."""
+    """MD5 placeholders in daily rows."""
     days = await victim.dates(3)
     rows = await victim.execute(
         _SET_MD5.replace("RAW_TABLE", "raw_metrics_daily") + " AND date = ANY($2::date[])", days
@@ -91,7 +91,7 @@ async def md5_daily_rows(victim: Victim) -> Hit | None:
 
 
 async def second_holder(victim: Victim) -> Hit | None:
-    """Store a made-up account with the same natural key."""
+    """A made-up account with the same natural key."""
     made_up = f"{victim.account_id}-double"
     table = await victim.table(Endpoint.ALLTIME)
     copied = name_list(column for column in _HELD_COLUMNS if column in table.types)

@@ -1,4 +1,4 @@
-"""Damage: rows with wrong counts or values, trades too many or on a wrong date."""
+"""Damage: wrong counts, values and dates."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ _RAISE_COUNT = (
 
 
 async def alltime_count(victim: Victim) -> Hit | None:
-    """Raise the count of alltime."""
+    """Raise alltime's count."""
     added = victim.chance.randint(1, 9)
     rows = await victim.execute(_RAISE_COUNT, added)
     return Hit(f"alltime counts {counted(added, 'trade')} too many") if rows else None
 
 
 async def hour_count(victim: Victim) -> Hit | None:
-    """Raise the count of one hourly row."""
+    """Raise one hourly count."""
     for day in await victim.dates(1):
         await victim.execute(_RAISE_FIRST_HOUR, day)
         return Hit(f"an hourly row of {day} counts two trades too many")
@@ -61,9 +61,7 @@ def _made_up(column: str, table: RawTable) -> str:
 async def _copy_trade(
     victim: Victim, table: RawTable, day: dt.date, changes: Mapping[str, str], *values: object
 ) -> None:
-    """Store a closed trade of `day` again, some columns changed by expressions over $3 and so
-    on.
-    """
+    """Copy a trade of `day`; `changes` are expressions over $3 and following."""
     columns = table.api_columns
     copied = ", ".join(changes.get(column, quoted(column)) for column in columns)
     await victim.execute(
@@ -89,7 +87,7 @@ async def trade_on_other_date(victim: Victim) -> Hit | None:
 
 
 async def trade_doubled(victim: Victim) -> Hit | None:
-    """Store a closed trade on a second date too."""
+    """Store a closed trade on a second date."""
     days = await victim.dates(2)
     if len(days) < len(("from", "to")):
         return None

@@ -1,4 +1,4 @@
-"""The sandbox's responses: the envelope in its variants, sent whole or spoiled."""
+"""The sandbox's responses: envelopes, whole or spoiled."""
 
 import asyncio
 import datetime as dt
@@ -27,10 +27,9 @@ _WRONG_TOTALS = {
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The form of a response; all four were seen at the real API.
+    """The form of a response, as seen at the real API.
 
-    `bare`: a plain list without total. `legacy_key`: `data` for `Data`. `status` and `total` False
-    leave these out.
+    `bare`: a plain list without total. `legacy_key`: `data` for `Data`.
     """
 
     bare: bool = False
@@ -41,7 +40,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows and total of a response."""
+    """Rows and total."""
 
     rows: Sequence[Record]
     total: int
@@ -49,7 +48,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer before it is sent."""
+    """A response to send."""
 
     status: int
     body: bytes
@@ -59,7 +58,7 @@ class Answer:
 
 
 def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
-    """The page that `query` asks for, spoiled by a fault of `draw`."""
+    """The requested page, spoiled by a fault of `draw`."""
     kind, chance = draw.kind, draw.chance
     page = Page(records[query.skip : query.skip + query.limit], len(records))
     rows = list(page.rows)
@@ -85,7 +84,7 @@ def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
 
 
 def page_answer(page: Page, query: Query, envelope: Envelope) -> Answer:
-    """The answer that carries `page`."""
+    """The response with `page`."""
     rows = [record.encoded for record in page.rows]
     content: object = rows
     if not envelope.bare:
@@ -111,7 +110,7 @@ def refusal(status: HTTPStatus, sentence: str, *, wait: str | None = None) -> An
 
 
 def failure(draw: Draw) -> Answer | None:
-    """The response of a fault that replaces the page; None for other kinds."""
+    """The response of a fault that replaces the page, else None."""
     if draw.kind is FaultKind.TOO_MANY_REQUESTS:
         return refusal(
             HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", wait=str(draw.faults.retry_after)
@@ -127,7 +126,7 @@ def failure(draw: Draw) -> Answer | None:
 
 
 def rejection_of(query: Query, rows: int, faults: Faults) -> Answer | None:
-    """The rejection of a request that matches `rows` rows; None if no rule applies."""
+    """The rejection of a request matching `rows` rows, if a rule applies."""
     for rule in faults.rejections:
         named = rule.ids is None or not rule.ids.isdisjoint(query.ids)
         there = rule.endpoints is None or query.endpoint in rule.endpoints
@@ -169,7 +168,7 @@ _FAILURES: Mapping[FaultKind, Answer] = {
 
 
 async def deliver(answer: Answer, draw: Draw, receive: Receive, send: Send) -> None:
-    """Send `answer` as `draw` says: whole, late, in drips, or cut off."""
+    """Send `answer` whole, late, in drips, or cut off."""
     delay = draw.faults.delay_seconds
     if draw.kind is FaultKind.TRUNCATED_JSON:
         answer = replace(answer, body=answer.body[: len(answer.body) // 2])
@@ -219,16 +218,13 @@ async def _drop(answer: Answer, draw: Draw, receive: Receive, send: Send) -> Non
 
 
 class _Cycle(Protocol):
-    """The part of uvicorn's request cycle that holds the transport."""
+    """Uvicorn's request cycle, which holds the transport."""
 
     transport: asyncio.Transport
 
 
 def close_socket(receive: Receive) -> None:
-    """Close the connection at once, as a dying server does.
-
-    It reaches uvicorn's transport through `receive`; AttributeError under another server.
-    """
+    """Close the connection at once, as a dying server does; AttributeError outside uvicorn."""
     cycle = cast("_Cycle", receive.__self__)  # type: ignore[attr-defined]
     cycle.transport.abort()
 

@@ -1,6 +1,6 @@
 """The sandbox: a risk-analytics API that keeps the contract, and breaks it on demand.
 
-Endpoints answer below `/v2/`, the control API below `/_control/`; both need the header `apiKey`.
+Endpoints stand below `/v2/`, the control API below `/_control/`; both need the header `apiKey`.
 """
 
 import datetime as dt
@@ -49,7 +49,7 @@ def create_sandbox(
 ) -> FastAPI:
     """The sandbox as an ASGI app that serves `world`.
 
-    `rate` a second with `burst` at once is its quota (default: none). Its `state` has `log`,
+    Its quota is `rate` a second with `burst` at once (default: none). Its `state` has `log`,
     `world` and `set_faults(faults)`.
     """
     quota = Quota(rate, burst if burst is not None else max(rate, 1)) if rate is not None else None
@@ -65,7 +65,7 @@ def create_sandbox(
 
 
 class _Api:
-    """The five endpoints as a bare ASGI app, so that faults reach the socket."""
+    """The endpoints as a bare ASGI app, so that faults reach the socket."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _Api:
         await deliver(answer, draw, receive, send)
 
     def _refused(self, scope: Scope, draw: Draw) -> Answer | None:
-        """The response to a rejected request; None if it may go on."""
+        """The response to a rejected request, else None."""
         if len(scope["raw_path"]) + len(scope["query_string"]) + 1 > self._max_url_bytes:
             return refusal(
                 HTTPStatus.REQUEST_URI_TOO_LONG,

@@ -1,7 +1,4 @@
-"""Faults on demand: which request suffers what.
-
-Seeded by request and how often it was made, so that concurrency changes nothing.
-"""
+"""Faults on demand, seeded by request and repetition, whatever the concurrency."""
 
 import datetime as dt
 import random
@@ -18,53 +15,51 @@ from app.errors import InvalidRequest
 
 
 class FaultKind(StrEnum):
-    """What can go wrong with one request."""
+    """Faults of one request."""
 
     TOO_MANY_REQUESTS = "too_many_requests"
-    """429 with `Retry-After` in seconds."""
+    """429, `Retry-After` in seconds."""
     TOO_MANY_REQUESTS_DATE = "too_many_requests_date"
-    """429 with `Retry-After` as an HTTP date."""
+    """429, `Retry-After` as a date."""
     INTERNAL_ERROR = "internal_error"
     """500."""
     BAD_GATEWAY = "bad_gateway"
-    """502, with an HTML page."""
+    """502, as HTML."""
     SERVICE_UNAVAILABLE = "service_unavailable"
     """503."""
     DROPPED_CONNECTION = "dropped_connection"
-    """The socket is closed before or within the response."""
+    """Before or within the response."""
     INVALID_JSON = "invalid_json"
-    """200 with something that is no JSON."""
+    """200 without JSON."""
     TRUNCATED_JSON = "truncated_json"
-    """200 with the first half of the response."""
+    """200, cut in half."""
     FAILED_STATUS = "failed_status"
     """200 with `Status: fail`."""
     SHORT_PAGE = "short_page"
-    """Rows are missing from the page; the total counts them."""
+    """The total counts missing rows."""
     REPEATED_ROW = "repeated_row"
-    """One row stands twice; a full page loses its last row for it."""
+    """A full page loses its last row for it."""
     SHIFTING_TOTAL = "shifting_total"
-    """This page names another total than the others."""
+    """On this page alone."""
     SMALLER_TOTAL = "smaller_total"
-    """The total is one too small; given always, on every page."""
+    """By one, on every page if always drawn."""
     LARGER_TOTAL = "larger_total"
-    """The total is one too large; given always, on every page."""
+    """By one, on every page if always drawn."""
     SHIFTING_ROWS = "shifting_rows"
-    """A row moved to the end, so that the page starts one row too late."""
+    """A row moved to the end: the page starts one too late."""
     SLOW = "slow"
-    """The answer comes after `delay_seconds`."""
+    """After `delay_seconds`."""
     DRIP = "drip"
-    """The response trickles out over `delay_seconds`."""
+    """Over `delay_seconds`."""
     OTHERS_ROWS = "others_rows"
-    """200 with other accounts' rows, as from a cache that mixes up responses."""
+    """200 with other accounts' rows, as from a confused cache."""
     EMPTY = "empty"
-    """200 with no rows and a total of 0."""
+    """200 without rows, total 0."""
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule by which requests are always rejected.
-
-    It applies to requests that name `ids`, at `endpoints`, for `dates` (None: any), if they match
-    more than `rows` rows. `status` and `message` follow after `delay_seconds`.
+    """A rule that rejects requests with `ids`, `endpoints`, `dates` (None: any) and more than
+    `rows` matching rows.
     """
 
     kind: FaultKind | None = None
@@ -78,12 +73,10 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which faults to show.
+    """The faults to show.
 
-    `rejections` are tried in order. Beyond `largest_skip` the status is `beyond_skip` (200: an
-    empty page with the right total). `probabilities` of each kind sum up to 1 at most. `down` drops
-    every connection, `unauthorized` rejects every key. `only_endpoints`, `only_ids` and `first_n`
-    limit all of it. `retry_after` (whole seconds) goes into 429.
+    `rejections` come first. Beyond `largest_skip` the status is `beyond_skip` (200: an empty page).
+    `probabilities` add up to 1 at most. `only_endpoints`, `only_ids` and `first_n` limit all of it.
     """
 
     probabilities: dict[FaultKind, float] = {}
@@ -100,7 +93,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     beyond_skip: int = 400
 
     def __post_init__(self) -> None:
-        """InvalidRequest if the values make no sense."""
+        """InvalidRequest for inconsistent values."""
         if (
             any(share < 0 for share in self.probabilities.values())
             or sum(self.probabilities.values()) > 1 + 1e-9
@@ -119,7 +112,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def everything(
         cls, probability: float, seed: int, *, delay_seconds: float = 0.05, retry_after: int = 0
     ) -> Self:
-        """Every kind, equally likely; `probability` is the chance of any."""
+        """Every kind, equally likely; `probability` is that of any."""
         return cls(
             probabilities=dict.fromkeys(FaultKind, probability / len(FaultKind)),
             seed=seed,
@@ -131,7 +124,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def of(
         cls, kind: FaultKind, probability: float = 1.0, *, seed: int = 0, first_n: int | None = None
     ) -> Self:
-        """One kind of fault alone."""
+        """One kind alone."""
         return cls(probabilities={kind: probability}, seed=seed, first_n=first_n)
 
 
@@ -140,7 +133,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one request suffers: a `kind` or none, with `chance` for its details."""
+    """One request's fault, if any, with `chance` for details."""
 
     kind: FaultKind | None
     faults: Faults
@@ -161,7 +154,7 @@ def _named_in(target: str) -> set[str]:
 
 
 class FaultState:
-    """Decides request by request what `faults` do."""
+    """Draws the faults of requests."""
 
     def __init__(self, faults: Faults) -> None:
         """Begin with no request seen."""
@@ -170,7 +163,7 @@ class FaultState:
         self._times: Counter[str] = Counter()
 
     def draw(self, endpoint: Endpoint, target: str) -> Draw:
-        """What the next request suffers; NO_FAULTS if spared. `target` is path and query."""
+        """The next request's fault; `target` is path and query."""
         faults = self._faults
         chance = random.Random(f"{faults.seed}|{target}|{self._times[target]}")
         if faults.only_endpoints is not None and endpoint not in faults.only_endpoints:

@@ -1,4 +1,4 @@
-"""Reads a request's query by the API's rules and selects its rows; no I/O."""
+"""Selects rows by a request's query and the API's rules; no I/O."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ _Test = Callable[[Record], bool]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A checked request; `filters` are the parameters except paging."""
+    """A checked request; `filters` exclude paging."""
 
     endpoint: Endpoint
     filters: tuple[tuple[str, str], ...]
@@ -59,13 +59,13 @@ class Query:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The account ids and logins that are asked for."""
+        """The requested account ids and logins."""
         return tuple(
             part for name, text in self.filters if name in _ID_FILTERS for part in text.split(",")
         )
 
     def covers(self, day: dt.date) -> bool:
-        """Whether the request asks for rows of the date."""
+        """Whether the request covers the date."""
         filters = dict(self.filters)
         listed = filters.get("dates")
         first, last = filters.get("trade-date-from", ""), filters.get("trade-date-to", "99999999")
@@ -73,7 +73,7 @@ class Query:
         return first <= text <= last and (listed is None or text in listed.split(","))
 
     def without_ids(self) -> "Query":
-        """The same request about everybody."""
+        """The same for all accounts."""
         return replace(
             self,
             filters=tuple((name, text) for name, text in self.filters if name not in _ID_FILTERS),
@@ -81,7 +81,7 @@ class Query:
 
 
 def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
-    """The query of `parameters`; InvalidRequest if one is unknown, repeated or wrong."""
+    """Parse `parameters`; InvalidRequest if one is unknown, repeated or wrong."""
     values: dict[str, str] = {}
     for name, text in parameters:
         if name not in _ALLOWED[endpoint]:
@@ -98,7 +98,7 @@ def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Que
 
 
 def matching(world: World, query: Query) -> Sequence[Record]:
-    """All matching records in key order; InvalidRequest for a wrong filter."""
+    """All matching records in key order; InvalidRequest."""
     return world.select((query.endpoint, query.filters), lambda: _choose(world, query))
 
 
@@ -123,7 +123,7 @@ def _choose(world: World, query: Query) -> Sequence[Record]:
 
 
 def _test(name: str, text: str) -> _Test:
-    """The predicate of the filter `name` with the value `text`."""
+    """The predicate of a filter."""
     if name == "symbols":
         symbols = set(_parts(name, text))
         return lambda record: record.trade is not None and record.trade.symbol in symbols

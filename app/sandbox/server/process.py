@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own."""
+"""The sandbox in its own process."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,7 @@ _STOP_SECONDS = 5.0
 
 
 class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """A world to make: from `trades_file`, or made up from the rest.
-
-    Equal arguments give equal worlds in every process.
-    """
+    """A world from `trades_file`, or made up; equal arguments give equal worlds."""
 
     today: dt.date
     trades_file: str | None = None
@@ -36,7 +33,7 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
     contradictory: bool = True
 
     def world(self) -> World:
-        """The world; InvalidRequest for an unreadable file or a number out of bounds."""
+        """The world; InvalidRequest for an unreadable file or number."""
         if self.trades_file is not None:
             return World.from_csv(Path(self.trades_file), seed=self.seed)
         return World.generate(
@@ -50,9 +47,9 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxProcess:
-    """The sandbox in a process on a free loopback port, as a context manager.
+    """The sandbox in a process on a free loopback port, which dies with its parent.
 
-    It dies with its parent. ConfigurationError if it does not answer.
+    ConfigurationError if it does not answer.
     """
 
     def __init__(
@@ -66,12 +63,12 @@ class SandboxProcess:
         """Serve the world of `arguments`."""
         self.arguments = arguments
         self.base_url = ""
-        """Where it answers, ending with a slash; empty before the start."""
+        """Ends with a slash; empty before the start."""
         self._setup = _Setup(arguments, api_key, rate, burst)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Start it, and wait until it answers."""
+        """Start, and wait until it answers."""
         root = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         self._process = process = subprocess.Popen(
@@ -128,7 +125,7 @@ class SandboxProcess:
 
 
 class _Setup(msgspec.Struct, frozen=True):
-    """One line of the process's input: no secret stands on a command line."""
+    """The process's input, so that no secret stands on a command line."""
 
     arguments: WorldArguments
     api_key: str

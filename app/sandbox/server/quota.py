@@ -1,4 +1,4 @@
-"""The sandbox's own quota."""
+"""The sandbox's quota."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from app.errors import InvalidRequest
 
 
 class Quota:
-    """A leaky bucket: `burst` requests at once, `burst + rate * t` in `t` seconds.
+    """A leaky bucket: `burst + rate * t` requests in `t` seconds.
 
     InvalidRequest unless both are above 0. `clock` gives monotonic seconds.
     """
@@ -16,7 +16,7 @@ class Quota:
     def __init__(
         self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start with the whole burst to spend."""
+        """Start with the whole burst."""
         if rate <= 0 or burst < 1:
             raise InvalidRequest(
                 "The sandbox's quota needs a rate above 0 and a burst of 1 or more."
@@ -28,7 +28,7 @@ class Quota:
         self._at = clock()
 
     def take(self) -> float:
-        """Spend one request: 0, or the seconds to wait, with nothing spent."""
+        """Spend one request, or return the seconds to wait."""
         now = self._clock()
         self._level = max(0.0, self._level - (now - self._at) * self._rate)
         self._at = now
@@ -41,5 +41,5 @@ class Quota:
 
 
 def retry_after(wait: float) -> str:
-    """`wait` as whole seconds, rounded up."""
+    """In whole seconds, rounded up."""
     return str(math.ceil(wait))

@@ -1,4 +1,4 @@
-"""The requests that the sandbox received, for tests and the demo to count."""
+"""The sandbox's received requests, for tests and the demo."""
 
 import time
 from collections import Counter, deque
@@ -10,7 +10,7 @@ from app.sandbox.server.faults import FaultKind
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """A request; `at` is monotonic seconds, `status` 0 if it got no response."""
+    """A request; `at` is monotonic, `status` 0 without response."""
 
     endpoint: Endpoint
     at: float
@@ -24,7 +24,7 @@ class LoggedRequest:
 
 @dataclass(slots=True)
 class RequestLog:
-    """All requests since the start or `reset`, rejected ones too."""
+    """All requests since the start or `reset`."""
 
     requests: list[LoggedRequest] = field(default_factory=list)
 
@@ -36,11 +36,11 @@ class RequestLog:
 
     @property
     def total(self) -> int:
-        """The number of requests to all endpoints."""
+        """All requests."""
         return len(self.requests)
 
     def ids(self, endpoint: Endpoint | None = None) -> frozenset[str]:
-        """The account ids and logins asked for, at `endpoint` or anywhere."""
+        """Requested account ids and logins, at `endpoint` or anywhere."""
         return frozenset(
             asked
             for request in self.requests
@@ -60,7 +60,7 @@ class RequestLog:
         return most
 
     def summary(self) -> dict[str, object]:
-        """The log in figures, ready for JSON."""
+        """Figures for JSON."""
         return {
             "total": self.total,
             "counts": self.counts,
@@ -72,7 +72,7 @@ class RequestLog:
         }
 
     def add(self, endpoint: Endpoint, target: str) -> LoggedRequest:
-        """Log an arriving request; its outcome is filled in later."""
+        """Log an arriving request."""
         request = LoggedRequest(endpoint, time.monotonic(), target)
         self.requests.append(request)
         return request

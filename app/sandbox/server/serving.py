@@ -1,4 +1,4 @@
-"""The sandbox served inside the caller's event loop, or until a signal comes."""
+"""The sandbox in the caller's event loop, or until a signal."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ class LoopServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Leave signals alone."""
         yield
 
     async def main_loop(self) -> None:
@@ -59,10 +59,7 @@ class LoopServer(uvicorn.Server):
 
 
 class SandboxServer:
-    """The sandbox on a free loopback port in this event loop, as an async context manager.
-
-    Leaving it ends pending requests.
-    """
+    """The sandbox on a free loopback port in this event loop; leaving it ends pending requests."""
 
     def __init__(
         self,
@@ -74,20 +71,20 @@ class SandboxServer:
         faults: Faults = NO_FAULTS,
         app: FastAPI | None = None,
     ) -> None:
-        """Serve `world`; with `app`, made by create_sandbox, the other options are ignored."""
+        """Serve `world`; `app`, if given, overrides the other options."""
         self.world = world
         self.app = app or create_sandbox(
             world, api_key=api_key, rate=rate, burst=burst, faults=faults
         )
         self.api_key = api_key
         self.base_url = ""
-        """Where it answers, ending with a slash; empty before the start."""
+        """Ends with a slash; empty before the start."""
         self._server: LoopServer | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
     def log(self) -> RequestLog:
-        """What was asked."""
+        """Requests received."""
         log: RequestLog = self.app.state.log
         return log
 
@@ -137,7 +134,7 @@ def serve(
 
 
 def uvicorn_config(app: FastAPI, *, log_level: str) -> uvicorn.Config:
-    """Quiet, without lifespan events, stopping at once."""
+    """Quiet, without lifespan events."""
     return uvicorn.Config(
         app,
         log_level=log_level,

@@ -1,4 +1,4 @@
-"""API rows as warehouse rows; written apart from the service, to judge it. No I/O."""
+"""API rows as warehouse rows, independent of the service that they judge. No I/O."""
 
 import datetime as dt
 import re
@@ -15,10 +15,9 @@ _LARGEST_REAL = 3.4028235e38
 
 
 class RowReader:
-    """Reads rows of an endpoint for columns of given SQL types, as PostgreSQL parses them.
+    """Reads an endpoint's rows for columns of given SQL types, as PostgreSQL parses them.
 
-    Dates lose their time; timestamps become UTC; numbers out of range, non-numbers and unknown enum
-    words become None. Missing fields, and fields without a column, are left out.
+    Timestamps become UTC; unusable numbers and enum words become None. Missing fields are left out.
     """
 
     def __init__(
@@ -27,7 +26,7 @@ class RowReader:
         types: Mapping[str, str],
         labels: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Read for columns of `types`, below any domain; enums have `labels`."""
+        """Columns of `types` below any domain; enums have `labels`."""
         known = labels or {}
         self._readers = tuple(
             (
@@ -49,7 +48,7 @@ class RowReader:
 
 
 def rows_for_columns(endpoint: Endpoint, row: Row) -> dict[str, Value]:
-    """`row` by column of a fresh install; ValueError for an unreadable date or time."""
+    """Likewise for a fresh install."""
     return _fresh_reader(endpoint).read(row)
 
 
@@ -94,7 +93,7 @@ def _zoned(value: Value) -> Value:
 
 
 def _number(value: Value) -> Decimal | None:
-    """`value` as an exact finite number, or None."""
+    """An exact finite number, or None."""
     if value is None:
         return None
     try:

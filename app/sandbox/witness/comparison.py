@@ -1,6 +1,4 @@
-"""The witness: compares every row of the warehouse with upstream, written apart from the
-service.
-"""
+"""Compares every warehouse row with upstream, independently of the service."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -22,16 +20,16 @@ class DifferenceKind(StrEnum):
     """How a row differs."""
 
     MISSING = "missing"
-    """Upstream has it, the warehouse has not."""
+    """Only upstream has it."""
     SURPLUS = "surplus"
-    """The warehouse has it, upstream has not."""
+    """Only the warehouse has it."""
     DIFFERING = "differing"
-    """Both have it, with other values."""
+    """Its values differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that differs: its possible accounts, key as text, columns and date."""
+    """A differing row: possible accounts, key as text, columns, date."""
 
     table: str
     kind: DifferenceKind
@@ -43,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TableComparison:
-    """A raw table against upstream: all accounts that differ, and a `sample` of rows."""
+    """A raw table against upstream: all differing accounts, and a `sample` of rows."""
 
     table: str
     upstream_rows: int
@@ -56,29 +54,29 @@ class TableComparison:
 
     @property
     def differences(self) -> int:
-        """The number of rows that differ."""
+        """Differing rows."""
         return self.missing + self.surplus + self.differing
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How the warehouse stands against upstream, table by table."""
+    """The warehouse against upstream."""
 
     tables: Mapping[Endpoint, TableComparison]
 
     @property
     def differences(self) -> int:
-        """The number of rows that differ in all tables."""
+        """Differing rows of all tables."""
         return sum(table.differences for table in self.tables.values())
 
     @property
     def is_equal(self) -> bool:
-        """Whether not one row differs."""
+        """Whether no row differs."""
         return self.differences == 0
 
     @property
     def account_ids(self) -> frozenset[str]:
-        """All accounts with a difference anywhere."""
+        """All accounts with a difference."""
         return frozenset[str]().union(*(table.account_ids for table in self.tables.values()))
 
     @property
@@ -96,9 +94,9 @@ async def compare(
 ) -> Comparison:
     """Compare every row of the raw tables with `upstream` rows in every API column.
 
-    Values are compared as this warehouse's columns can hold them; columns that it lacks or
-    generates are skipped, as are endpoints missing in `upstream`. A trade's account id is compared
-    where alltime and daily rows name exactly one. `sample` bounds the listed differences.
+    Values count as this warehouse's columns can hold them; columns that it lacks or generates, and
+    endpoints missing in `upstream`, are skipped. A trade's account id is compared where metrics
+    name exactly one.
     """
     tables = {
         endpoint: await read_table(connection, schema, endpoint)
@@ -179,7 +177,7 @@ class _Judge:
         )
 
     async def _load(self, rows: Sequence[Mapping[str, Value]], columns: Sequence[str]) -> None:
-        """Load the rows as the table's types hold them, with texts of any length."""
+        """Load the rows in the table's types, with texts of any length."""
         opened = ", ".join(f"{quoted(column)} {self._raw.types[column]}" for column in columns)
         temporary = quoted(f"witness_{self._table.name}")
         await self._connection.execute(
@@ -195,8 +193,8 @@ class _Judge:
     def _statement(self, columns: Sequence[str]) -> str:
         """All differing rows.
 
-        Keys are compared as text with '' for NULL, which adopted tables may allow; `copy` numbers
-        rows of one key, so that doubled rows show as surplus.
+        Keys are compared as text with '' for NULL; `copy` numbers rows of one key, so that doubles
+        are surplus.
         """
         key = self._table.key
         text_key = ", ".join(
@@ -244,7 +242,7 @@ class _Judge:
         """  # noqa: S608 (quoted names of our own)
 
     def _accounts(self, found: asyncpg.Record) -> tuple[str, ...]:
-        """The accounts of a row: named, or else by natural key."""
+        """A row's accounts, or those of its natural key."""
         named = {account_id for account_id in found["holders"] if account_id}
         if not named and found["day"] is not None:
             named = set(self._holders.candidates(held_key(dict(found)), found["day"]))

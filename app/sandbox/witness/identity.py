@@ -1,4 +1,4 @@
-"""Whose a trade is, as upstream's metrics rows show. No I/O."""
+"""Whose a trade is, by upstream's metrics rows. No I/O."""
 
 import datetime as dt
 import hashlib
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 Columns: TypeAlias = Mapping[str, object]
-"""One row by warehouse column, normalized by `app.sandbox.witness.columns.rows_for_columns`."""
+"""A row by warehouse column, as `rows_for_columns` normalizes it."""
 
 HeldKey: TypeAlias = tuple[str, str, str]
-"""Login, platform and broker as text."""
+"""Login, platform and broker."""
 
 
 @dataclass(slots=True)
@@ -21,15 +21,14 @@ class _Holding:
 
 
 class Holders:
-    """Who held which natural key when: by daily rows, then by alltime.
+    """Holders of natural keys over time: by daily rows, then by alltime.
 
-    An account keeps a key that alltime shows until another's daily rows with it begin after its own
-    have ended: the login was recycled. Without daily rows it holds the key from the first trade
-    that alltime names.
+    A key of alltime stays until another's daily rows begin after its own end: the login was
+    recycled. Without daily rows it is held from alltime's first trade.
     """
 
     def __init__(self, alltime: Iterable[Columns], daily: Iterable[Columns]) -> None:
-        """Learn from the rows of both endpoints."""
+        """Learn from both endpoints."""
         self._holdings: dict[HeldKey, dict[str, _Holding]] = {}
         self._current: dict[HeldKey, dict[str, dt.date | None]] = {}
         for row in daily:
@@ -44,7 +43,7 @@ class Holders:
             self._current.setdefault(held_key(row), {})[str(row["account_id"])] = first
 
     def candidates(self, key: HeldKey, day: dt.date) -> frozenset[str]:
-        """The accounts that may have held `key` on `day`."""
+        """Possible holders of `key` on `day`."""
         holdings = self._holdings.get(key, {})
         found = {
             holding.account_id
@@ -64,18 +63,18 @@ class Holders:
         return frozenset(found)
 
     def owner(self, key: HeldKey, day: dt.date) -> str | None:
-        """The only account that held `key` on `day`; None if unsure."""
+        """The only one, if sure."""
         found = self.candidates(key, day)
         return next(iter(found)) if len(found) == 1 else None
 
     def accounts(self) -> frozenset[str]:
-        """All accounts that the rows named."""
+        """All accounts named."""
         held = {account_id for holdings in self._holdings.values() for account_id in holdings}
         return frozenset(held.union(*self._current.values()))
 
 
 def known_as(row: Columns) -> str:
-    """The warehouse's account id of a metrics row: its own, or the MD5 of its natural key."""
+    """A metrics row's account id, or the MD5 of its natural key."""
     account_id = row.get("account_id")
     if account_id:
         return str(account_id)
@@ -86,5 +85,5 @@ def known_as(row: Columns) -> str:
 
 
 def held_key(row: Columns) -> HeldKey:
-    """The natural key of a row of any raw table."""
+    """The natural key of any row."""
     return str(row["login"]), str(row["platform"]), str(row["broker"])

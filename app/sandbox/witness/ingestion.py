@@ -1,4 +1,4 @@
-"""A plain ingestion, as an owner has one, written apart from the service."""
+"""A plain ingestion, independent of the service."""
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
@@ -27,11 +27,10 @@ async def ingest(
     endpoints: Collection[Endpoint] = tuple(Endpoint),
     account_ids: Collection[str] | None = None,
 ) -> dict[Endpoint, int]:
-    """Read upstream and upsert it into the raw tables of `schema`; rows written by endpoint.
+    """Upsert upstream's rows into the raw tables of `schema`; rows written by endpoint.
 
-    Rejected rows are left out. Trades get the account id that metrics rows show, NULL where two
-    fit. `account_ids` limits it, with their ambiguous trades. Metrics first. FetchFailed for an
-    improper response.
+    Rejected rows are left out. Trades get the account id of metrics rows, NULL where two fit.
+    FetchFailed for an improper response.
     """
     written: dict[Endpoint, int] = {}
     name = "accountIds" if account_ids is not None else None
@@ -53,9 +52,8 @@ async def write_rows(
     table: RawTable,
     rows: Sequence[Mapping[str, Value]],
 ) -> int:
-    """Write `rows` into a raw table in one transaction; how many it took.
-
-    Months without a partition get one in a migrated warehouse.
+    """Write `rows` in one transaction, adding partitions to a migrated warehouse; how many were
+    taken.
     """
     date_column = table.table.date_column
     if date_column is not None and await connection.fetchval(
@@ -80,7 +78,7 @@ async def write_rows(
 async def _write(
     connection: "Connection[asyncpg.Record]", statement: str, rows: Sequence[Mapping[str, Value]]
 ) -> int:
-    """Write `rows`, by halves where the table rejects some; how many it took."""
+    """Write `rows`, by halves if rejected; how many were taken."""
     try:
         async with connection.transaction():
             await connection.execute(statement, recordset(rows))
@@ -147,9 +145,7 @@ async def _logins(
 
 
 def _upsert(table: RawTable) -> str:
-    """Overwrite existing rows of $1 and insert the others, without ON CONFLICT and its unique
-    key.
-    """
+    """Update or insert the rows of $1, without ON CONFLICT and its unique key."""
     columns = table.api_columns
     names = name_list(columns)
     opened = ", ".join(f"{quoted(column)} {table.types[column]}" for column in columns)

@@ -1,4 +1,4 @@
-"""SQL text for the raw tables: names quoted, values always parameters."""
+"""SQL text for the raw tables: quoted names, values as parameters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -19,15 +19,15 @@ def quoted(name: str) -> str:
 
 
 def in_schema(text: str, schema: str) -> str:
-    """`text` with the quoted `schema` for every `SCHEMA.`."""
+    """`text` with the quoted `schema` for `SCHEMA.`."""
     return text.replace("SCHEMA.", f"{quoted(schema)}.")
 
 
 def name_list(names: Iterable[str], prefix: str = "") -> str:
-    """The quoted `names`, each behind `prefix`, separated by commas."""
+    """Quoted `names` behind `prefix`, separated by commas."""
     return ", ".join(f"{prefix}{quoted(name)}" for name in names)
 
 
 def recordset(rows: Sequence[Mapping[str, Value]]) -> str:
-    """`rows` as JSON for json_populate_recordset, with all digits."""
+    """`rows` as JSON with all digits."""
     return _ENCODER.encode(rows).decode()

@@ -1,4 +1,4 @@
-"""The raw tables of one warehouse, as the witness reads the catalogue."""
+"""The raw tables of one warehouse, from its catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,10 +36,7 @@ ORDER BY ordinal_position
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """A raw table: its quoted name, and types of writable columns in order.
-
-    Types are below domains, and text for any kind of text.
-    """
+    """A raw table: quoted name, and types of writable columns, below domains."""
 
     table: Table
     target: str
@@ -49,12 +46,12 @@ class RawTable:
 
     @property
     def api_columns(self) -> list[str]:
-        """The columns that API rows fill here, and the account id."""
+        """API columns, and the account id."""
         wanted = dict.fromkeys([*(field.column for field in self.table.fields), "account_id"])
         return [column for column in wanted if column in self.types]
 
     def same_key(self, left: str, right: str) -> str:
-        """The condition of equal keys, with NULL equal to NULL."""
+        """The condition of equal keys; NULL equals NULL."""
         return " AND ".join(
             f"{left}.{quoted(column)} {'IS NOT DISTINCT FROM' if column in self.nullable else '='}"
             f" {right}.{quoted(column)}"
@@ -65,7 +62,7 @@ class RawTable:
 async def read_table(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, endpoint: Endpoint
 ) -> RawTable:
-    """The raw table of `endpoint` as the connection's role sees it."""
+    """The raw table as the connection's role sees it."""
     table = TABLES[endpoint]
     rows = await connection.fetch(_COLUMNS, schema, table.name)
     written = [row for row in rows if row["writable"]]

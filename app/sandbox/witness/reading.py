@@ -1,4 +1,4 @@
-"""A plain reader of the API, page after page."""
+"""A plain reader of the API."""
 
 import asyncio
 import datetime as dt
@@ -22,13 +22,10 @@ _DEFAULT_WAIT = 1.0
 
 
 class PlainReader:
-    """Reads all rows of an endpoint; an async context manager.
-
-    FetchFailed for an improper response.
-    """
+    """Reads all rows of an endpoint; FetchFailed for an improper response."""
 
     def __init__(self, base_url: str, api_key: str) -> None:
-        """Read from `base_url`, which ends with a slash."""
+        """`base_url` ends with a slash."""
         self._client = httpx2.AsyncClient(
             base_url=base_url, headers={"apiKey": api_key}, timeout=_TIMEOUT_SECONDS
         )
@@ -45,7 +42,7 @@ class PlainReader:
     async def rows(
         self, endpoint: Endpoint, name: str | None = None, ids: Iterable[str] = ()
     ) -> AsyncIterator[list[Row]]:
-        """The pages of `endpoint`: all, or what `name` gives for `ids`, 100 a request."""
+        """The pages of `endpoint`: all, or by `ids` for the parameter `name`."""
         if name is None:
             groups: Sequence[Mapping[str, str]] = ({},)
         else:
@@ -93,7 +90,7 @@ class PlainReader:
 
 
 async def read_upstream(base_url: str, api_key: str) -> dict[Endpoint, list[Row]]:
-    """Every row of every endpoint; FetchFailed for an improper response."""
+    """Every row of every endpoint; FetchFailed."""
     async with PlainReader(base_url, api_key) as reader:
         return {
             endpoint: [row async for page in reader.rows(endpoint) for row in page]

@@ -1,7 +1,6 @@
 """Figures of metrics rows from trades, by API field name. No I/O.
 
-Counts and sums are exact, so that they add up over hours, days and all time; means, deviations and
-ratios are rounded to their column's scale.
+Counts and sums are exact, so that they add up; all others are rounded to their column's scale.
 """
 
 import datetime as dt
@@ -28,7 +27,7 @@ _ZERO = Decimal(0)
 
 
 class Measured(NamedTuple):
-    """A closed trade with amounts as floats, for rounded figures."""
+    """A closed trade with amounts as floats."""
 
     trade: Trade
     profit: float
@@ -55,7 +54,7 @@ def measured(trades: Sequence[Trade]) -> list[Measured]:
 
 
 def figures(sample: Sequence[Measured], balance: float) -> Row:
-    """All figures of a row; `balance` is the starting balance, above 0.
+    """All figures of a row; `balance` is the starting one, above 0.
 
     Without trades counts and sums are 0 and the rest None.
     """
@@ -89,7 +88,7 @@ def figures(sample: Sequence[Measured], balance: float) -> Row:
 
 
 def size_figures(sample: Sequence[Measured], totals: Totals) -> Row:
-    """Lots and volumes, and profits per unit of them."""
+    """Lots and volumes, and profits per unit."""
     winning = [each for each in sample if each.profit > 0]
     losing = [each for each in sample if each.profit < 0]
     winning_lot, losing_lot = (
@@ -131,7 +130,7 @@ def size_figures(sample: Sequence[Measured], totals: Totals) -> Row:
 
 
 def duration_figures(seconds: list[float], totals: Totals) -> Row:
-    """How long trades were open, and profits per second."""
+    """Durations, and profits per second."""
     seen = summary(seconds)
     total = math.fsum(seconds)
     return {

@@ -1,4 +1,4 @@
-"""A made-up world, with everything that makes reconciliation hard. Seeded, no I/O."""
+"""A made-up world with all that makes reconciliation hard. Seeded, no I/O."""
 
 import datetime as dt
 import random
@@ -17,7 +17,7 @@ _GIANT_TIMES = 30
 
 
 class _Trait(Enum):
-    """Special accounts: those whose index modulo the first number is the second."""
+    """Special accounts, by index modulo and remainder."""
 
     LEADING_ZEROS = (6, 1)
     SHARES_LOGIN = (10, 3)
@@ -28,7 +28,7 @@ class _Trait(Enum):
     GIANT = (100, 50)
 
     def has(self, index: int) -> bool:
-        """Whether the account at `index` has this trait."""
+        """Whether the account has this trait."""
         every, place = self.value
         return index % every == place
 
@@ -38,7 +38,7 @@ _FEWEST_LAGGING_TRADES = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`accounts` over `days` up to `today`, with about `trades_per_account` closed trades."""
+    """`accounts` over `days` up to `today`."""
 
     accounts: int
     seed: int
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Contradictions:
-    """Accounts by contradiction; fewer where ordinary accounts are too few."""
+    """Numbers of accounts by contradiction, at most."""
 
     alltime_count: int = 1
     daily_count: int = 1
@@ -59,7 +59,7 @@ class Contradictions:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Accounts, trades, and the accounts with contradictions."""
+    """A made-up world."""
 
     accounts: Sequence[Account]
     trades: Sequence[Trade]
@@ -68,12 +68,10 @@ class Generated:
 
 @lru_cache(maxsize=4)
 def generate(plan: Plan, contradictions: Contradictions | None) -> Generated:
-    """The world of `plan`, always the same.
+    """The world of `plan`, always the same; InvalidRequest for a number out of bounds.
 
-    By index, one account in 100 is a giant (30 times the trades), one in 15 has no trades, one in
-    10 shares its neighbour's login, one in 40 moved to another broker, and one in 40 has the login
-    and natural key of an account that ended. Without `contradictions` the world is perfect.
-    InvalidRequest for a number out of bounds.
+    One account in 100 is a giant, one in 15 has no trades, one in 10 shares its neighbour's login,
+    one in 40 moved to another broker, one in 40 has an ended account's login and natural key.
     """
     if plan.accounts < 0 or plan.trades_per_account < 1 or plan.days < 1:
         raise InvalidRequest(
@@ -105,7 +103,6 @@ class _Generator:
         return random.Random(f"{self._plan.seed}|{index}|{purpose}")
 
     def _add(self, index: int) -> None:
-        """Make the account at `index` with its traits."""
         chance = self._chance(index, "account")
         account_id = f"acc-{index + 1:05d}"
         login = ("00" if _Trait.LEADING_ZEROS.has(index) else "") + str(400_000 + index * 7)

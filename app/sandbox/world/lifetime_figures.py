@@ -16,7 +16,7 @@ _DAY_SECONDS = 86400.0
 
 
 def lifetime(sample: Sequence[Measured], balance: float, today: dt.date) -> Row:
-    """Figures of a whole life, up to `today`."""
+    """Figures up to `today`."""
     openings = [each.trade.open_time for each in sample if each.trade.open_time is not None]
     closings = [each.trade.close_time for each in sample if each.trade.close_time is not None]
     by_day = _profit_by_day(sample)

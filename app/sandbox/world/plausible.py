@@ -1,6 +1,6 @@
 """Seeded values of metrics fields that do not follow from trades. No I/O.
 
-They depend on seed, account, date and hour alone, so that a trade changes no other date.
+They depend on seed, account, date and hour alone: a trade changes no other date.
 """
 
 import datetime as dt
@@ -44,7 +44,7 @@ _DECIMAL_PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """A field with values from 0 to `top` in steps of 1 / `steps`."""
+    """A field from 0 to `top` in steps of 1 / `steps`."""
 
     name: str
     steps: int
@@ -69,7 +69,7 @@ _GUESSES = _guesses()
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What stays the same for an account."""
+    """An account's constants."""
 
     plan: str
     trader: str | None
@@ -82,7 +82,7 @@ class Profile:
 
 
 def profile_of(account: Account, seed: int) -> Profile:
-    """The profile of `account` in the world of `seed`."""
+    """The account's profile by `seed`."""
     mark = stable_hash("profile", seed, account.account_id)
     return Profile(
         plan=f"plan-{mark % 9}",
@@ -99,7 +99,7 @@ def profile_of(account: Account, seed: int) -> Profile:
 def plausible(
     account: Account, profile: Profile, seed: int, day: dt.date | None, hour: int | None
 ) -> Row:
-    """Values of one row, within their columns' range; about one in six is null."""
+    """A row's values within their columns' range; some are null."""
     chance = random.Random(stable_hash("plausible", seed, account.account_id, day, hour))
     draw = chance.random
     start = profile.starting_balance

@@ -9,7 +9,7 @@ from app.sandbox.world.trades import Row
 
 
 class Totals(NamedTuple):
-    """Sums over the trades of one row."""
+    """Sums over a row's trades."""
 
     gross_profit: float
     gross_loss: float
@@ -23,7 +23,7 @@ class Totals(NamedTuple):
 
 
 def profit_figures(profits: list[float], totals: Totals, balance: float) -> Row:
-    """Averages, percentiles and ratios of profits."""
+    """Averages, percentiles and ratios."""
     seen = summary(profits)
     ordered = sorted(profits)
     perc10, perc25, perc75, perc90 = (
@@ -63,7 +63,7 @@ def profit_figures(profits: list[float], totals: Totals, balance: float) -> Row:
 
 
 def outlier_figures(profits: list[float], totals: Totals, balance: float) -> Row:
-    """The best and worst tenth, and profits far from the mean."""
+    """The best and worst tenth, and outliers."""
     ordered = sorted(profits)
     tenth = math.ceil(len(ordered) / 10)
     top, bottom = math.fsum(ordered[len(ordered) - tenth :]), math.fsum(ordered[:tenth])
@@ -103,7 +103,7 @@ def return_figures(profits: list[float], balance: float) -> Row:
 
 
 def downside_deviation(profits: Sequence[float], balance: float) -> float | None:
-    """Root mean square of the losing returns; None without trades."""
+    """Root mean square of losing returns; None without trades."""
     if not profits:
         return None
     return math.sqrt(

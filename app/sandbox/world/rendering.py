@@ -1,4 +1,4 @@
-"""The API's several spellings of dates, times and numbers."""
+"""The API's spellings of dates, times and numbers."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -34,18 +34,18 @@ class NumberShape(IntEnum):
 
     PLAIN = 0
     STRINGS = 1
-    """Counts, money and key numbers as numeric strings."""
+    """Counts, money and key numbers as strings."""
     DECIMAL_COUNTS = 2
-    """Counts with a decimal point: 7.0."""
+    """Counts as 7.0."""
     NUMERIC_IDENTIFIERS = 3
     """Positions and tickets as numbers, whole money without decimals."""
 
 
 class Renderer:
-    """Writes an account's rows, always in the same spelling."""
+    """Writes an account's rows in one spelling."""
 
     def __init__(self, account: Account, seed: int) -> None:
-        """Choose the ways for `account` by `seed`."""
+        """Choose it by `seed`."""
         self._mark = stable_hash("rendering", seed, account.account_id)
         self._shape = NumberShape(self._mark % len(NumberShape))
         self._far_out = (self._mark >> 8) % _ONE_IN_OUT_OF_RANGE == 0
@@ -58,15 +58,13 @@ class Renderer:
         return day.isoformat() if form == 1 else day.strftime("%Y%m%d")
 
     def metrics(self, row: Row, *, reach: bool) -> None:
-        """Rewrite a metrics row's numbers in place; with `reach` some leave their column's
-        range.
-        """
+        """Rewrite a metrics row's numbers; with `reach` some leave their range."""
         if self._far_out and reach and row["numTrades"]:
             row.update(_OUT_OF_RANGE)
         self._shape_numbers(row)
 
     def trade(self, row: Row) -> None:
-        """Rewrite the numbers of a trade row in place."""
+        """Rewrite a trade's numbers."""
         self._shape_numbers(row)
 
     def _shape_numbers(self, row: Row) -> None:

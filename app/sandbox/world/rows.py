@@ -35,7 +35,7 @@ class Contradiction(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """A row with what filters need; `key` is unique and orders its endpoint."""
+    """A row with the values of filters; `key` is unique and orders its endpoint."""
 
     key: tuple[str | int, ...]
     account_id: str
@@ -49,7 +49,7 @@ class Record:
 
     @property
     def encoded(self) -> msgspec.Raw:
-        """The row as JSON, written once, with all digits."""
+        """The row as JSON with all digits."""
         if self._encoded is None:
             self._encoded = msgspec.Raw(_ENCODER.encode(self.row))
         return self._encoded
@@ -58,7 +58,7 @@ class Record:
 class AccountRows:
     """Makes an account's records.
 
-    `without_id`: levels with a null account id. `forgotten_before`: older rows are gone, but for
+    `without_id`: levels with a null account id. `forgotten_before`: older rows are gone, except for
     alltime's counts.
     """
 
@@ -88,7 +88,7 @@ class AccountRows:
             self._days.setdefault(each.trade.trade_date, []).append(each)
 
     def records(self, endpoint: Endpoint) -> list[Record]:
-        """The records of `endpoint`, in no particular order."""
+        """The records of `endpoint`, unordered."""
         makers = {
             Endpoint.ALLTIME: self._alltime,
             Endpoint.DAILY: self._daily,
@@ -120,7 +120,7 @@ class AccountRows:
         yield self._record(Endpoint.ALLTIME, row, None, None)
 
     def _visible(self, day: dt.date) -> list[Measured]:
-        """The trades of `day` that alltime and daily know."""
+        """The trades that alltime and daily know."""
         sample = self._days[day]
         return (
             sample[:-1]
@@ -165,7 +165,7 @@ class AccountRows:
         )
 
     def _empty_days(self) -> Iterator[dt.date]:
-        """Some days between first and last trade that have rows without trades."""
+        """Some days that have rows without trades."""
         if not self._has_empty_rows or not self._days:
             return
         first = min(self._days)
@@ -186,7 +186,7 @@ class AccountRows:
     def _record(
         self, endpoint: Endpoint, row: Row, day: dt.date | None, hour: int | None
     ) -> Record:
-        """Complete a metrics row, in the API's order and number shape."""
+        """Complete a metrics row, in the API's order."""
         account = self._account
         held = account.key_on(day) if day else account.current_key
         row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})

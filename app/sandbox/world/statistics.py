@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Summary(NamedTuple):
-    """Statistics of a sample; all None for an empty one."""
+    """Statistics of a sample; None without values."""
 
     mean: float | None
     median: float | None
@@ -46,12 +46,12 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def places(value: float | None, digits: int) -> float | None:
-    """`value` rounded to `digits` decimal places; None stays None."""
+    """`value` rounded to `digits` places."""
     return None if value is None else round(value, digits)
 
 
 def ratio(numerator: float | None, denominator: float | None) -> float | None:
-    """The quotient; None for a missing part or a zero denominator."""
+    """The quotient, if defined."""
     return None if numerator is None or not denominator else numerator / denominator
 
 
@@ -63,7 +63,7 @@ class Streaks(NamedTuple):
 
 
 def streaks(values: Sequence[float], sign: int) -> Streaks:
-    """Runs of values above 0 (`sign` 1) or below; a 0 ends a run."""
+    """Runs of values above 0 (`sign` 1) or below; 0 ends a run."""
     found = Streaks([], [])
     within = False
     for value in values:
@@ -81,7 +81,7 @@ def streaks(values: Sequence[float], sign: int) -> Streaks:
 
 
 def mean(values: list[float]) -> float | None:
-    """The arithmetic mean; None without values."""
+    """The arithmetic mean."""
     return math.fsum(values) / len(values) if values else None
 
 
@@ -96,5 +96,5 @@ def multiple(first: float | None, second: float | None) -> float | None:
 
 
 def whole(value: float | None) -> int | None:
-    """The value cut to a whole number."""
+    """Truncated."""
     return None if value is None else int(value)

@@ -35,7 +35,7 @@ _TRADES_PER_ACTIVE_DAY = 3
 
 
 class TradeBook:
-    """Makes up one account's trades between two dates, both included."""
+    """Makes up trades between two dates, both included."""
 
     def __init__(
         self,

@@ -9,10 +9,10 @@ from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
 Value: TypeAlias = str | int | float | Decimal | None
-"""One value of an API row."""
+"""A value of an API row."""
 
 Row: TypeAlias = dict[str, Value]
-"""One row as the API sends it, by API field name."""
+"""An API row by field name."""
 
 
 class NaturalKey(NamedTuple):
@@ -24,7 +24,7 @@ class NaturalKey(NamedTuple):
 
 
 class TradeKey(NamedTuple):
-    """A trade's unique key, ordered by login."""
+    """A trade's unique key."""
 
     login: str
     platform: int
@@ -36,7 +36,7 @@ class TradeKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tenure:
-    """An account's natural key from `since` until its next tenure."""
+    """An account's natural key from `since` on."""
 
     since: dt.date
     key: NaturalKey
@@ -52,7 +52,7 @@ class Account:
     opened: dt.date
 
     def key_on(self, day: dt.date) -> NaturalKey:
-        """The natural key on `day`, that of the first tenure before it."""
+        """The natural key on `day`, the first one before it."""
         held = self.tenures[0]
         for tenure in self.tenures[1:]:
             if tenure.since <= day:
@@ -61,16 +61,13 @@ class Account:
 
     @property
     def current_key(self) -> NaturalKey:
-        """The natural key that the account holds now."""
+        """The present natural key."""
         return self.tenures[-1].key
 
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A trade, open while `close_time` is None, with its unrealized `profit`.
-
-    Times are UTC. Lots, volume and money are exact.
-    """
+    """A trade in UTC; an open one has no `close_time`, and its `profit` is unrealized."""
 
     account_id: str
     key: NaturalKey
@@ -97,17 +94,17 @@ class Trade:
 
     @property
     def is_open(self) -> bool:
-        """Whether the trade still runs."""
+        """Whether it still runs."""
         return self.close_time is None
 
     @property
     def trade_key(self) -> TradeKey:
-        """The key under which no second trade may exist."""
+        """Its unique key."""
         return TradeKey(*self.key, self.position, self.ticket, self.trade_date)
 
     @property
     def seconds(self) -> float | None:
-        """Seconds held, to two places; None while open or of unknown opening."""
+        """Seconds held, if known."""
         if self.open_time is None or self.close_time is None:
             return None
         return round((self.close_time - self.open_time).total_seconds(), 2)
@@ -119,7 +116,7 @@ def stable_hash(*parts: object) -> int:
 
 
 def sharing_accounts(trades: Iterable[Trade]) -> set[str]:
-    """Accounts that share a natural key with another at the same time."""
+    """Accounts that share a natural key at one time."""
     days: dict[NaturalKey, dict[str, list[dt.date]]] = {}
     for trade in trades:
         days.setdefault(trade.key, {}).setdefault(trade.account_id, []).append(trade.trade_date)

@@ -16,7 +16,7 @@ REQUIRED = (
     "lots", "openTime", "openPrice", "closeTime", "closePrice", "profit", "commission", "fee",
     "swap",
 )  # fmt: skip
-"""The columns that the file must have."""
+"""Required columns."""
 
 _SIDES = {"buy": "Buy", "sell": "Sell"}
 _VOLUME_STEP = Decimal("0.0001")
@@ -24,11 +24,10 @@ _Parsed = TypeVar("_Parsed")
 
 
 def read_trades(path: Path) -> list[Trade]:
-    """The closed trades of the file.
+    """The closed trades of the file; InvalidRequest names file, line and column.
 
-    `REQUIRED` columns must be there; `contractSize`, `volumeUSD`, `stopLoss`, `takeProfit` and
-    `comment` are optional. `openTime`, `openPrice`, `stopLoss`, `takeProfit` and `comment` may be
-    empty. InvalidRequest names file, line and column.
+    Optional beside `REQUIRED`: `contractSize`, `volumeUSD`, `stopLoss`, `takeProfit` and `comment`;
+    empty may be these, `openTime` and `openPrice`.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -40,7 +39,7 @@ def read_trades(path: Path) -> list[Trade]:
 
 
 def accounts_of(trades: list[Trade]) -> list[Account]:
-    """The accounts of `trades`, with their natural keys over time."""
+    """The accounts of `trades`, with natural keys over time."""
     by_account: dict[str, list[Trade]] = {}
     for trade in sorted(trades, key=lambda each: each.trade_date):
         by_account.setdefault(trade.account_id, []).append(trade)
@@ -74,7 +73,7 @@ def _trades(path: Path, reader: "csv.DictReader[str]") -> Iterator[Trade]:
 
 
 class _Line:
-    """A line of the file by column name."""
+    """A line by column name."""
 
     def __init__(self, path: Path, number: int, values: dict[str, str]) -> None:
         self._path = path

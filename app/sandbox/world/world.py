@@ -1,7 +1,6 @@
-"""The sandbox's world: accounts, trades, and the API rows that follow from them.
+"""The sandbox's world: accounts, trades, and the API rows that follow.
 
-Rows are computed on demand and cached until the account changes. Mutations are synchronous, so that
-a page shows one moment.
+Rows are cached until the account changes. Mutations are synchronous: a page shows one moment.
 """
 
 import datetime as dt
@@ -22,9 +21,7 @@ _KEPT_SELECTIONS = 64
 
 
 class World:
-    """What upstream knows; tests change it with `forget`, `add_trades`, `remove_trade`,
-    `hide_id`.
-    """
+    """Upstream's knowledge; tests change it."""
 
     def __init__(
         self,
@@ -57,10 +54,7 @@ class World:
 
     @classmethod
     def from_csv(cls, path: Path, *, seed: int = 0) -> Self:
-        """The world of a file's closed trades; its today is the last trade date.
-
-        InvalidRequest names file, line and column.
-        """
+        """The world of a file's trades, up to the last date; InvalidRequest."""
         trades = read_trades(path)
         if not trades:
             raise InvalidRequest(f"{path} holds no trades.")
@@ -99,12 +93,12 @@ class World:
 
     @property
     def account_ids(self) -> list[str]:
-        """All account ids that upstream knows, ascending."""
+        """All account ids, ascending."""
         return sorted(self._accounts)
 
     @property
     def contradictions(self) -> Mapping[str, Contradiction]:
-        """The accounts about which upstream contradicts itself, and how."""
+        """Accounts about which upstream contradicts itself."""
         return {
             account_id: kind
             for account_id, kind in self._contradictions.items()
@@ -117,7 +111,7 @@ class World:
         return frozenset(set.intersection(*self._without_id.values()))
 
     def missed_by_id(self, endpoint: Endpoint) -> frozenset[str]:
-        """Accounts whose rows of `endpoint` a request by id does not find."""
+        """Accounts that a request by id does not find."""
         return frozenset(self._missed_by_id.get(endpoint, ()))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
@@ -135,7 +129,7 @@ class World:
         return type(self)(accounts, trades, seed=self._seed, today=self.today, contradictions=kinds)
 
     def hide_id(self, account_id: str, *endpoints: Endpoint, findable: bool = False) -> None:
-        """Send null for the account's id at these levels (default: all); KeyError if unknown.
+        """Send null for the account's id at these levels (default: all); KeyError.
 
         `findable`: requests by id find the rows all the same.
         """
@@ -146,25 +140,25 @@ class World:
         self._changed(account_id)
 
     def reveal_id(self, account_id: str) -> None:
-        """From now on upstream sends the account's id again."""
+        """Send the account's id again."""
         for hidden in (*self._without_id.values(), *self._missed_by_id.values()):
             hidden.discard(account_id)
         self._changed(account_id)
 
     def natural_keys(self, account_id: str) -> list[NaturalKey]:
-        """The account's natural keys, oldest first; KeyError if unknown."""
+        """Its natural keys, oldest first; KeyError."""
         return [tenure.key for tenure in self._accounts[account_id].tenures]
 
     def account(self, account_id: str) -> Account:
-        """The account; KeyError if upstream does not know it."""
+        """The account; KeyError."""
         return self._accounts[account_id]
 
     def trades(self, account_id: str) -> list[Trade]:
-        """The account's trades; KeyError if unknown."""
+        """Its trades; KeyError."""
         return list(self._trades[account_id].values())
 
     def owner_of_trade(self, row: Row) -> str:
-        """The account of a trade row; KeyError if unknown."""
+        """The account of a trade row; KeyError."""
         digits = str(row["tradeDate"]).replace("-", "")[:8]
         key = TradeKey(
             str(row["login"]),
@@ -177,11 +171,11 @@ class World:
         return self._by_key[key].account_id
 
     def rows(self, endpoint: Endpoint) -> list[Row]:
-        """All rows of `endpoint` in key order, shared: do not change them."""
+        """All rows in key order, shared: do not change them."""
         return [record.row for record in self.records(endpoint)]
 
     def records(self, endpoint: Endpoint, account_ids: Iterable[str] | None = None) -> list[Record]:
-        """Records of `endpoint` in key order, of `account_ids` or all accounts."""
+        """Records in key order, of `account_ids` or all."""
         wanted = (
             self._accounts
             if account_ids is None
@@ -202,11 +196,11 @@ class World:
         return self._selections[token]
 
     def holders(self, login: str) -> set[str]:
-        """The accounts that hold or held `login`."""
+        """Present and past holders of `login`."""
         return self._logins.get(login, set())
 
     def forget(self, account_id: str, before: dt.date | None = None) -> None:
-        """Forget the account's rows before `before`, or all of it; KeyError if unknown.
+        """Forget the account's rows before `before`, or all of it; KeyError.
 
         Alltime goes on counting them.
         """
@@ -245,7 +239,7 @@ class World:
             self._changed(account_id)
 
     def remove_trade(self, trade: Trade) -> None:
-        """Remove `trade` from every level; KeyError if unknown."""
+        """Remove `trade` from every level; KeyError."""
         del self._by_key[trade.trade_key]
         del self._trades[trade.account_id][trade.trade_key]
         self._changed(trade.account_id)
