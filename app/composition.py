@@ -104,13 +104,7 @@ async def open_store(
     ):
         if settings.database_url is None:
             await migrate(dsn, settings.recon_schema, statement_cache=settings.statement_cache)
-        pending = await pending_migrations(database)
-        if pending:
-            raise ConfigurationError(
-                f"The schema {settings.recon_schema} lacks {counted(len(pending), 'migration')} of"
-                f" trade-recon ({pending[0]} first): run `trade-recon migrate`, or set"
-                " RECON_SCHEMA. Nothing was changed."
-            )
+        await _require_migrated(database)
         store = await Repositories.build(
             database,
             settings.recon_lease_seconds,
@@ -122,6 +116,16 @@ async def open_store(
         if unused := unused_rules(store.catalogue, settings.recon_caps):
             _log.warning(unused_sentence(unused), action="settings.unused")
         yield store
+
+
+async def _require_migrated(database: Database) -> None:
+    pending = await pending_migrations(database)
+    if pending:
+        raise ConfigurationError(
+            f"The schema {database.schema} lacks {counted(len(pending), 'migration')} of"
+            f" trade-recon ({pending[0]} first): run `trade-recon migrate`, or set RECON_SCHEMA."
+            " Nothing was changed."
+        )
 
 
 @contextlib.asynccontextmanager

@@ -101,22 +101,27 @@ async def _examine_warehouse(
         async for finding in _examine_tables(database, found, caps):
             yield finding
     if found.schema.is_migrated:
-        async with database.transaction() as connection:
-            await connection.execute("SET TRANSACTION READ ONLY")
-            compared = await compare(connection, schema)
-        for stray in compared.strays:
-            yield Finding(
-                Level.WRONG,
-                f"{_capital(stray.sentence)}: run `trade-recon migrate`, which puts it right.",
-            )
-        for name in compared.new_triggers:
-            yield Finding(
-                Level.NOTE,
-                f"The trigger {name} is new since the last migrate, and fires on trade-recon's"
-                " writes, too.",
-            )
+        async for finding in _examine_definitions(database):
+            yield finding
     for note in notes(found):
         yield Finding(Level.NOTE, f"{note}.")
+
+
+async def _examine_definitions(database: Database) -> AsyncIterator[Finding]:
+    async with database.transaction() as connection:
+        await connection.execute("SET TRANSACTION READ ONLY")
+        compared = await compare(connection, database.schema)
+    for stray in compared.strays:
+        yield Finding(
+            Level.WRONG,
+            f"{_capital(stray.sentence)}: run `trade-recon migrate`, which puts it right.",
+        )
+    for name in compared.new_triggers:
+        yield Finding(
+            Level.NOTE,
+            f"The trigger {name} is new since the last migrate, and fires on trade-recon's"
+            " writes, too.",
+        )
 
 
 async def _examine_tables(database: Database, found: Survey, caps: Caps) -> AsyncIterator[Finding]:

@@ -8,6 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _BEGINNING = dt.date.min
+_UNLIMITED: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "less_history",
+            "history_join",
+            "history_of_d",
+            "plus_trades",
+            "plus_profit",
+            "plus_lots",
+        ),
+        "",
+    ),
+    "lists_all": "true",
+    "history_columns": (
+        "true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted,"
+        " NULL::date AS first_trade"
+    ),
+}
+"""Tokens without a first date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +68,11 @@ class Window:
             "since_trade_date": self.since("trade_date"),
             "t_since_date": self.since("date", "t."),
         }
-        if self.first is None:
-            none = (
-                "less_history",
-                "history_join",
-                "history_of_d",
-                "plus_trades",
-                "plus_profit",
-                "plus_lots",
-            )
-            return {
-                **tokens,
-                **dict.fromkeys(none, ""),
-                "lists_all": "true",
-                "history_columns": (
-                    "true AS is_history_known, NULL::date AS counted_from, 0::bigint AS counted,"
-                    " NULL::date AS first_trade"
-                ),
-            }
+        return {**tokens, **(_UNLIMITED if self.first is None else self._history_tokens())}
+
+    def _history_tokens(self) -> Mapping[str, str]:
         history = "prop_trading_model.recon_history"
         return {
-            **tokens,
             "lists_all": "false",
             "less_history": (
                 f" - CASE WHEN h.history_from = {self.first_day} THEN h.trades ELSE 0 END"

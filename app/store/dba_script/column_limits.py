@@ -57,12 +57,7 @@ async def advise_fit(
     """
     sql = database.queries("dba_script/column_limits")
     refused = await _refused_texts(database, sql, survey) if knows_refused else []
-    # Of several misfits of a column the first is reported: those seen in rows come first.
-    by_table: dict[str, dict[str, Misfit]] = defaultdict(dict)
-    for misfit in sorted(
-        (*refused, *misfits(survey, samples, caps)), key=lambda each: not each.loses_rows
-    ):
-        by_table[misfit.table].setdefault(misfit.column, misfit)
+    by_table = _by_table([*refused, *misfits(survey, samples, caps)])
     made = {row["name"] for row in await database.fetch(sql["list_made"])} if is_brief else set()
     left_out = [
         each
@@ -82,6 +77,14 @@ async def advise_fit(
         if columns
     ]
     return [*advice, Advice(_as_documented(left_out), loses_rows=False)] if left_out else advice
+
+
+def _by_table(found: Sequence[Misfit]) -> Mapping[str, Mapping[str, Misfit]]:
+    """One misfit for each column, by table: the first that loses rows, else the first."""
+    by_table: dict[str, dict[str, Misfit]] = defaultdict(dict)
+    for misfit in sorted(found, key=lambda each: not each.loses_rows):
+        by_table[misfit.table].setdefault(misfit.column, misfit)
+    return by_table
 
 
 def _as_documented(columns: Sequence[Misfit]) -> str:

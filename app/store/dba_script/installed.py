@@ -9,13 +9,17 @@ from app.domain.contract.tables import TABLES
 from app.errors import InvalidRequest
 from app.store.database.pool import Database
 from app.store.database.sql_text import fitted
-from app.store.database.transaction import Record
+from app.store.database.transaction import Connection, Record
 from app.store.schema.definitions import FUNCTIONS, DefinitionChange, compare, is_taken_over
 from app.store.schema.introspect import STATE_TABLE, own_names
 from app.store.schema.state_entries import list_references
 from app.store.schema.state_rows import STATE_TYPES
 
 RAW_TABLES = tuple(table.name for table in TABLES.values())
+_STAGES = tuple(
+    f"recon_stage_{table.removeprefix('raw_metrics_').removeprefix('raw_trades_')}"
+    for table in RAW_TABLES
+)
 _KEPT = ("recon_earlier", "recon_earlier_trade_recon")
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 _EARLIER_COLUMNS = 17
@@ -44,11 +48,7 @@ async def read_installed(database: Database, role: str) -> Installed:
     """Read the catalogue; InvalidRequest if trade-recon is not installed."""
     sql = database.queries("dba_script/installed")
     relations, functions = own_names()
-    stages = [
-        f"recon_stage_{table.removeprefix('raw_metrics_').removeprefix('raw_trades_')}"
-        for table in RAW_TABLES
-    ]
-    names = [*relations, *stages, *_KEPT, "recon_migrations", "recon_definitions"]
+    names = [*relations, *_STAGES, *_KEPT, "recon_migrations", "recon_definitions"]
     async with database.transaction("repeatable_read") as connection:
         await connection.execute("SET TRANSACTION READ ONLY")
         # With this path names are written with their schemas, so that the script runs under any
@@ -62,15 +62,7 @@ async def read_installed(database: Database, role: str) -> Installed:
             )
         if await is_taken_over(connection, database.schema):
             names, functions = [*names, *_VIEWS], [*functions, *FUNCTIONS]
-        strays = (await compare(connection, database.schema)).strays
-        returned = {row["oid"] for row in await connection.fetch(sql["list_returned"])}
-        # An object equal to one put aside is dropped, since that one gets its name back.
-        strange = [
-            stray.name
-            for stray in strays
-            if stray.change in (DefinitionChange.REPLACED, DefinitionChange.BESIDE)
-            and not (stray.present and stray.present["made"] in returned)
-        ]
+        strange = await _list_strange(connection, database.schema, sql)
         facts = await connection.fetch_value(sql["get_earlier"]) if place["is_kept"] else None
         state = await connection.fetch_value(sql["describe_state"])
         earlier, now = (json.loads(each) if each else None for each in (facts, state))
@@ -78,10 +70,7 @@ async def read_installed(database: Database, role: str) -> Installed:
         return Installed(
             schema=database.schema,
             place=place,
-            made_tables=[
-                row["name"]
-                for row in await connection.fetch(sql["list_made_tables"], list(RAW_TABLES))
-            ],
+            made_tables=await _column(connection, "name", sql["list_made_tables"]),
             own=[
                 row
                 for row in await connection.fetch(sql["list_own"], names, functions)
@@ -92,10 +81,7 @@ async def read_installed(database: Database, role: str) -> Installed:
             earlier=earlier,
             state=now,
             references=await list_references(connection, database.schema),
-            indexes=[
-                row["identity"]
-                for row in await connection.fetch(sql["list_indexes"], list(RAW_TABLES))
-            ],
+            indexes=await _column(connection, "identity", sql["list_indexes"]),
             dependents=await connection.fetch(
                 sql["list_dependents"],
                 names if stays else [*names, STATE_TABLE],
@@ -106,6 +92,27 @@ async def read_installed(database: Database, role: str) -> Installed:
                 sql["list_rights"], role, list(RAW_TABLES), fitted(role, "all_rows")
             ),
         )
+
+
+async def _list_strange(
+    connection: Connection, schema: str, sql: Mapping[str, str]
+) -> Sequence[str]:
+    """Foreign objects under our names, but for one equal to one put aside.
+
+    That is dropped, since the one put aside gets its name back.
+    """
+    returned = {row["oid"] for row in await connection.fetch(sql["list_returned"])}
+    return [
+        stray.name
+        for stray in (await compare(connection, schema)).strays
+        if stray.change in (DefinitionChange.REPLACED, DefinitionChange.BESIDE)
+        and not (stray.present and stray.present["made"] in returned)
+    ]
+
+
+async def _column(connection: Connection, name: str, statement: str) -> Sequence[str]:
+    """A column of a statement over the raw tables."""
+    return [row[name] for row in await connection.fetch(statement, list(RAW_TABLES))]
 
 
 def columns_that_go(earlier: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:

@@ -133,26 +133,25 @@ def _of_numbers(table: str, field: Field, column: Column, sent: Sequence[object]
         for number in numbers.values()
         if number is not None and number.is_finite() and not _holds(column, number)
     ]
-    if outside:
-        largest = max(outside, key=abs)
-        is_key = field.column in _KEYS[table]
-        lost = (
-            "rows with one are set aside"
-            if is_key
-            else "such figures are stored as NULL, their rows come in"
-        )
-        reason = f"is too narrow for what the API sends, such as {largest:f}: {lost}"
-        is_documented = column.sql_type == field.sql_type and not is_key
-        return Misfit(
-            table,
-            column.name,
-            column.sql_type,
-            _wider(column, largest),
-            reason,
-            loses_rows=is_key,
-            is_documented=is_documented,
-        )
-    return None
+    return _too_narrow(table, field, column, max(outside, key=abs)) if outside else None
+
+
+def _too_narrow(table: str, field: Field, column: Column, largest: Decimal) -> Misfit:
+    is_key = field.column in _KEYS[table]
+    lost = (
+        "rows with one are set aside"
+        if is_key
+        else "such figures are stored as NULL, their rows come in"
+    )
+    return Misfit(
+        table,
+        column.name,
+        column.sql_type,
+        _wider(column, largest),
+        f"is too narrow for what the API sends, such as {largest:f}: {lost}",
+        loses_rows=is_key,
+        is_documented=column.sql_type == field.sql_type and not is_key,
+    )
 
 
 def _opened(raw: msgspec.Raw) -> object:

@@ -4,7 +4,7 @@ Made from the catalogue, read-only. Each statement may be repeated, outside a tr
 broken-off script can go on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from app.domain.contract.tables import TABLES
 from app.errors import InvalidRequest
@@ -85,28 +85,8 @@ async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]
 
 
 def _script(role: str, found: Surroundings, warehouse: Warehouse) -> Iterator[str]:
-    place = found.place
     owners = {*warehouse.owners, *(each.owner for each in found.objects)} - {role}
-    yield comment(
-        f"For the owner of the tables in schema {identifier(place.schema)} of database"
-        f" {identifier(place.database)}:",
-        "a role for trade-recon, and the indexes that its queries miss. Written from the catalogue"
-        " by trade-recon migrate --print.",
-        *(
-            [
-                (
-                    "It must be run by a member of the owners of the objects that it alters:"
-                    f" {listed(sorted(owners))}."
-                )
-            ]
-            if owners
-            else []
-        ),
-        "Run it in one session, without a transaction around it, and not through a transaction"
-        " pooler. Each statement may be repeated.",
-        "If a statement fails on the lock timeout, or the script is broken off, run it again: it"
-        " goes on where it ended.",
-    )
+    yield _heading(found.place, owners)
     yield (
         f"SET client_encoding = 'UTF8';\nSET lock_timeout = '{LOCK_SECONDS}s';\nSET"
         " statement_timeout = 0;"
@@ -126,3 +106,26 @@ def _script(role: str, found: Surroundings, warehouse: Warehouse) -> Iterator[st
     yield comment("What the planner knows of the tables that got an index.")
     for target in dict.fromkeys(advice.table.qualified for advice in advised):
         yield f"ANALYZE {target};"
+
+
+def _heading(place: GrantPlace, owners: Collection[str]) -> str:
+    return comment(
+        f"For the owner of the tables in schema {identifier(place.schema)} of database"
+        f" {identifier(place.database)}:",
+        "a role for trade-recon, and the indexes that its queries miss. Written from the catalogue"
+        " by trade-recon migrate --print.",
+        *(
+            [
+                (
+                    "It must be run by a member of the owners of the objects that it alters:"
+                    f" {listed(sorted(owners))}."
+                )
+            ]
+            if owners
+            else []
+        ),
+        "Run it in one session, without a transaction around it, and not through a transaction"
+        " pooler. Each statement may be repeated.",
+        "If a statement fails on the lock timeout, or the script is broken off, run it again: it"
+        " goes on where it ended.",
+    )

@@ -93,6 +93,11 @@ def _header(found: Installed, back: Sequence[Record]) -> Iterator[str]:
         "runs and issues, and copies of rows that runs removed or overwrote (recon_removed_rows):"
         " restore first what you want back."
     )
+    yield from _on_state(found)
+    yield from _on_others(found, back)
+
+
+def _on_state(found: Installed) -> Iterator[str]:
     if found.earlier is not None:
         yield (
             f"It gives back {STATE_TABLE} of the earlier system with its columns, defaults and rows"
@@ -112,6 +117,9 @@ def _header(found: Installed, back: Sequence[Record]) -> Iterator[str]:
         yield "columns that trade-recon added; defaults and NOT NULLs that trade-recon set stay."
     else:
         yield f"It removes {STATE_TABLE}, which trade-recon made."
+
+
+def _on_others(found: Installed, back: Sequence[Record]) -> Iterator[str]:
     if back:
         yield f"It gives back their names to: {', '.join(sorted({row['former'] for row in back}))}."
     yield (

@@ -1,7 +1,7 @@
 """Why dates are in doubt, and which accounts hold `reconciled_through` back."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,26 +70,7 @@ def doubts_of(
         else []
     )
     for row in issues:
-        # Issues for information count no date, except settled dates of an `unsettled` one
-        # (count_issues).
-        unknown = _undated(row)
-        if unknown:
-            doubts.append(
-                Doubt(
-                    None,
-                    f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not"
-                    " known yet on which dates.",
-                )
-            )
-        if row["first_date"] is not None:
-            first = max(row["first_date"], since)
-            doubts.append(
-                Doubt(
-                    first,
-                    f"{row['issue_type']} is open at {counted(row['counting'], 'account')}, from"
-                    f" {first} on.",
-                )
-            )
+        doubts += _of_issue(row, since)
     for row in beside:
         told = choose(row["rows"], *_BESIDE[row["kind"]]).format(row["rows"])
         if row["dateless"]:
@@ -98,6 +79,25 @@ def doubts_of(
             first = max(row["first_date"], since)
             doubts.append(Doubt(first, f"{told}, from {first} on."))
     return sorted(doubts, key=lambda doubt: doubt.first_date or dt.date.min)
+
+
+def _of_issue(row: Record, since: dt.date) -> Iterator[Doubt]:
+    # Issues for information count no date, except settled dates of an `unsettled` one
+    # (count_issues).
+    unknown = _undated(row)
+    if unknown:
+        yield Doubt(
+            None,
+            f"{row['issue_type']} is open at {counted(unknown, 'account')}, and it is not known yet"
+            " on which dates.",
+        )
+    if row["first_date"] is not None:
+        first = max(row["first_date"], since)
+        yield Doubt(
+            first,
+            f"{row['issue_type']} is open at {counted(row['counting'], 'account')}, from {first}"
+            " on.",
+        )
 
 
 def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list[Mapping[str, Any]]:

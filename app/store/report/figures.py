@@ -80,9 +80,7 @@ class Figures:
         over: Sequence[Mapping[str, Any]],
     ) -> ReportFigures:
         """The figures; days `over` are known, those from `open_from` are counted."""
-        states = await connection.fetch_row(self._sql["count_accounts_by_state"], horizon.today)
-        if states is None:
-            raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
+        states = await self._states(connection, horizon.today)
         rows = await connection.fetch(
             self._sql["count_issues"],
             horizon.today,
@@ -113,6 +111,12 @@ class Figures:
             with_trades=states["with_trades"],
             money=[*map(dict, money)],
         )
+
+    async def _states(self, connection: Connection, today: dt.date) -> Record:
+        row = await connection.fetch_row(self._sql["count_accounts_by_state"], today)
+        if row is None:
+            raise NotFound("The report's accounts could not be counted; run `trade-recon migrate`.")
+        return row
 
 
 def _issues(rows: Sequence[Record], few_hours: Record | None) -> list[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ The earlier system's migrations, run again, replace them; `migrate` restores our
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -94,18 +94,8 @@ async def compare(connection: Connection, schema: str) -> Compared:
     sql = load_queries("schema/definitions", schema)
     present = await _present(connection, sql)
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
-        if not await is_taken_over(connection, schema):
-            return Compared([], [])
-        # An earlier version recorded no definitions: compare signatures.
-        own = {f"{FUNCTIONS[0]}(text)", f"{FUNCTIONS[1]}()"}
-        return Compared(
-            [
-                _beside(row)
-                for row in present.values()
-                if row["plain"] in FUNCTIONS and row["name"] not in own
-            ],
-            [],
-        )
+        is_ours = await is_taken_over(connection, schema)
+        return Compared(_by_signature(present) if is_ours else [], [])
     kept = await connection.fetch(sql["get_kept"])
     if not kept:
         return Compared([], [])
@@ -120,19 +110,7 @@ async def compare(connection: Connection, schema: str) -> Compared:
         stray for row in kept if (stray := _judged(row, present, relations, version)) is not None
     ]
     if any(stray.kind == "materialized view" for stray in strays):
-        # Its index is replaced with it, whatever its name.
-        found = {stray.name for stray in strays}
-        strays += [
-            Stray(
-                DefinitionChange.REPLACED,
-                "index",
-                row["name"],
-                row,
-                present.get(("index", row["name"])),
-            )
-            for row in kept
-            if row["kind"] == "index" and row["name"] not in found
-        ]
+        strays += _replaced_indexes(kept, present, {stray.name for stray in strays})
     strays += [
         _beside(row)
         for key, row in present.items()
@@ -147,6 +125,33 @@ async def is_taken_over(connection: Connection, schema: str) -> bool:
     return bool(
         await connection.fetch_value(load_queries("schema/definitions", schema)["is_taken_over"])
     )
+
+
+def _by_signature(present: Mapping[tuple[str, str], Record]) -> list[Stray]:
+    """The earlier system's functions, where no definitions were recorded."""
+    own = {f"{FUNCTIONS[0]}(text)", f"{FUNCTIONS[1]}()"}
+    return [
+        _beside(row)
+        for row in present.values()
+        if row["plain"] in FUNCTIONS and row["name"] not in own
+    ]
+
+
+def _replaced_indexes(
+    kept: Sequence[Record], present: Mapping[tuple[str, str], Record], found: Collection[str]
+) -> list[Stray]:
+    """Indexes of a replaced materialized view, whatever their present names."""
+    return [
+        Stray(
+            DefinitionChange.REPLACED,
+            "index",
+            row["name"],
+            row,
+            present.get(("index", row["name"])),
+        )
+        for row in kept
+        if row["kind"] == "index" and row["name"] not in found
+    ]
 
 
 def _beside(row: Record) -> Stray:

@@ -54,19 +54,22 @@ def table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Itera
     if endpoint not in _MENDED_ONLY and not any(
         trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()
     ):
-        origin = {name for name, _ in warehouse_table(endpoint, facts, "public").origin}
-        known = {field.column for field in table.fields} | {"account_id"} | origin
-        unfilled = [
-            c.name
-            for c in facts.columns or ()
-            if c.not_null and not c.has_default and c.is_written and c.name not in known
-        ]
-        if unfilled:
-            listed = enumerated(unfilled, "the column", "the columns")
-            yield (
-                f"has {listed} NOT NULL without a default, and nothing fills it: no row could be"
-                " added"
-            )
+        yield from _unfilled_problems(endpoint, table, facts)
+
+
+def _unfilled_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
+    origin = {name for name, _ in warehouse_table(endpoint, facts, "public").origin}
+    known = {field.column for field in table.fields} | {"account_id"} | origin
+    unfilled = [
+        c.name
+        for c in facts.columns or ()
+        if c.not_null and not c.has_default and c.is_written and c.name not in known
+    ]
+    if unfilled:
+        listed = enumerated(unfilled, "the column", "the columns")
+        yield (
+            f"has {listed} NOT NULL without a default, and nothing fills it: no row could be added"
+        )
 
 
 def _shard_problems(table: Table, facts: TableFacts) -> Iterator[str]:
@@ -148,24 +151,9 @@ def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
 
 def table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
     """Notes, as sentences."""
-    key = set(table.key)
-    keys = facts.keys or ()
-    for narrow in keys:
-        if (
-            not key <= set(narrow.columns)
-            and set(narrow.columns) <= facts.by_name.keys()
-            and endpoint not in _MENDED_ONLY
-        ):
-            generated = [
-                name
-                for name in narrow.columns
-                if facts.by_name[name].has_default and name not in {f.column for f in table.fields}
-            ]
-            if not generated:
-                yield (
-                    f"has the unique key {narrow.name} ({', '.join(narrow.columns)}): rows of"
-                    " upstream that it cannot hold side by side are shown as key_too_narrow"
-                )
+    if endpoint not in _MENDED_ONLY:
+        yield from _narrow_key_notes(table, facts)
+    key, keys = set(table.key), facts.keys or ()
     if facts.distributed_by is not None and facts.distributed_by not in key:
         yield (
             f"is distributed by {facts.distributed_by}: an account whose {facts.distributed_by}"
@@ -192,6 +180,19 @@ def table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator
             "is partitioned, and trade-recon cannot make partitions of it: an account whose rows"
             " have none says so"
         )
+
+
+def _narrow_key_notes(table: Table, facts: TableFacts) -> Iterator[str]:
+    fields = {field.column for field in table.fields}
+    for narrow in facts.keys or ():
+        columns = set(narrow.columns)
+        if set(table.key) <= columns or not columns <= facts.by_name.keys():
+            continue
+        if not any(facts.by_name[name].has_default and name not in fields for name in columns):
+            yield (
+                f"has the unique key {narrow.name} ({', '.join(narrow.columns)}): rows of"
+                " upstream that it cannot hold side by side are shown as key_too_narrow"
+            )
 
 
 def enumerated(names: Iterable[str], one: str, several: str) -> str:

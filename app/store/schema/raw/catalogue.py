@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from app.domain.contract.caps import NO_CAPS, Caps
-from app.domain.contract.tables import TABLES, Endpoint, Field
+from app.domain.contract.tables import TABLES, Endpoint, Field, Table
 from app.errors import ConfigurationError
 from app.store.database.pool import Database
 from app.store.database.queries import for_schema, load_queries, quote
@@ -70,48 +70,43 @@ def warehouse_table(
     endpoint: Endpoint, facts: TableFacts, schema: str, caps: Caps = NO_CAPS
 ) -> WarehouseTable:
     """An endpoint's surveyed table."""
-    table = TABLES[endpoint]
-    there = facts.by_name
-    written = [
-        field for field in table.fields if field.column in there and there[field.column].is_written
-    ]
-    columns = tuple(
-        _column(
-            each,
-            there[each.column],
-            table.key,
-            caps.of(table.name, each.column, there[each.column].base_type),
-        )
-        for each in written
-    )
-    nullable = frozenset(
-        column for column in table.key if column in there and not there[column].not_null
-    )
-    key, keys = frozenset(table.key), facts.keys or ()
+    table, there, keys = TABLES[endpoint], facts.by_name, facts.keys or ()
+    columns = _columns(table, facts, caps)
+    key = frozenset(table.key)
+    nullable = frozenset(name for name in key if name in there and not there[name].not_null)
     staged = {"account_id", *(column.name for column in columns)}
     stage = re.sub("^raw_(metrics|trades)", "recon_stage", table.name)
     return WarehouseTable(
-        table,
-        for_schema(f"prop_trading_model.{table.name}", schema),
-        for_schema(f"prop_trading_model.{stage}", schema),
-        columns,
-        nullable,
-        any(
+        table=table,
+        raw=for_schema(f"prop_trading_model.{table.name}", schema),
+        stage=for_schema(f"prop_trading_model.{stage}", schema),
+        columns=columns,
+        nullable=nullable,
+        is_unique=any(
             key >= set(each.columns) and (each.nulls_are_equal or not nullable & set(each.columns))
             for each in keys
         ),
-        tuple(
+        narrow_keys=tuple(
             each for each in keys if not key <= set(each.columns) and staged >= set(each.columns)
         ),
-        facts.kind == "p",
-        (*_not_nulls(facts, columns, table.key), *_checks(facts, columns)),
-        any(
+        is_partitioned=facts.kind == "p",
+        checks=(*_not_nulls(facts, columns, table.key), *_checks(facts, columns)),
+        has_guards=any(
             trigger.is_before_row and (trigger.on_insert or trigger.on_update)
             for trigger in facts.triggers or ()
         ),
-        tuple(_origin(endpoint, facts)),
-        facts.distributed_by,
-        tuple(column.name for column in facts.columns or () if column.is_written),
+        origin=tuple(_origin(endpoint, facts)),
+        distributed_by=facts.distributed_by,
+        stored=tuple(column.name for column in facts.columns or () if column.is_written),
+    )
+
+
+def _columns(table: Table, facts: TableFacts, caps: Caps) -> tuple[Column, ...]:
+    """The columns that the API fills."""
+    return tuple(
+        _column(field, stored, table.key, caps.of(table.name, field.column, stored.base_type))
+        for field in table.fields
+        if (stored := facts.by_name.get(field.column)) is not None and stored.is_written
     )
 
 
