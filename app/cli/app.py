@@ -1,7 +1,6 @@
 """The command `trade-recon`: results on stdout, logs and progress on stderr.
 
-Commands import the engine, web framework and drivers in their functions, so that help, `--version`
-and mistakes are answered at once.
+Commands import heavy modules in their functions, so that help and mistakes are answered at once.
 """
 
 from collections.abc import Callable
@@ -94,7 +93,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     sandbox,
     demo,
 )
-"""In the order of `--help`; groups follow."""
+"""As in `--help`; groups follow."""
 for command in _COMMANDS:
     app.command()(command)
 removed.command()(restore)

@@ -1,6 +1,6 @@
-"""A reader that ends early, as in `trade-recon report | head -1`, changes no command.
+"""A reader that ends early, as `head -1`, changes no command.
 
-Python's own handling of a broken pipe would end it with 1, which means that action is needed.
+Python would end it with 1, which means that action is needed.
 """
 
 import io
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Outlet(io.FileIO):
-    """A file that drops output once its reader has gone."""
+    """A file that outlives its reader."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has bytes
-        """Write; without a reader, report all as written."""
+        """Without a reader, all is written."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -29,7 +29,7 @@ def outlive_readers() -> None:
 
 
 def outlet(stream: io.TextIOWrapper, *, by_line: bool = False) -> io.TextIOWrapper:
-    """A stream that outlives its reader; `by_line` flushes each line."""
+    """A stream that outlives its reader."""
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(Outlet(stream.fileno(), "wb", closefd=False)),

@@ -1,4 +1,4 @@
-"""`--fail-on`: which ends of a run are failures."""
+"""`--fail-on`: ends of a run that fail."""
 
 from collections.abc import Sequence
 from typing import Annotated

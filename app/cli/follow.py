@@ -1,4 +1,4 @@
-"""Starting a run, and serving it in this process."""
+"""Starts and serves runs."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ _LOOK_SECONDS = 0.2
 async def start_or_join(
     service: ReconService, request: RunRequest, reason: str | None = None
 ) -> tuple[UUID, bool]:
-    """A run for the request, and whether it is new: an active full run is joined."""
+    """A run for the request, and whether it is new, as an active full run is joined."""
     try:
         return await service.start_run(request, reason=reason), True
     except Conflict as error:
@@ -33,9 +33,9 @@ async def start_or_join(
 
 
 async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True) -> RunState:
-    """Serve the run until it is over or paused, showing progress; its state then.
+    """Serve the run until its end or pause; its state then.
 
-    Cancellation releases accounts and ends the run as `cancelled`; one that is not ours goes on.
+    Cancellation also cancels the run, unless it is not ours.
     """
     working = asyncio.create_task(service.pool.run_until_finished(run_id))
     try:
@@ -62,7 +62,7 @@ async def serve_run(service: ReconService, run_id: UUID, *, is_ours: bool = True
 
 
 async def finish_left_runs(service: ReconService, kind: RunKind | None = None) -> None:
-    """Finish runs that killed processes left, as no other process may do so."""
+    """Finish runs of killed processes, as none else may."""
     for run in await service.readings.left_runs():
         if kind is not None and run.kind != kind:
             continue

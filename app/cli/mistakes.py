@@ -1,4 +1,4 @@
-"""Mistakes on the command line, with a guess at what was meant."""
+"""Mistakes on the command line, with suggestions."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +28,12 @@ _OTHER_WORDS: Mapping[str, str] = {
     "upgrade": "migrate",
     "version": "--version",
 }
-"""Other tools' words for commands."""
+"""Other tools' words."""
 _QUOTED = re.compile(r"'([^']*)'")
 
 
 class SuggestingGroup(TyperGroup):
-    """A group that suggests a command, option or choice for an unknown one."""
+    """A group that suggests for unknown commands, options and choices."""
 
     def invoke(self, ctx: "Context") -> Any:  # noqa: ANN401 - whatever the command gives
         """Run the named command."""
@@ -85,7 +85,7 @@ class SuggestingGroup(TyperGroup):
 
 
 def _explain(error: UsageError, words: Sequence[str]) -> None:
-    """Add a suggestion to the error; `words` follow this group on the command line."""
+    """Suggest, by the `words` after this group."""
     if isinstance(error, NoSuchOption):
         _explain_option(error, words)
     elif isinstance(error, BadParameter):
@@ -127,7 +127,6 @@ def _explain_option(error: NoSuchOption, words: Sequence[str]) -> None:
 
 
 def _explain_value(error: BadParameter) -> None:
-    """Say what the value must be."""
     first = next(iter(getattr(error.__cause__, "errors", list)()), None)
     if first is None:
         return
@@ -147,7 +146,6 @@ def _options(command: "Command") -> list[str]:
 
 
 def _commands(root: "Context") -> "Iterator[tuple[str, Command]]":
-    """All commands with their paths."""
     yield from _below(root.command, "")
 
 

@@ -45,7 +45,7 @@ def moment(value: str) -> dt.datetime:
 
 
 def date_like(example: str) -> Callable[[str], dt.date]:
-    """A parser of dates; its error names an example."""
+    """A parser of dates; errors name an example."""
 
     def parse(text: str) -> dt.date:
         try:

@@ -1,7 +1,4 @@
-"""JSON for programs, with HTTP's fields where HTTP answers the same.
-
-Besides `serve` only this module of the command line knows app.web.
-"""
+"""JSON for programs, with HTTP's fields; besides `serve` only this module knows app.web."""
 
 import sys
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, log lines elsewhere."""
+"""Progress: a bar on a terminal, else log lines."""
 
 import contextlib
 import math
@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 
 class _Effort(NamedTuple):
-    """Requests and rows so far, including batches under way."""
+    """Including batches under way."""
 
     requests: int
     rows: int
@@ -36,7 +36,7 @@ class _Effort(NamedTuple):
 
 @contextlib.contextmanager
 def progress_shown() -> Iterator[Callable[[RunState], None]]:
-    """A function that shows the progress of a run's state."""
+    """A function that shows a run's state."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _ProgressLog().show
@@ -65,7 +65,6 @@ def progress_shown() -> Iterator[Callable[[RunState], None]]:
 
 
 def _accounts_done(state: RunState) -> int:
-    """Accounts done, also in batches under way."""
     return state.accounts.done + (state.under_way.done if state.under_way else 0)
 
 
@@ -82,7 +81,7 @@ def _spent(state: RunState) -> str:
 
 
 class _ProgressLog:
-    """A line every hundred accounts, every ten seconds with any work, and at the end."""
+    """Every hundred accounts, ten working seconds, and at the end."""
 
     def __init__(self) -> None:
         self._logged = 0

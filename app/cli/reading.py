@@ -1,4 +1,4 @@
-"""For commands that only read: the record, and answers as text or JSON."""
+"""For commands that only read."""
 
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +18,7 @@ _Found = TypeVar("_Found")
 
 @contextlib.asynccontextmanager
 async def open_record() -> "AsyncIterator[Readings]":
-    """The warehouse's record, opened for a role with SELECT alone.
+    """The record, opened for SELECT alone.
 
     ConfigurationError, DatabaseUnavailable, DatabaseError.
     """
@@ -31,7 +31,7 @@ async def open_record() -> "AsyncIterator[Readings]":
 
 
 def answer(found: _Found, format_: ListFormat, show: "Callable[[Console, _Found], object]") -> None:
-    """Print the result as JSON or by `show`."""
+    """Print as JSON or by `show`."""
     from app.cli.output.tables import results_console
     from app.cli.printed import print_json
 
@@ -42,6 +42,6 @@ def answer(found: _Found, format_: ListFormat, show: "Callable[[Console, _Found]
 
 
 def require_account_id(account_id: str) -> None:
-    """InvalidRequest for an id that PostgreSQL cannot hold."""
+    """InvalidRequest for an impossible id."""
     if "\0" in account_id:
         raise InvalidRequest("An account id holds no NUL character.")

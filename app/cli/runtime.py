@@ -1,4 +1,4 @@
-"""Exit codes, signals, and errors as sentences, for every command."""
+"""Exit codes, signals, and errors as sentences."""
 
 import asyncio
 import signal
@@ -51,7 +51,7 @@ def exit_code_of(state: "RunState", fail_on: FailOn = ACTION) -> ExitCode:
 
 
 def failure_of(state: "RunState", fail_on: FailOn) -> str | None:
-    """Why an ended run fails the command, if it does."""
+    """Why an ended run fails, if so."""
     # A run that an earlier version ended left no figures: its status tells whether anything is to
     # be done.
     known = Leftovers.from_json(state.left)
@@ -60,7 +60,7 @@ def failure_of(state: "RunState", fail_on: FailOn) -> str | None:
 
 
 def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> None:
-    """Run work in an event loop that SIGINT and SIGTERM end in order, and exit."""
+    """Run work in an event loop that signals end in order, and exit."""
 
     async def until_signal() -> ExitCode:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -75,7 +75,7 @@ def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> 
 
 
 def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
-    """Run work and exit; our errors become a sentence on stderr."""
+    """Run work and exit; our errors become a sentence."""
     from app.telemetry import configure_logging, redact
 
     configure_logging(level="WARNING" if quiet else "INFO")

@@ -1,1 +1,1 @@
-"""The rules of reconciliation. Every module is pure: no I/O, and time is a parameter."""
+"""The rules of reconciliation. Pure: no I/O, and time is a parameter."""

@@ -1,4 +1,4 @@
-"""History: the first date that the warehouse keeps and compares."""
+"""History: the first compared date."""
 
 import datetime as dt
 import re
@@ -14,14 +14,14 @@ WHAT_IT_MAY_BE = "a date such as 2025-01-01, a number of months such as 18, or a
 
 @dataclass(frozen=True, slots=True)
 class HistoryFrom:
-    """A date, or whole months before the current one; neither: by partitions."""
+    """A date, or months before the current one; neither: by partitions."""
 
     date: dt.date | None = None
     months: int | None = None
 
     @classmethod
     def read(cls, text: str) -> "HistoryFrom":
-        """Parse `2025-01-01`, `18`, `18 months` or `auto`; ConfigurationError."""
+        """Parse `2025-01-01`, `18 months` or `auto`; ConfigurationError."""
         said = text.strip().lower()
         if said == "auto":
             return cls()
@@ -40,10 +40,7 @@ class HistoryFrom:
         return self.date is None and self.months is None
 
     def first_day(self, today: dt.date, held_from: dt.date | None = None) -> dt.date | None:
-        """The first compared date on business date `today`; None: all.
-
-        Partitions begin at `held_from`. ConfigurationError if nothing would be compared.
-        """
+        """The first compared date; None: all. ConfigurationError if none would be."""
         first = held_from
         if self.months is not None:
             number = today.year * _YEAR + today.month - 1 - self.months

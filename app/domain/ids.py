@@ -1,11 +1,11 @@
-"""Ids that travel between layers, as distinct types. Pure: no I/O."""
+"""Ids as distinct types. Pure: no I/O."""
 
 import uuid
 from typing import NewType
 
 RunId = NewType("RunId", uuid.UUID)
 ClaimId = NewType("ClaimId", uuid.UUID)
-"""One taking of accounts by a worker; every write checks it."""
+"""One worker's taking of accounts; every write checks it."""
 FetchId = NewType("FetchId", uuid.UUID)
 """One read of upstream, staged under it."""
 WorkerId = NewType("WorkerId", uuid.UUID)

@@ -1,8 +1,4 @@
-"""Pins: restored rows that stay as they are.
-
-Their dates are not compared; upstream is asked with growing pauses, as a row sent with equal values
-needs no pin.
-"""
+"""Pins: restored rows stay as they are; their dates are compared only when due."""
 
 import datetime as dt
 from dataclasses import replace
@@ -20,7 +16,7 @@ _COUNTED = (_DAILY, _HOURLY, _CLOSED)
 
 
 def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
-    """The account as compared at `now`: pinned dates agree, and are reread when due."""
+    """As compared at `now`: pinned dates agree."""
     if not view.pins:
         return view
     pinned = {day for table, day in view.pins if table in _COUNTED and day is not None}
@@ -50,7 +46,7 @@ def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
 
 
 def _count_beside(day: DayCounts, view: AccountView) -> int | None:
-    """An unpinned table's count on the date, if known."""
+    """An unpinned table's count, if known."""
     if (_DAILY, day.date) not in view.pins:
         return day.daily
     finer = {

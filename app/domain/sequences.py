@@ -8,11 +8,11 @@ Item = TypeVar("Item")
 
 
 def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """The items in order, at most `size` at a time."""
+    """At most `size` items at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def scattered(names: Iterable[str]) -> tuple[str, ...]:
-    """A stable order that separates neighbours, which often fail together."""
+    """A stable order that separates neighbours."""
     return tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))

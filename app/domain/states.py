@@ -1,4 +1,4 @@
-"""The closed sets of the domain: kinds, depths, statuses, outcomes."""
+"""The closed sets of the domain."""
 
 from enum import StrEnum
 from typing import assert_never
@@ -25,7 +25,7 @@ class Depth(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """The states of a run; the last five are ends, `needs_confirmation` one that can go on."""
+    """A run's state; the last five are ends, `needs_confirmation` one that can go on."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -38,7 +38,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        """Whether the run is over unless it is confirmed."""
+        """Whether it is over unless confirmed."""
         match self:
             case RunStatus.QUEUED | RunStatus.RUNNING | RunStatus.PAUSED:
                 return False

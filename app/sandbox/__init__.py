@@ -1,3 +1,1 @@
-"""A risk-analytics API of our own, damage for a warehouse, and an independent
-comparison of both.
-"""
+"""A risk-analytics API, damage for a warehouse, and an independent comparison."""

@@ -33,11 +33,11 @@ from app.upstream.statuses import MISSING
 from app.upstream.transport import Transport, open_transport
 
 _RETRY_SHARE = 1 / 15
-"""The quota's share for retries without successes: one a second of 15."""
+"""For retries without successes: one a second of 15."""
 
 
 class UpstreamClient:
-    """Reads from the API, for any number of tasks in one event loop; made by `open`."""
+    """Reads from the API, for any number of tasks in one event loop."""
 
     def __init__(self, transport: Transport, pace: Pace, config: UpstreamConfig) -> None:
         self.statistics = ApiStatistics()
@@ -70,7 +70,7 @@ class UpstreamClient:
     async def open(
         cls, config: UpstreamConfig, limiter: Limiter | None = None
     ) -> AsyncIterator[Self]:
-        """A client with its connections, closed at the end; `limiter` keeps a shared quota."""
+        """A client with its connections; `limiter` keeps a shared quota."""
         # stamina logs a line for each retry; the statistics count them.
         stamina.instrumentation.set_on_retry_hooks([])
         # Built here, in the running loop: an AsyncLimiter belongs to one loop.
@@ -93,7 +93,7 @@ class UpstreamClient:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What holds requests up, with the API's address."""
+        """What holds requests up."""
         found = self._pipeline.hindrance
         if found is None:
             return None
@@ -106,11 +106,11 @@ class UpstreamClient:
 
     @property
     def max_ids(self) -> int:
-        """The most ids that a request may name, as far as known."""
+        """Ids that a request may name."""
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """Halve the most ids: so many were too large, and their halves not."""
+        """So many ids were too large, and half not."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
     def health(self, endpoint: Endpoint) -> EndpointHealth:
@@ -128,10 +128,9 @@ class UpstreamClient:
     ) -> FetchProof:
         """Hand all rows of a read to the sink, proven complete; after any error they are worthless.
 
-        With `missing_is_empty` a 404 or 410 counts as an empty page. A suspect, whose accounts
-        failed before, is given up sooner and delays nothing. IncompleteFetch: not proven.
-        RequestTooLarge: ask for half the ids. FetchTooBroad: more than `most_rows`. Others: see
-        app.errors.
+        A suspect is given up sooner and delays nothing; `missing_is_empty` accepts 404 and 410.
+        IncompleteFetch: not proven. RequestTooLarge: ask for half the ids. FetchTooBroad: above
+        `most_rows`.
         """
 
         async def read(skip: int) -> Answer:
@@ -161,7 +160,7 @@ class UpstreamClient:
         return FetchProof(rows, pages, use.requests)
 
     async def probe(self, request: Request) -> None:
-        """IncompleteFetch unless a read of an account with rows can be proven whole."""
+        """IncompleteFetch unless an account's read is proven whole."""
 
         async def read(skip: int) -> Answer:
             return await self._page(request, skip, is_suspect=True)
@@ -183,9 +182,9 @@ class UpstreamClient:
         missing_is_empty: bool = False,
         is_suspect: bool = False,
     ) -> int:
-        """Hand rows to the sink as they come, each proving only itself, and count them.
+        """Hand rows to the sink, each proving only itself, and count them.
 
-        IncompleteFetch: a scan of all accounts brought fewer rows than the API names.
+        IncompleteFetch: a scan of all accounts brought fewer rows than named.
         """
 
         async def read(skip: int) -> Answer:
@@ -200,7 +199,7 @@ class UpstreamClient:
         return await scan_all(read, sink, subject, self._page_size, is_of_all=is_of_all)
 
     async def sample(self, request: Request, *, rows: int = 1, is_suspect: bool = False) -> Answer:
-        """The first rows of a read and its total."""
+        """A read's first rows and total."""
         return await self._page(request, 0, limit=rows, is_suspect=is_suspect)
 
     async def _page(

@@ -1,4 +1,4 @@
-"""How the API is reached, and how hard it may be used."""
+"""The API's address, and limits on its use."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,11 @@ from app.errors import (
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
-    """The API's address, and the limits on its use; times in seconds.
+    """Limits on the use of the API, in seconds and requests.
 
-    `rate` is per second, `burst` at once; `account_timeout` for each account named; `outage_wait`
-    bounds an outage. `breaker_failures` in a row stop requests for `breaker_seconds`. Retries wait
-    from `retry_wait`, doubling; `retry_budget` of them need no successes. After `check_wait` of a
-    wait that the API asks for, a probe checks it. ConfigurationError: unusable address or key.
+    `account_timeout` is for each account named; `outage_wait` bounds an outage; retries wait from
+    `retry_wait`, doubling, `retry_budget` of them without successes. After `check_wait` of a wait
+    that the API asks for, a probe checks it. ConfigurationError: unusable address or key.
     """
 
     base_url: str
@@ -37,7 +36,7 @@ class UpstreamConfig:
     check_wait: float = 5.0
 
     def __post_init__(self) -> None:
-        """Reject early what would fail at the first request."""
+        """Reject unusable values early."""
         key = self.api_key.get_secret_value()
         if not key or not (key.isascii() and key.isprintable()) or key != key.strip():
             raise ConfigurationError(
@@ -64,4 +63,4 @@ class UpstreamConfig:
 
 
 NO_UPSTREAM = UpstreamConfig("http://upstream.invalid/", SecretStr("no-key-is-sent"))
-"""For work without the API: an address that leads nowhere."""
+"""For work without the API."""

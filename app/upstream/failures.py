@@ -1,6 +1,5 @@
-"""Failures of single requests.
-
-`AttemptFailed` may pass and never leaves the pipeline; all other errors are final.
+"""Failures of single requests: `AttemptFailed` may pass and stays inside the pipeline, others are
+final.
 """
 
 from enum import StrEnum
@@ -25,7 +24,7 @@ class FailureKind(StrEnum):
 
 
 class AttemptFailed(UpstreamError):
-    """A failure that may pass; `retry_after` in seconds, if the API named a wait."""
+    """A passing failure; `retry_after` in seconds."""
 
     def __init__(
         self, kind: FailureKind, message: str, retry_after: float | None = None, *, brief: str = ""

@@ -1,4 +1,4 @@
-"""The one place where errors of other libraries become ours."""
+"""Other libraries' errors become ours only here."""
 
 import os
 import re
@@ -24,7 +24,7 @@ FOREIGN = (
     UnicodeError,
     RecursionError,
 )
-"""All error classes of other libraries during a request."""
+"""All errors of other libraries."""
 
 
 def translate(error: Exception, redact: Redactor) -> UpstreamError:
@@ -60,7 +60,7 @@ def translate(error: Exception, redact: Redactor) -> UpstreamError:
 
 
 def _plainly(error: BaseException) -> str:
-    """The message without class names and error numbers."""
+    """Without class names and error numbers."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message})"
@@ -80,7 +80,7 @@ def _plainly(error: BaseException) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and its causes; of a group the first."""
+    """The error and its causes."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):

@@ -1,7 +1,6 @@
 """Repairs of a response's text: non-strict JSON, and what PostgreSQL cannot store.
 
-`readings` repair a body and mark the places; `repaired` resolves a row's marks and names its
-fields. Marks are Unicode noncharacters; those that upstream sends are escaped.
+`readings` repair a body with marks, Unicode noncharacters, which `repaired` resolves by row.
 """
 
 import codecs
@@ -14,18 +13,17 @@ import msgspec
 from app.domain.contract.rows import REPLACEMENT, RepairedRow, fields_of
 
 UNREADABLE = "\ufdd0"
-"""Marks an unreadable value, null in the row."""
+"""Marks an unreadable value."""
 _LOST = "\ufdd1"
-"""Marks a replaced character."""
 _MOST_LEVELS = 100
-"""Deeper values are cut off, as recursive JSON readers fail."""
+"""Deeper values break recursive JSON readers."""
 
 _LOST_BYTES = _LOST.encode()
 _UNREADABLE_BYTES = UNREADABLE.encode()
 _UNREADABLE_TEXT = b'"' + _UNREADABLE_BYTES + b'"'
 
 _WORD = rb"[-+]?(?:nan(?:\(\w*\))?|inf(?:inity)?|\d+\.#\w+)(?![\w.])"
-"""Non-finite numbers of Python, JavaScript, Java, C, and C on Windows (1.#IND)."""
+"""Non-finite numbers of Python, JavaScript, Java and C (1.#IND)."""
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _TEXT_OR_NAME = re.compile(_TEXT + rb"(?P<is_name>\s*+:)?+", re.DOTALL)
 _FIELD_OF_WORD = re.compile(rb":\s*+(" + _WORD + rb")(?=\s*+[,}\]])", re.IGNORECASE)
@@ -49,7 +47,7 @@ codecs.register_error("trade-recon-mark", _mark_bytes)
 
 
 def without_bom(body: bytes) -> bytes:
-    """The body in UTF-8 without a byte order mark."""
+    """In UTF-8, without byte order mark."""
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace").encode()
     return body.removeprefix(codecs.BOM_UTF8)
@@ -66,7 +64,7 @@ def _told_from_mark(found: re.Match[bytes]) -> bytes:
 
 
 def readings(body: bytes) -> Iterator[bytes]:
-    """Repaired forms of a body that is no JSON, the cheap one first."""
+    """Repaired forms of a body, the cheap one first."""
     text = without_marks(body).decode("utf-8", "trade-recon-mark").encode()
     # A word inside of a text is taken for a value here, but the mark's quotes then break the text,
     # and with it the JSON.
@@ -84,7 +82,7 @@ def _mark(found: re.Match[bytes]) -> bytes:
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
-    """Escape a control character; drop an unknown escape's backslash."""
+    """Escape control characters, unescape the unknown."""
     token = found[0]
     if not token.startswith(b"\\"):
         return b"\\u%04x" % token[0]
@@ -92,7 +90,7 @@ def _escape(found: re.Match[bytes]) -> bytes:
 
 
 def _cut(text: bytes) -> bytes:
-    """The text with null for values nested too deeply."""
+    """Null for values nested too deeply."""
     level, cuts = 0, [0]
     for found in _TEXT_OR_BRACKET.finditer(text):
         if found[0] in b"[{":
@@ -110,12 +108,12 @@ def _cut(text: bytes) -> bytes:
 
 
 def may_need_repair(body: bytes) -> bool:
-    """Whether JSON may hold a character that PostgreSQL cannot store."""
+    """Whether PostgreSQL may reject a character."""
     return b"\\u" in body and (b"\\u0000" in body or b"\\ud" in body or b"\\uD" in body)
 
 
 def repaired(row: bytes) -> bytes:
-    """The row as PostgreSQL can store it; a RepairedRow if changed."""
+    """As PostgreSQL can store it; a RepairedRow if changed."""
     legible = _without_lost(row) if b"\\u" in row else row
     if _UNREADABLE_BYTES not in legible and _LOST_BYTES not in legible:
         return row
@@ -135,7 +133,7 @@ def repaired(row: bytes) -> bytes:
 
 
 def _without_lost(text: bytes) -> bytes:
-    """Mark NUL and lone surrogates."""
+    """NUL and lone surrogates."""
     return _ESCAPE.sub(lambda found: _LOST_BYTES if found["lost"] else found[0], text)
 
 

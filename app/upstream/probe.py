@@ -1,4 +1,4 @@
-"""Rows proven whole and dropped: whether an endpoint can be believed."""
+"""Rows proven whole and dropped, as a test."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,6 @@ from app.domain.contract.tables import Request
 
 
 class _Named(msgspec.Struct):
-    """A row's names of its account."""
-
     account_id: str | int | None = msgspec.field(name="accountId", default=None)
     login: str | int | None = None
 
@@ -35,11 +33,11 @@ class ProbeSink:
         return len(self._rows)
 
     async def is_of_asked(self) -> bool:
-        """Whether any row is of a requested account."""
+        """Whether a requested account has rows."""
         return any(self._name_of(row) in self._asked for row in self._rows)
 
     def _name_of(self, row: bytes) -> str:
-        """Id or login without leading zeros, as logins may be numbers."""
+        """Without leading zeros."""
         try:
             named = msgspec.json.decode(row, type=_Named)
         except msgspec.MsgspecError:

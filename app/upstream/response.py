@@ -1,6 +1,5 @@
-"""Decoding of responses, whose forms docs/explanation/upstream.md lists; no I/O.
-
-Rows stay the bytes sent: no number passes through a float.
+"""Decoding of responses (docs/explanation/upstream.md); no I/O. No number passes
+through a float.
 """
 
 import re
@@ -18,16 +17,12 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw] | None)
 
 
 class _Inner(msgspec.Struct, frozen=True, gc=False):
-    """`Data` as an object."""
-
     data: list[msgspec.Raw] | None
     total: msgspec.Raw = msgspec.Raw()
     limit: msgspec.Raw = msgspec.Raw()
 
 
 class _Usual(msgspec.Struct, frozen=True, gc=False):
-    """The usual form."""
-
     inner: _Inner = msgspec.field(name="Data")
     status: msgspec.Raw = msgspec.field(name="Status", default=msgspec.Raw())
 
@@ -43,7 +38,7 @@ _NULL = msgspec.Raw(b"null")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page: raw JSON rows in order, the total, and the limit if told."""
+    """A page's raw rows, total and limit."""
 
     rows: tuple[bytes, ...]
     total: int | None
@@ -55,7 +50,7 @@ NOTHING = Answer((), None)
 
 
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
-    """The rows and total of a body; AttemptFailed if unreadable or a reported failure."""
+    """A body's rows and total; AttemptFailed."""
     body = legible.without_bom(body)
     try:
         answer = _decode(body, quote)
@@ -70,7 +65,7 @@ def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _decode_repaired(body: bytes, quote: Callable[[str], str], failure: AttemptFailed) -> Answer:
-    """The rows of a repairable body, else `failure`."""
+    """A repairable body's rows, else `failure`."""
     for reading in legible.readings(body):
         try:
             return _with_repaired_rows(_decode(reading, quote))
@@ -103,7 +98,7 @@ def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _usual(body: bytes) -> Answer | None:
-    """The usual form in one pass, else None."""
+    """In one pass; None: another form."""
     try:
         page = _USUAL.decode(body)
     except msgspec.MsgspecError:
@@ -128,7 +123,7 @@ def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
 def _answer(
     rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None
 ) -> Answer:
-    """An answer of its parts; null is an empty list unless the total contradicts."""
+    """Null is empty unless the total contradicts."""
     answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
     if rows is None and answer.total:
         raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
@@ -156,12 +151,11 @@ def _refuse_failure(top: dict[str, msgspec.Raw], quote: Callable[[str], str]) ->
 
 
 def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
-    """The first with content; empty if none."""
     return next((str(text) for key in keys if (text := _value(top.get(key)))), "")
 
 
 def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw]:
-    """The object with the total, and the rows or null."""
+    """The object with the total; rows or null."""
     found = [top[key] for key in ("Data", "data") if key in top]
     if not found:
         raise msgspec.ValidationError("neither `Data` nor `data`")
@@ -177,7 +171,7 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    """The total in any spelling; None if unknown."""
+    """In any spelling; None: unknown."""
     value = _value(raw)
     if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
         return None
@@ -188,13 +182,12 @@ def _total_of(raw: msgspec.Raw | None) -> int | None:
 
 
 def _limit_of(raw: msgspec.Raw | None) -> int | None:
-    """The page's limit, if usable."""
     limit = _whole(_value(raw))
     return limit if limit is not None and limit > 0 else None
 
 
 def _whole(value: object) -> int | None:
-    """A whole number in any spelling (text, zero decimals, exponent, thousands), or None."""
+    """A whole number in any spelling."""
     text = str(value).strip()
     if isinstance(value, bool) or not text.isascii() or len(text) > _LONGEST_COUNT:
         return None

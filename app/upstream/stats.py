@@ -1,6 +1,5 @@
-"""API statistics per endpoint, of the client and of any work that records its own.
-
-`with ApiStatistics().recording()` counts all requests inside, also of tasks made inside.
+"""API statistics per endpoint; `recording()` also counts for the work inside, its tasks
+included.
 """
 
 import math
@@ -24,7 +23,7 @@ _PERCENTILES = (50, 90, 99)
 
 
 class Latency:
-    """Percentiles from a fair sample, counts by bound, and the sum."""
+    """Sampled percentiles, counts by bound, sum."""
 
     def __init__(self) -> None:
         self._kept: list[float] = []
@@ -45,7 +44,7 @@ class Latency:
             self._kept[place] = seconds
 
     def percentiles(self) -> dict[str, float]:
-        """Seconds within which 50, 90 and 99 % were answered."""
+        """Seconds by percentile."""
         ordered = sorted(self._kept)
         return {
             f"p{share}": round(ordered[len(ordered) * share // 100], 4)
@@ -60,7 +59,7 @@ class Latency:
 
 @dataclass(slots=True)
 class EndpointStatistics:
-    """Figures of one endpoint; `requests` include retries and probes, `latency` is of successes."""
+    """One endpoint's figures; `requests` include retries and probes."""
 
     requests: int = 0
     pages: int = 0
@@ -88,7 +87,7 @@ class EndpointStatistics:
 
 
 class ApiStatistics:
-    """Figures by endpoint, noted in surrounding recordings too."""
+    """Figures by endpoint, noted in recordings, too."""
 
     def __init__(self) -> None:
         self._endpoints = {endpoint: EndpointStatistics() for endpoint in Endpoint}
@@ -120,7 +119,7 @@ class ApiStatistics:
             _recording.reset(token)
 
     def note_request(self, endpoint: Endpoint, *, again: bool = False) -> None:
-        """A request is sent, `again` after a failure."""
+        """A request is sent, `again` after failure."""
         for figures in self._noting(endpoint):
             figures.requests += 1
             figures.retries += again
@@ -160,4 +159,4 @@ class ApiStatistics:
 _recording: ContextVar[tuple[ApiStatistics, ...]] = ContextVar(
     "api_statistics_recording", default=()
 )
-"""Statistics that the present work counts for."""
+"""Of the present work."""

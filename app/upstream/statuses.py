@@ -18,7 +18,7 @@ _ANSWERS = frozenset(
     {HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.NO_CONTENT}
 )
 _UNFINISHED = frozenset(range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)) - _ANSWERS
-"""Successes without a whole answer."""
+"""Without a whole answer."""
 _REDIRECTS = frozenset(
     {
         HTTPStatus.MULTIPLE_CHOICES,
@@ -35,7 +35,7 @@ _REDIRECTS = frozenset(
 def failure_of_status(
     status: int, headers: Mapping[str, str], body: bytes, redact: Redactor
 ) -> UpstreamError | None:
-    """Our error for this status; None for a success."""
+    """The status's error; None for success."""
     if status in _ANSWERS:
         return None
     answer = answered(status, body, redact)
@@ -67,7 +67,7 @@ def key_refused(answer: str) -> str:
 
 
 def _passing_kind(status: int) -> FailureKind | None:
-    """The kind of a status that may pass, else None."""
+    """None: it may not pass."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return FailureKind.THROTTLED
     if status in _NOT_READY or status in _UNFINISHED:
@@ -76,10 +76,7 @@ def _passing_kind(status: int) -> FailureKind | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of `Retry-After` (RFC 9110: seconds or a date), if usable.
-
-    A date is compared with the answer's own `Date`, as clocks differ.
-    """
+    """Seconds of `Retry-After` (RFC 9110), dates by the answer's own clock."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

@@ -1,4 +1,4 @@
-"""Single requests to the API: sent, read, decoded or turned into our errors."""
+"""Single requests: sent, read, decoded or failed."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ _CONNECT_SECONDS = 10.0
 
 
 class Transport:
-    """Sends requests with the key over an open HTTP client."""
+    """Sends requests with the key."""
 
     def __init__(self, http: httpx2.AsyncClient, redact: Redactor) -> None:
         self.redact = redact
@@ -34,7 +34,7 @@ class Transport:
         self._http = http
 
     async def ask_for_one_row(self) -> Answer:
-        """Send the smallest request known to be good."""
+        """The smallest good request."""
         return await self.get(Endpoint.ALLTIME, {"limit": "1", "skip": "0"})
 
     async def get(self, endpoint: Endpoint, params: dict[str, str]) -> Answer:
@@ -57,7 +57,7 @@ class Transport:
 
 @asynccontextmanager
 async def open_transport(config: UpstreamConfig) -> AsyncIterator[Transport]:
-    """A transport with its connections, closed at the end; the key is kept out of logs."""
+    """A transport with its connections."""
     key = config.api_key.get_secret_value()
     register_secret(key)
     http = httpx2.AsyncClient(
@@ -88,5 +88,5 @@ async def _read(response: httpx2.Response) -> bytes:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The trusted authorities, cached: reading them takes longer than a request."""
+    """Cached, as reading them takes long."""
     return httpx2.create_ssl_context()

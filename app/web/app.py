@@ -1,4 +1,4 @@
-"""The HTTP app; the composition puts a `ReconService` into `app.state.service`."""
+"""The HTTP app; the composition sets `app.state.service`."""
 
 import asyncio
 import re
@@ -28,7 +28,6 @@ INTERFACE_VERSION = "0.1.0"
 
 _FIRST_ERROR_STATUS = 400
 _ROUTES = (maintenance, runs, accounts, report, changes, health, acceptances, inspections)
-"""In the document's order."""
 _DESCRIPTION = """\
 trade-recon keeps a warehouse equal to the upstream risk-analytics API: it \
 finds every account whose metrics and trades disagree, \
@@ -38,7 +37,7 @@ Every answer that is not a success is a problem as RFC 9457 has it."""
 
 
 class ReconApp(FastAPI):
-    """FastAPI that describes problems instead of the framework's own errors."""
+    """FastAPI that describes problems as errors."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with errors as problems."""
@@ -78,7 +77,6 @@ def build_app(lifespan: "StatelessLifespan[FastAPI] | None" = None) -> FastAPI:
 
 
 def _join_lines(node: Any) -> None:  # noqa: ANN401 - JSON
-    """Join the source's lines in descriptions."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in {"description", "summary"} and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Prometheus metrics: the API client's own figures, read at each scrape."""
+"""Prometheus metrics of the API client, read at each scrape."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -56,8 +56,6 @@ class MetricsResponse(Response):
 
 
 class _UpstreamCollector(Collector):
-    """Turns the API use of one process into metrics."""
-
     def __init__(self, use: ApiUse) -> None:
         self._use = use
 
@@ -112,7 +110,7 @@ class _UpstreamCollector(Collector):
 
 
 def exposition(use: ApiUse | None) -> bytes:
-    """A process's metrics as text; none without an API."""
+    """A process's metrics as text."""
     registry = (
         CollectorRegistry()
     )  # not the library's own, in which other parts of the process would show up

@@ -1,4 +1,4 @@
-"""`python -m app.web.openapi` prints openapi.yaml; it needs PyYAML, a development dependency."""
+"""`python -m app.web.openapi` prints openapi.yaml; it needs PyYAML."""
 
 import sys
 

@@ -35,7 +35,7 @@ TOO_LARGE = (
         " in a request."
     ),
 )
-"""Status and sentence; status names differ between Python versions."""
+"""Status names differ between Python versions."""
 UNKNOWN = "extra_forbidden"
 """The validator's type for unknown fields."""
 _LONGEST_FIELD = 200
@@ -56,7 +56,7 @@ _STATUSES: tuple[tuple[type[ReconError], HTTPStatus], ...] = (
     (UpstreamError, HTTPStatus.BAD_GATEWAY),
     (ReconError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
-"""The first class that fits decides."""
+"""The first fit decides."""
 
 
 class FieldProblem(BaseModel):
@@ -86,7 +86,7 @@ class Problem(BaseModel):
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Let every error of the app end as a problem."""
+    """Let every error end as a problem."""
     app.add_exception_handler(ReconError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _frameworks)
@@ -101,7 +101,7 @@ def status_of(error: ReconError) -> HTTPStatus:
 def problem(
     request: Request, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None
 ) -> Response:
-    """The answer for a problem; `detail` is cleaned of secrets."""
+    """A problem's answer, without secrets in `detail`."""
     cleaned = redact(None, "", {"detail": detail})["detail"]
     body = Problem(
         title=status.phrase,
@@ -152,7 +152,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
-    """What one value must be; never the input, which may be long or a secret."""
+    """Never the input: it may be long, or a secret."""
     where, context = [str(part) for part in found["loc"]], found.get("ctx") or {}
     said = requirement(found["type"], context, str(found["msg"]))
     if (
@@ -167,7 +167,7 @@ def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
 
 
 def _shown(text: str, longest: int = _LONGEST_FIELD) -> str:
-    """The caller's text, cut, without lone surrogates."""
+    """Cut, without lone surrogates."""
     return text[:longest].encode("utf-8", "replace").decode()
 
 

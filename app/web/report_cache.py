@@ -1,4 +1,4 @@
-"""The report as a cached response with an ETag."""
+"""The report, cached with an ETag."""
 
 import asyncio
 import hashlib
@@ -15,16 +15,15 @@ from app.web.schemas.report import Report
 from app.web.views import shown
 
 _FRESH_SECONDS = 1.0
-"""The snapshot is read at most this often."""
 _OLDEST_SECONDS = 5.0
-"""A stale report is served up to this age while it is read again; then callers wait."""
+"""An older report makes callers wait."""
 _MOST_TAGS = 100
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A snapshot, the time of its read, and the operations complete by then."""
+    """A snapshot; `ends` counts operations complete by then."""
 
     report: ReportSnapshot
     at: float
@@ -33,8 +32,6 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Rendered:
-    """A body and its tag, and their sources."""
-
     body: bytes
     tag: str
     read: _Read
@@ -42,7 +39,7 @@ class _Rendered:
 
 
 class CachedReport:
-    """One service's report for all requests to this process."""
+    """One service's report for all requests."""
 
     def __init__(self) -> None:
         self._reading: asyncio.Task[_Read] | None = None
@@ -50,9 +47,8 @@ class CachedReport:
         self._rendered: _Rendered | None = None
 
     async def answer(self, service: ReconService, request: Request) -> Response:
-        """The report, or 304.
-
-        DatabaseUnavailable: PostgreSQL is gone and the cached report older than five seconds.
+        """The report, or 304; DatabaseUnavailable if PostgreSQL is gone for longer than five
+        seconds.
         """
         now, ends, read = time.monotonic(), service.summary.ends, self._read
         while read is None or read.ends < ends or read.at < now - _OLDEST_SECONDS:
@@ -85,7 +81,7 @@ class CachedReport:
 
 
 def _tell_failure(reading: "asyncio.Task[_Read]") -> None:
-    """Log a failed read, even without waiting callers."""
+    """Also without waiting callers."""
     if not reading.cancelled() and (error := reading.exception()) is not None:
         _log.warning(
             "The report could not be refreshed.", action="report.unread", reason=str(error)
@@ -101,7 +97,7 @@ def _render(service: ReconService, read: _Read) -> _Rendered:
 
 
 def _names(header: str | None, tag: str) -> bool:
-    """Whether an If-None-Match header names the tag, by weak comparison (RFC 9110)."""
+    """Weak comparison with If-None-Match (RFC 9110)."""
     if header is None:
         return False
     opaque = tag.removeprefix("W/")

@@ -1,4 +1,4 @@
-"""Limits before a route sees a request: body size, encoded ids, known parameters."""
+"""Limits on requests before routes: body size, encoded ids, known parameters."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 NO_NUL = "^[^\\x00]*$"
 """PostgreSQL holds every character but NUL."""
 LARGEST_BODY = 1024 * 1024
-"""Bytes; 10,000 account ids take a few hundred thousand."""
+"""Bytes; 10,000 account ids need less."""
 _CLOSING = {"Connection": "close"}
-"""The rest of the body is not read."""
+"""The rest stays unread."""
 _WITH_IDS = b"/accounts/"
 
 
 class BodyLimit:
-    """Rejects a body above `LARGEST_BODY`, unread if its length is announced."""
+    """Rejects larger bodies, unread if announced."""
 
     def __init__(self, app: "ASGIApp") -> None:
         """Wrap an ASGI app."""
@@ -58,7 +58,7 @@ class BodyLimit:
 
 
 class EncodedIds:
-    """Leaves ids in paths encoded, so that an id's slash (%2F) separates no segments."""
+    """Leaves ids encoded, so that their slashes separate nothing."""
 
     def __init__(self, app: "ASGIApp") -> None:
         """Wrap an ASGI app."""
@@ -72,7 +72,7 @@ class EncodedIds:
 
 
 class EncodedConvertor(Convertor[str]):
-    """An id in an encoded path; plain slashes belong to it, too."""
+    """An encoded id; plain slashes are its own, too."""
 
     regex = ".+"
 
@@ -86,7 +86,7 @@ class EncodedConvertor(Convertor[str]):
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Reject unknown query parameters: a misspelled filter must not mean none."""
+    """Reject unknown parameters: a misspelled filter must not mean none."""
     # A coroutine, since FastAPI calls plain functions in a thread: a hop for each request.
     if not request.scope["query_string"]:
         return
@@ -107,7 +107,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
 
 
 def _parameters(dependant: "Dependant") -> frozenset[str]:
-    """The query parameters of a route and its dependencies."""
+    """A route's parameters, with its dependencies."""
     own = {field.alias for field in dependant.query_params}
     return frozenset(own.union(*(_parameters(each) for each in dependant.dependencies)))
 

@@ -1,4 +1,4 @@
-"""The process that serves HTTP: listener, uvicorn, interpreter settings."""
+"""Serves HTTP: listener, uvicorn, interpreter."""
 
 import asyncio
 import contextlib
@@ -19,24 +19,21 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 ANSWER_SECONDS = 5
-"""Time for requests under way to end after a signal."""
+"""To end requests after a signal."""
 _WAITING_CONNECTIONS = 512
 _TURN_SECONDS = 0.0002
 _COLLECTIONS = (5_000, 4, 500)
 _ALLOCATION = ((-8, 2), (-3, 256 * 1024))
-"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps, and large blocks go back to the
-system.
-"""
+"""M_ARENA_MAX and M_MMAP_THRESHOLD of mallopt(3): two heaps, large blocks returned."""
 _OTHER_THREADS = 2
-"""For the worker of named accounts, and for resolving hosts."""
+"""For named accounts and host names."""
 
 
 def tune_interpreter(workers: int) -> None:
     """Keep requests from waiting for batches, and memory from growing.
 
-    Python switches threads every 5 ms, and a request takes several turns. Collecting all objects
-    takes a quarter of a second and finds hardly any cycles, so mostly young ones are. Each thread
-    costs glibc memory.
+    Threads switch every 5 ms by default; collecting all objects takes a quarter of a second and
+    finds hardly any cycles; each thread costs glibc memory.
     """
     sys.setswitchinterval(_TURN_SECONDS)
     gc.freeze()
@@ -49,7 +46,7 @@ def tune_interpreter(workers: int) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that ends the work upon a signal, and does not raise the signal again."""
+    """uvicorn that stops the work upon a signal, without raising it again."""
 
     def __init__(self, config: uvicorn.Config, stop_work: Callable[[], None]) -> None:
         super().__init__(config)
@@ -57,7 +54,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop batches beside the requests, not after them."""
+        """Batches stop beside requests, not after."""
         if not self.should_exit:
             _log.info("A signal came: trade-recon ends its work.", action="http.stopping")
             self._loop.call_soon_threadsafe(self._stop_work)
@@ -78,7 +75,7 @@ class Server(uvicorn.Server):
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket; ConfigurationError if the address is unavailable."""
+    """A listening socket; ConfigurationError."""
     try:
         listener = socket.create_server(
             (host, port),
@@ -97,7 +94,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def require_loopback(host: str, port: int) -> str:
-    """A loopback address to listen on, as there is no authentication; ConfigurationError."""
+    """A loopback address, as nothing authenticates callers; ConfigurationError."""
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

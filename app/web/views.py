@@ -1,4 +1,4 @@
-"""Models of the engine as those of HTTP."""
+"""The engine's models as HTTP's."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""`trade-recon accept` and `unaccept`: known issues that hold nothing back for a time."""
+"""`trade-recon accept` and `unaccept`."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any

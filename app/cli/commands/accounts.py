@@ -1,4 +1,4 @@
-"""`trade-recon accounts`: accounts by state and issue, and one in full."""
+"""`trade-recon accounts`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,6 @@ _STATUSES = {
     Outcome.FAILED.value: "failed and backs off",
     Outcome.PARTIAL.value: "was healed in part",
 }
-"""Statuses that are no adjectives."""
 
 
 class AccountStatus(StrEnum):
@@ -52,7 +51,7 @@ accounts = typer.Typer(
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Filters of accounts; None: any."""
+    """Filters; None: any."""
 
     statuses: Sequence[str] | None = None
     issue: str | None = None

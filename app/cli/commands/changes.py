@@ -1,4 +1,4 @@
-"""`trade-recon changes`: changed rows, old and new values side by side."""
+"""`trade-recon changes`."""
 
 import datetime as dt
 import uuid
@@ -30,7 +30,7 @@ _KEYS_SHOWN = 5
 
 
 class _Wanted(NamedTuple):
-    """Filters of changes; None: any."""
+    """Filters; None: any."""
 
     account_id: str | None
     table: str | None
@@ -73,9 +73,11 @@ def changes(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Show changed rows, old values beside new ones.
 
-    Each with the run and the issues that asked for it. Name an account, a date, a run or a table.
-    Inserted rows leave no copy: they are counted by account, table and date, with the keys of those
-    that still stand. Values stored as NULL are shown with what upstream sent.
+    Each with the run and the issues that asked for it.
+
+    Name an account, a date, a run or a table. Inserted rows leave no copy: they are counted by
+    account, table and date, with the keys of those that still stand. Values stored as NULL are
+    shown with what upstream sent.
     """
     if account is None and date is None and run is None and table is None:
         raise typer.BadParameter("name --account, --date, --run or --table")
@@ -167,7 +169,6 @@ def _show_changed(console: "Console", row: "ChangedRow") -> None:
 
 
 def _changed_by(row: "ChangedRow") -> str:
-    """The run or restore that changed a row, and its issues."""
     if not row.is_restore:
         return _by(row)
     with_reason = f' ("{row.restored_with}")' if row.restored_with else ""
@@ -175,7 +176,6 @@ def _changed_by(row: "ChangedRow") -> str:
 
 
 def _by(row: "ChangedRow | InsertedRows") -> str:
-    """The run that changed rows, and its issues."""
     kind = row.run_kind or "kind not known any more"
     by = f"run {row.run_id} ({kind})" if row.run_id else "no run"
     return f"{by}{_asked_for(row.issues)}"
@@ -186,7 +186,7 @@ def _asked_for(issues: "Sequence[str]") -> str:
 
 
 def _show_inserted(console: "Console", rows: "Sequence[InsertedRows]") -> None:
-    """A sentence for each change, and one for all of which nothing stands."""
+    """Changes of which nothing stands share a sentence."""
     changes: dict[int, list[InsertedRows]] = {}
     for row in rows:
         changes.setdefault(row.change_id, []).append(row)
@@ -205,7 +205,6 @@ def _show_inserted(console: "Console", rows: "Sequence[InsertedRows]") -> None:
 
 
 def _inserted(change: "Sequence[InsertedRows]") -> str:
-    """The rows of one change, in a sentence."""
     row = change[0]
     dates = [each.date for each in change if each.date]
     of_date = f" of {dates[0]}" if dates else ""

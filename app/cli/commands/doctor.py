@@ -1,4 +1,4 @@
-"""`trade-recon doctor`: an examination's findings, one a line."""
+"""`trade-recon doctor`."""
 
 from app.cli.runtime import ExitCode, perform
 
@@ -6,7 +6,9 @@ from app.cli.runtime import ExitCode, perform
 def doctor() -> None:
     """Check the database and the API; change nothing.
 
-    Ends with 1 if something is wrong. A page of each endpoint of the API is read, within the quota.
+    Ends with 1 if something is wrong.
+
+    A page of each endpoint of the API is read, within the quota.
     """
     perform(_examined)
 

@@ -37,9 +37,11 @@ def inspect(
 ) -> None:
     """Detect and record all issues, and repair nothing.
 
-    Upstream is not asked, and need not be set. Exit codes: 0 no issue was found, except for
-    accepted, informational and known ones that are not the warehouse's to heal; 1 issues were
-    found, not all was inspected, or no account is known; 2 wrong use or settings; 3 failure.
+    Upstream is not asked, and need not be set.
+
+    Exit codes: 0 no issue was found, except for accepted, informational and known ones that are not
+    the warehouse's to heal; 1 issues were found, not all was inspected, or no account is known; 2
+    wrong use or settings; 3 failure.
     """
     from app.domain.runs.request import RunRequest
 
@@ -50,7 +52,7 @@ def inspect(
 async def inspected(
     request: "RunRequest", limit: int | None, format_: ListFormat, reason: str | None
 ) -> ExitCode:
-    """Inspect, and show at most `limit` accounts (None: all)."""
+    """Inspect; `limit` None lists all accounts."""
     from app.cli.follow import finish_left_runs, serve_run
     from app.cli.output.tables import results_console
     from app.cli.printed import print_json

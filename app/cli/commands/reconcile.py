@@ -1,4 +1,4 @@
-"""`trade-recon reconcile`: a run, served until its end."""
+"""`trade-recon reconcile`."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""`trade-recon runs`: list, show and steer runs, wherever they are served."""
+"""`trade-recon runs`."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Issues in a few words, and tables of them."""
+"""Issues in words and tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -52,7 +52,7 @@ def issues_table(title: str, issues: Sequence[IssueType]) -> Table:
 
 
 def short_meaning(issue: str) -> str:
-    """An issue in a few words; other systems may have recorded their own."""
+    """In a few words; other systems recorded their own."""
     return {code.value: text for code, text in MEANINGS.items()}.get(
         issue, "recorded by another system"
     )
@@ -65,7 +65,7 @@ def severity_name(severity: int) -> str:
 
 
 def natural_key(key: UnresolvedKey) -> str:
-    """A natural key that fits no account or several."""
+    """An unmatched natural key."""
     return (
         f"{key.table}: login {key.login}, platform {key.platform}, broker {key.broker},"
         f" {counted(key.rows, 'row')}, account id {key.account_id or 'missing'}, candidates:"

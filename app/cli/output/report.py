@@ -15,7 +15,7 @@ _HOLDING_SHOWN = 10
 
 
 def show_report(console: Console, report: Report) -> None:
-    """Print the report, with the figures of its JSON."""
+    """Print the report."""
     overall, activity, identity, last = (
         report.overall,
         report.recent_activity,
@@ -75,12 +75,10 @@ def show_report(console: Console, report: Report) -> None:
 
 
 def _utc(moment: dt.datetime) -> str:
-    """As JSON writes it."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
 def _print_unused(console: Console, relations: Sequence[MoneyRelation]) -> None:
-    """Unused relations between amounts, by reason."""
     unused: dict[str, list[str]] = {}
     for relation in relations:
         if not relation.is_used:
@@ -93,7 +91,7 @@ def _print_unused(console: Console, relations: Sequence[MoneyRelation]) -> None:
 
 
 def _show_through(console: Console, report: Report) -> None:
-    """The date through which all is reconciled, and the accounts that hold it back."""
+    """And the accounts that hold it back."""
     told, reason = (
         report.reconciled_through_told.removeprefix("through "),
         report.reconciled_through_reason,
@@ -133,7 +131,7 @@ def _show_accepted(console: Console, accepted: AcceptedFigures | None) -> None:
 
 
 def _show_last_run(console: Console, last: EndedRun | None, said: str | None) -> None:
-    """How the last run ended and what it left, unless `said`."""
+    """Without what was `said`."""
     if last is None:
         return
     console.print(
@@ -146,7 +144,6 @@ def _show_last_run(console: Console, last: EndedRun | None, said: str | None) ->
 
 
 def _standing(report: Report) -> str:
-    """The state of the warehouse in a sentence."""
     overall, through = report.overall, report.reconciled_through
     if not overall.total_accounts:
         return str(report.message)

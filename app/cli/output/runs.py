@@ -19,7 +19,7 @@ _DAYS_SHOWN = 5
 
 
 def show_failure(console: Console, state: RunState, fail_on: FailOn) -> None:
-    """Why the command ends with 1, if the caller chose the conditions."""
+    """Why the command ends with 1, if conditions were chosen."""
     if fail_on is not ACTION and exit_code_of(state, fail_on) is ExitCode.ISSUES_LEFT:
         reason = failure_of(state, fail_on) if state.left is not None else None
         console.print(
@@ -61,7 +61,6 @@ def show_run(console: Console, state: RunState) -> None:
 
 
 def _ended(state: RunState) -> str:
-    """A run's state in a sentence."""
     accounts = state.accounts
     outcomes = [
         f"{number} {name.replace('_', ' ')}" for name, number in _outcomes(accounts) if number
@@ -93,7 +92,7 @@ def _compared(compared: ComparedRows) -> str:
 
 
 def open_trades_sentence(opened: OpenTradesCompared) -> str:
-    """The comparison of open trades in a sentence."""
+    """Open trades in a sentence."""
     if opened.error:
         return f"Open trades were not compared with upstream's snapshot: {opened.error}"
     told = (

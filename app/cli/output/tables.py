@@ -10,7 +10,7 @@ _ID_WIDTH = 40
 
 
 def results_console() -> Console:
-    """Stdout, wide enough for tables where it is no terminal."""
+    """Stdout, wide without a terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
@@ -24,7 +24,7 @@ def widened_console() -> Console:
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """A table; columns named with `#` hold figures, and neither they nor the first wrap."""
+    """Columns named with `#` hold figures; they and the first do not wrap."""
     table = Table(
         title=title,
         title_justify="left",
@@ -42,7 +42,7 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def id_cell(account_id: str) -> str:
-    """An account id in lines of bounded length."""
+    """An account id in bounded lines."""
     lines = [
         account_id[place : place + _ID_WIDTH] for place in range(0, len(account_id), _ID_WIDTH)
     ]
@@ -50,6 +50,6 @@ def id_cell(account_id: str) -> str:
 
 
 def add_figure(table: Table, name: str, figure: int) -> None:
-    """A row with a figure, unless that is 0."""
+    """A row, unless the figure is 0."""
     if figure:
         table.add_row(name, str(figure))

@@ -1,1 +1,1 @@
-"""What is known of an account, and what a run learns of it."""
+"""Facts of an account, and a run's findings."""

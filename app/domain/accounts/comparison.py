@@ -20,9 +20,8 @@ class Differs(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Rows of one table and date that differ alike.
-
-    `counts`: their trade counts differ. `refused`: the table cannot hold them.
+    """Rows of one table and date that differ alike; `counts`: in trades, `refused`: the table
+    cannot hold them.
     """
 
     endpoint: Endpoint

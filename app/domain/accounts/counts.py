@@ -37,7 +37,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """A line of the day matrix: trades on a disagreeing date."""
+    """Each table's trades on a disagreeing date."""
 
     date: dt.date
     daily: int
@@ -49,7 +49,7 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class IdentityFinding:
-    """Rows of a natural key with a missing (None) or foreign `holder`, and fitting ids."""
+    """Rows of a natural key with a missing (None) or foreign `holder`."""
 
     table: str
     login: str
@@ -67,7 +67,7 @@ class IdentityFinding:
 
     @property
     def _is_of_placeholder(self) -> bool:
-        """Whether the id is empty, the login, or an MD5 of the natural key."""
+        """Empty, the login, or an MD5 of the natural key."""
         keys = [
             f"{self.login}|{self.platform}|{self.broker}",
             *([f"{self.login}|{self.platform}"] if not self.broker else []),
@@ -99,9 +99,7 @@ class OddRows:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An audit's finding; `absent`: upstream lacks the account, `daily_agrees`: only alltime is
-    stale.
-    """
+    """`absent`: upstream lacks the account; `daily_agrees`: only alltime is stale."""
 
     absent: bool
     evidence: Mapping[str, object]

@@ -8,9 +8,8 @@ from app.domain.states import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Confirmed changes leave at least `trades` in each table; None allows none.
-
-    `blanks` allows empty figures; `stored` is the held table's count.
+    """Confirmed changes leave at least `trades` (None: no change); `stored` is the held table's
+    count.
     """
 
     trades: int | None = None
@@ -18,7 +17,7 @@ class Shown:
     stored: int | None = None
 
     def least(self, stored: int) -> int:
-        """The trades that a table with `stored` ones must keep."""
+        """Trades that a table with `stored` ones must keep."""
         trades = self.trades or 0
         before = trades if self.stored is None else self.stored
         if stored < trades:
@@ -38,7 +37,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Rows rewritten since the account was last whole."""
+    """Rows rewritten since the account was whole."""
 
     rows: int = 0
     removed: int = 0

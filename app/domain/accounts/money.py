@@ -1,6 +1,6 @@
-"""Money: sums of net profit and lots that should be equal in two tables.
+"""Money: sums of net profit and lots that are equal in two tables, as learned from the warehouse.
 
-Fees or deposits may stand in one table alone, so relations are learned from the warehouse.
+Fees or deposits may stand in one alone.
 """
 
 import datetime as dt
@@ -14,7 +14,7 @@ from app.domain.wording.counts import choose, counted
 from app.errors import ConfigurationError
 
 LEAST_SHARE = 0.95
-"""The share of accounts that teaches a relation."""
+"""Accounts that teach a relation."""
 LEAST_KEPT = 0.5
 """The share that keeps a learned one."""
 
@@ -36,10 +36,7 @@ class Figure(StrEnum):
 
 
 UNITS: Mapping[Figure, float] = {Figure.PROFIT: 0.02, Figure.LOTS: 0.002}
-"""Times the root of the summed rows: what rounding explains.
-
-The standard deviation is 0.29 cents (lots: thousandths) times the root; this is seven times that.
-"""
+"""Rounding explains this times the root of the summed rows, seven standard deviations."""
 RELATIVE = 1e-9
 """The relative error of floating-point sums."""
 RELATIVE_OF_REAL = 1e-5
@@ -47,7 +44,7 @@ RELATIVE_OF_REAL = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A figure's sums are equal in two tables."""
+    """Equal sums in two tables."""
 
     left: Side
     right: Side
@@ -72,7 +69,7 @@ RELATIONS = tuple(
 )
 BY_NAME: Mapping[str, Relation] = {relation.name: relation for relation in RELATIONS}
 BY_DATE = "daily_hourly_by_date"
-"""Daily and hourly agree by date; learned like a relation."""
+"""Daily and hourly agree by date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class MoneyMode:
 
     @classmethod
     def read(cls, text: str) -> "MoneyMode":
-        """Parse `auto`, `off` or names separated by commas; ConfigurationError."""
+        """Parse `auto`, `off` or names with commas; ConfigurationError."""
         words = [word.strip().lower() for word in text.split(",") if word.strip()]
         if words in ([], ["auto"]):
             return AUTO
@@ -105,7 +102,7 @@ class MoneyMode:
     def is_used(
         self, relation: str, accounts: int, holding: int, *, is_learned: bool = False
     ) -> bool:
-        """Whether a relation holding for `holding` of `accounts` is used."""
+        """Whether a relation of `holding` in `accounts` is used."""
         if self.relations is not None:
             return relation in self.relations
         if is_learned:
@@ -130,14 +127,14 @@ class Known:
 
     @property
     def is_dropped(self) -> bool:
-        """Whether most accounts broke it after it was learned."""
+        """Whether most accounts broke it since."""
         return not self.is_used and self.reason.startswith(_DROPPED)
 
     @classmethod
     def judge(
         cls, mode: MoneyMode, relation: str, accounts: int, holding: int, before: "Known"
     ) -> "Known":
-        """Judge a relation holding for `holding` of `accounts`."""
+        """Judge a relation of `holding` in `accounts`."""
         is_used = mode.is_used(relation, accounts, holding, is_learned=before.is_learned)
         if mode.relations is not None:
             return cls(is_used, NAMED if is_used else _NOT_NAMED)
@@ -165,7 +162,7 @@ _UNKNOWN = (
 
 
 def dropped_sentence(names: Sequence[str]) -> str:
-    """A sentence of relations once learned and now not compared; empty if none."""
+    """A sentence of relations no longer compared; empty if none."""
     if not names:
         return ""
     return (
@@ -183,7 +180,7 @@ def tolerance(figure: Figure, rows: int, largest: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MoneyDay:
-    """Amounts and rows by table on a date."""
+    """A date's amounts and rows."""
 
     date: dt.date
     amounts: Mapping[Figure, Mapping[Side, float]]
@@ -225,7 +222,7 @@ class Money:
         return tuple(relation for relation in self.broken if not relation.has_dates)
 
     def involved(self, day: MoneyDay) -> frozenset[Side]:
-        """Tables that may be wrong on a date."""
+        """Tables possibly wrong on a date."""
         return frozenset(
             side
             for relation in self.broken
@@ -234,7 +231,7 @@ class Money:
         )
 
     def suspects(self, day: MoneyDay) -> frozenset[Side]:
-        """The one table that two others contradict, else all involved."""
+        """The table that two others contradict, else all involved."""
         involved = self.involved(day)
         votes = {side for figure in Figure for side in self._alone(day, figure)}
         return frozenset(votes) if len(votes) == 1 and votes <= involved else involved
@@ -260,7 +257,7 @@ class Money:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """A digest, rounded since sums depend on row order."""
+        """A digest, rounded as sums vary."""
         days = [(day.date.isoformat(), _rounded(day.amounts)) for day in self.days]
         return sorted(relation.name for relation in self.broken), days, _rounded(self.totals)
 

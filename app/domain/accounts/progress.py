@@ -1,4 +1,4 @@
-"""A run's reads and writes of an account."""
+"""A run's work on an account."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
@@ -17,7 +17,7 @@ _FETCHED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 @dataclass(slots=True)
 class DatesRead:
-    """Dates of one table read completely; `rows` were compared."""
+    """Dates of a table read completely; `rows` compared."""
 
     everything: bool = False
     dates: set[dt.date] = field(default_factory=set)
@@ -54,7 +54,7 @@ class DatesRead:
 
 @dataclass(slots=True)
 class Effort:
-    """Work on an account in rows; `own_requests` and `seconds` are its share of shared requests."""
+    """Work in rows; `own_requests` and `seconds` are shares."""
 
     requests: int = 0
     inserted: int = 0
@@ -105,7 +105,7 @@ class Effort:
 
 @dataclass(slots=True)
 class Progress:
-    """What one run learned about an account; the domain's only mutable value."""
+    """One run's findings; the domain's only mutable value."""
 
     read: Mapping[Endpoint, DatesRead] = field(
         default_factory=lambda: {endpoint: DatesRead() for endpoint in _FETCHED}
@@ -120,7 +120,7 @@ class Progress:
     too_narrow: list[Mapping[str, object]] = field(default_factory=list)
     """Rows that share a key."""
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
-    """Dates to reread, as daily may refute them."""
+    """Dates that daily may refute."""
     left_alone: set[Endpoint] = field(default_factory=set)
     """Tables changed by another writer."""
     sent: set[Endpoint] = field(default_factory=set)
@@ -134,7 +134,7 @@ class Progress:
     """Explained before: nothing is asked."""
     moving: Moving = field(default_factory=Moving)
     withheld: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
-    """Unsettled dates with a withheld decrease; None: alltime."""
+    """Unsettled dates with a withheld decrease."""
     told: dict[dt.date, int] = field(default_factory=dict)
     """Upstream's daily counts on unsettled dates."""
     grew: bool = False
@@ -144,7 +144,7 @@ class Progress:
     written: set[str] = field(default_factory=set)
     ids_repaired: bool = False
     tried: dict[Endpoint, set[dt.date | None]] | None = None
-    """Dates requested in a second shape; None: no trial wanted."""
+    """Dates tried in a second shape; None: unwanted."""
     alone: dict[Endpoint, set[dt.date | None]] = field(default_factory=dict)
     """Those requested alone."""
     explained_as: str | None = None
@@ -167,7 +167,7 @@ class Progress:
     """All known issues are accepted."""
     errors: list[str] = field(default_factory=list)
     untried: str | None = None
-    """Why it was not read, without failing itself."""
+    """Why it was not read."""
     effort: Effort = field(default_factory=Effort)
 
     def dates_read(self, endpoint: Endpoint) -> DatesRead:
@@ -175,7 +175,7 @@ class Progress:
         return self.read[endpoint]
 
     def owes_to_write(self, tables: Collection[str] = ()) -> bool:
-        """Whether ids or these tables (none: any) were written."""
+        """Whether ids or these tables were written."""
         return self.ids_repaired or bool(
             self.written.intersection(tables) if tables else self.written
         )

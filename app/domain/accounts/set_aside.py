@@ -9,7 +9,7 @@ from app.domain.wording.counts import counted
 
 @dataclass(slots=True)
 class SetAside:
-    """Row keys by table and reason; without keys it is the table's."""
+    """Row keys by table and reason."""
 
     by_reason: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
 
@@ -18,7 +18,7 @@ class SetAside:
         return bool(self.by_reason)
 
     def add(self, table: str, reason: str, keys: Iterable[str]) -> None:
-        """Merge one read; each key keeps its largest count."""
+        """Merge one read; the largest count wins."""
         known = self.by_reason.setdefault((table, reason), Counter())
         for key, rows in Counter(keys).items():
             known[key] = max(known[key], rows)

@@ -1,7 +1,4 @@
-"""When upstream's lower count may be written: unsettled dates only grow.
-
-A lagging replica looks like a correction, so missing rows prove nothing there.
-"""
+"""Unsettled dates only grow, as a lagging replica looks like a correction."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ NEVER = dt.date.max
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """Unsettled dates: all from `first`; upstream may have rows on `days`."""
+    """Unsettled dates from `first`; upstream may have rows on `days`."""
 
     first: dt.date = NEVER
     days: tuple[dt.date, ...] = ()
@@ -29,9 +26,7 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class StoredLevels:
-    """Counts before a write; on unsettled dates `moving` sums the largest, `moving_finer` the
-    largest but daily.
-    """
+    """Stored counts; `moving` sums the largest on unsettled dates, `moving_finer` without daily."""
 
     daily: int = 0
     moving: int = 0
@@ -41,10 +36,8 @@ class StoredLevels:
 
 @dataclass(frozen=True, slots=True)
 class MovingFigures:
-    """Unsettled dates' figures when alltime is written.
-
-    `told`: upstream's daily counts (None: unread); `grew`: rows came in; `waits`: a lower count was
-    withheld.
+    """Upstream's unsettled figures: daily counts `told`, whether rows `grew`, or a lower count
+    `waits`.
     """
 
     told: int | None = None
@@ -52,8 +45,8 @@ class MovingFigures:
     waits: bool = False
 
     def allow_fall(self, to: int, stored: StoredLevels) -> bool:
-        """Whether alltime's loss cannot lie on unsettled dates: stored daily rows match the new
-        count and count most there, or upstream counts no less there.
+        """Whether alltime's loss lies on settled dates: stored daily rows match and count most on
+        unsettled ones, or upstream counts no less there.
         """
         if self.waits or (self.grew and stored.moving > stored.moving_finer):
             # Daily rows that came in by this run count what no table here did: alltime may have

@@ -12,9 +12,8 @@ from app.domain.contract.tables import MAX_DATES
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known before `first`, the first compared date.
-
-    Unless it `is_known`, daily rows are read: all, or since `counted_from`.
+    """What is known before `first`, the first compared date; unless `is_known`, counts from
+    `counted_from` on are not.
     """
 
     first: dt.date
@@ -25,7 +24,7 @@ class History:
 
     @property
     def uncounted(self) -> frozenset[dt.date] | None:
-        """Dates with unknown counts; None: all before the first."""
+        """Dates with unknown counts; None: all earlier."""
         if self.is_known:
             return frozenset()
         if self.counted_from is None or (self.first - self.counted_from).days > MAX_DATES:
@@ -55,7 +54,7 @@ class AccountView:
     """Upstream knows no id for it."""
     open_issues: tuple[Mapping[str, object], ...] = ()
     descents: frozenset[dt.date] = frozenset()
-    """Dates of repaired daily rows whose finer rows were not read since."""
+    """Dates of repaired daily rows with unread finer ones."""
     explained_as: str | None = None
     """The last explained signature."""
     explained_times: int = 0
@@ -67,7 +66,7 @@ class AccountView:
     history: History | None = None
     """None: all dates are compared."""
     pins: Mapping[tuple[str, dt.date | None], int] = field(default_factory=dict)
-    """Restored rows by table and date; 0: upstream has it under another."""
+    """Restored rows by table and date; 0: upstream has another date."""
     pins_elsewhere: int = 0
     """Pins under another id or none."""
     pins_are_due: bool = False
@@ -82,7 +81,7 @@ class AccountView:
 
     @property
     def surplus_days(self) -> tuple[dt.date, ...]:
-        """Dates where trades exceed daily; where alltime contradicts daily, only known dates."""
+        """Known dates where trades exceed daily."""
         if not self.totals.has_daily:
             return ()
         if self.totals.alltime == self.totals.daily:

@@ -1,1 +1,1 @@
-"""The API's contract: tables, fields, and the spelling of rows."""
+"""The API's tables, fields and spelling."""

@@ -1,4 +1,4 @@
-"""Caps: limits where ingestion cuts extreme values; capped values count as equal."""
+"""Caps: where ingestion cuts extreme values; capped ones count as equal."""
 
 import re
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from app.errors import ConfigurationError
 
 _RULE = re.compile(r"\s*([a-z0-9_.*? ]+(?:\(\s*\d+\s*,\s*\d+\s*\))?)\s*=\s*([0-9.eE+]+)\s*")
 _LONGEST = 30
-"""Digits of an amount, as the API's widest column."""
+"""Digits of the widest column."""
 _LEAST_ROWS, _LEAST_ACCOUNTS = 8, 5
-"""An account's own figure may stand still for days."""
+"""An account's own figure may stand still."""
 _LEAST_VALUES = 12
 _FEWER = 5
-"""Ordinary values are shared by so many times fewer accounts."""
+"""So many times fewer accounts share ordinary values."""
 _NATURAL = frozenset(map(Decimal, (0, 1, 100)))
-"""Natural limits of rates and percentages."""
+"""Limits of rates and percentages."""
 _BETWEEN = re.compile(r"[,;](?![^(]*\))")
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """A column pattern (`rel_*`) or type (`numeric(10,6)`) with its largest amount; the first
-    counts.
+    """Column patterns (`rel_*`) or types (`numeric(10,6)`) with largest amounts; the
+    first counts.
     """
 
     rules: tuple[tuple[str, Decimal], ...] = ()
@@ -71,9 +71,8 @@ NO_CAPS = Caps()
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A column's largest amount, either sign: `at` rows of `accounts` have it.
-
-    Below are `values` different amounts, each shared by at most `shared` accounts.
+    """A column's largest amount, of `at` rows; `values` different ones below, each at most
+    `shared`.
     """
 
     amount: Decimal
@@ -97,7 +96,7 @@ class Extreme:
 
     @property
     def is_cap(self) -> bool:
-        """Whether values are cut off there, not by chance, classes or rates."""
+        """Whether values are cut off there."""
         return (
             self.may_be_cap
             and self.values >= _LEAST_VALUES

@@ -1,7 +1,7 @@
-"""The API's fields and the warehouse columns that hold them, from the vendor's published list.
+"""The API's fields and their columns, from the vendor's published list.
 
-A line a field: API name (``-``: filled by the service), column, SQL type, tables (``a`` alltime,
-``d`` daily, ``h`` hourly, ``c`` closed, ``o`` open trades).
+A line: API name (``-``: the service's), column, SQL type, tables (``a`` alltime, ``d`` daily, ``h``
+hourly, ``c`` closed, ``o`` open trades).
 """
 
 METRICS_FIELDS = """

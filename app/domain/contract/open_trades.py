@@ -1,4 +1,4 @@
-"""Upstream's snapshot of open trades against stored rows, by date."""
+"""Upstream's open trades against stored ones, by date."""
 
 import datetime as dt
 from collections import Counter
@@ -10,11 +10,10 @@ NaturalKey = tuple[str, str, str]
 """Login, platform and broker."""
 _KEY = ("login", "platform", "broker")
 _SHOWN = 100
-"""Most dates named."""
 
 
 def date_of(row: bytes) -> dt.date | None:
-    """The date of an open trade as sent, if any."""
+    """An open trade's date, if any."""
     raw = fields_of(row).get("tradeDate")
     text = "" if raw is None else bytes(raw).strip(b'"').decode("utf-8", "replace")
     digits = text.replace("-", "")[:8]
@@ -27,7 +26,7 @@ def date_of(row: bytes) -> dt.date | None:
 
 
 def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
-    """Whether an open trade has one of the keys; numeric logins lack leading zeros."""
+    """Whether it has one of the keys."""
     fields = fields_of(row)
     login, platform, broker = (
         bytes(fields.get(name, b"")).strip(b'" ').decode("utf-8", "replace") for name in _KEY
@@ -43,7 +42,7 @@ def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
 def compared(
     sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
 ) -> dict[str, object]:
-    """Both counts as JSON, by date where they differ; other stored dates are earlier snapshots."""
+    """Both counts as JSON; other stored dates are earlier snapshots."""
     days = sorted((day for day in sent if day is not None), reverse=True)
     differ = [day for day in days if sent[day] != stored.get(day, 0)]
     return {

@@ -1,4 +1,4 @@
-"""Rows of the API as JSON that PostgreSQL accepts; repairs stay within one field."""
+"""API rows as JSON that PostgreSQL accepts; repairs stay within a field."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ _NUMBER = re.compile(rb'"?\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,6})?)\s*"
 
 
 class RepairedRow(bytes):
-    """A row whose fields were `nulled` (unreadable) or `replaced` (by REPLACEMENT)."""
+    """A row with fields `nulled` (unreadable) or `replaced` (by REPLACEMENT)."""
 
     nulled: frozenset[str]
     replaced: frozenset[str]
@@ -46,19 +46,19 @@ class RepairedRow(bytes):
         return row
 
     def without_nulled(self) -> bytes:
-        """The row as if unreadable fields had not been sent."""
+        """The row without unreadable fields."""
         return msgspec.json.encode(
             {name: value for name, value in fields_of(self).items() if name not in self.nulled}
         )
 
 
 def fields_of(row: bytes) -> dict[str, msgspec.Raw]:
-    """Fields as sent; the last of doubles, as in PostgreSQL."""
+    """Fields; of doubles the last, as in PostgreSQL."""
     return _FIELDS.decode(row)
 
 
 def flattened(row: bytes) -> bytes:
-    """The row with null for objects and arrays."""
+    """Null for objects and arrays."""
     if row.find(b"{", 1) < 0 and b"[" not in row:
         return row
     fields = fields_of(row)
@@ -73,7 +73,7 @@ def flattened(row: bytes) -> bytes:
 
 
 def is_count(value: bytes, largest: int) -> bool:
-    """Whether it is null, or a whole number up to `largest` in any spelling."""
+    """Whether it is null, or whole up to `largest`."""
     if value.isdigit() and len(value) < len(str(largest)):
         return True
     if value == b"null":

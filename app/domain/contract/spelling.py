@@ -1,6 +1,4 @@
-"""Key parts in one spelling: logins and ids may come as numbers, with blanks or invisible
-characters.
-"""
+"""Key parts in one spelling, without blanks and invisible characters."""
 
 import re
 import unicodedata
@@ -23,16 +21,15 @@ _ODD_TEXT = re.compile(
     rb'("[!#-\[\]-~]*+(?:[^!#-\[\]-~"\\]|\\.)(?:[^"\\]++|\\.)*+")',
     re.DOTALL,
 )
-"""A key part with unusual characters or an escape."""
 _HIDDEN = frozenset({"Cf", "Cc", "Zs", "Zl", "Zp"})
-"""Unicode categories dropped at the ends of a key part."""
+"""Unicode categories dropped at the ends."""
 _NO_ID = frozenset({"", "null", "none", "nan"})
 _LONGEST = 255
 _PLATFORM = ("mt_version", "platform")
 
 
 class SentKey(NamedTuple):
-    """A row's natural key as sent, with its account id if any."""
+    """A row's natural key and account id."""
 
     login: str
     platform: str
@@ -41,10 +38,7 @@ class SentKey(NamedTuple):
 
 
 def respelled(row: bytes, shared_ids: Collection[str] = ()) -> bytes:
-    """A flat row with plain key parts, and null for an id that is none.
-
-    `shared_ids` come with several natural keys and so identify no account.
-    """
+    """A flat row with plain key parts; `shared_ids`, of several natural keys, become null."""
     plain = _NUMBER.sub(_plain_number, row)
     if b" " in plain or b"\\" in plain or not plain.isascii():
         plain = _ODD_TEXT.sub(_plain_text, plain)
@@ -78,7 +72,7 @@ class AskedIds:
     """Recognizes a request's ids in any spelling."""
 
     def __init__(self, asked: Collection[str]) -> None:
-        """Ids that differ only in case stay apart."""
+        """Ids may differ only in case."""
         self._asked = frozenset(asked)
         self._by_fold: dict[str, str | None] = {}
         for each in self._asked:
@@ -86,7 +80,7 @@ class AskedIds:
             self._by_fold[fold] = each if fold not in self._by_fold else None
 
     def meant(self, row: bytes) -> str | None:
-        """The id that a row spells otherwise, if so."""
+        """The id that a row spells otherwise."""
         found = _ID.search(row)
         if found is None:
             return None
@@ -95,12 +89,12 @@ class AskedIds:
 
 
 def numbered_key(row: bytes) -> SentKey | None:
-    """The key of a row with a numeric login, else None."""
+    """The key, if its login is numeric."""
     return None if _LOGIN.search(row) is None else key_of(row)
 
 
 def key_of(row: bytes) -> SentKey:
-    """A row's natural key and id; empty for missing parts."""
+    """Natural key and id; missing parts are empty."""
     fields = fields_of(row)
     platform = next((_text(fields[name]) for name in _PLATFORM if name in fields), "")
     return SentKey(
@@ -119,7 +113,7 @@ def with_id(row: bytes, account_id: str) -> bytes:
 
 
 def with_login(row: bytes, login: str) -> bytes:
-    """The row with a text for its numeric login."""
+    """The row with a text as login."""
     written = msgspec.json.encode(login)
     text = _LOGIN.sub(lambda found: found[1] + written, row)
     return row.with_text(text) if isinstance(row, RepairedRow) else text
@@ -136,9 +130,8 @@ def chosen_login(
     held: Mapping[tuple[str, str, str], Sequence[str]],
     asked: Collection[str],
 ) -> str | None:
-    """The login that a number stands for: the account's, the only known one, or one asked for.
-
-    `own` logins by account id, `held` by natural key. The number if none is known; None if several.
+    """A number's login: the account's `own`, the only one `held`, or one asked for; None if
+    several.
     """
     if mine := same_but_for_zeros(key.login, own.get(key.account_id, ())):
         return max(mine, key=len)  # zeros can be lost, they are never added
@@ -174,7 +167,6 @@ def _is_no_id(value: bytes, shared_ids: Collection[str]) -> bool:
 
 
 def _text(value: bytes | None) -> str:
-    """As PostgreSQL's `->>` writes it."""
     if value is None or bytes(value) == b"null":
         return ""
     raw = bytes(value)

@@ -1,4 +1,4 @@
-"""Endpoints, raw tables and requests; facts from `fields` and docs/explanation/upstream.md."""
+"""Endpoints, raw tables and requests (docs/explanation/upstream.md)."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from app.domain.contract.fields import METRICS_FIELDS, TRADE_FIELDS
 PAGE_ROWS = 1000
 """Rows of a page at most."""
 MAX_DATES = 100
-"""Dates of one request, for the URL's length."""
+"""Bounded by the URL's length."""
 
 
 class Endpoint(StrEnum):
-    """An endpoint by its path; each fills one raw table."""
+    """Each fills one raw table."""
 
     ALLTIME = "metrics/alltime"
     DAILY = "metrics/daily"
@@ -29,13 +29,13 @@ class Endpoint(StrEnum):
 
     @property
     def is_trades(self) -> bool:
-        """Whether rows are trades: by login, without account id."""
+        """Whether rows are trades, requested by login."""
         return self in (Endpoint.CLOSED, Endpoint.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column that the API fills, and its SQL type in a fresh install."""
+    """A column that the API fills."""
 
     api_name: str
     column: str
@@ -44,7 +44,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A raw table; `key` is a fresh install's, `date_column` partitions it."""
+    """A raw table, partitioned by `date_column`."""
 
     name: str
     endpoint: Endpoint
@@ -105,10 +105,7 @@ METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One filtered read, over any number of pages; ranges include both ends.
-
-    Empty or None: no filter. `is_single` names one date by its own filter.
-    """
+    """One filtered read of any number of pages; ranges include both ends. Empty: no filter."""
 
     endpoint: Endpoint
     account_ids: tuple[str, ...] = ()
@@ -126,7 +123,7 @@ class Request:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether it can be split by dates, hours or ids."""
+        """Whether it can be split."""
         if self.names_several or self.endpoint is Endpoint.ALLTIME:
             return self.names_several
         if self.endpoint.is_trades:
@@ -154,5 +151,5 @@ class Request:
 
 
 def _digits(day: dt.date) -> str:
-    """YYYYMMDD, zero-padded also before the year 1000, unlike strftime."""
+    """YYYYMMDD before the year 1000, too."""
     return day.isoformat().replace("-", "")

@@ -1,1 +1,1 @@
-"""Safety limits and holds: changes not written without confirmation."""
+"""Limits to changes without confirmation."""

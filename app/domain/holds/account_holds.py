@@ -1,4 +1,4 @@
-"""Holds of accounts, with what confirming would write."""
+"""Holds of accounts."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from app.domain.wording.counts import choose, counted
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Upstream's rows and trades (None: no count) of an account, `on` dates (empty: all)."""
+    """An account's rows and trades upstream, `on` dates."""
 
     rows: int = 0
     trades: int | None = 0
@@ -33,10 +33,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class HoldFigures:
-    """A write's effect on an account in one table: trades `stored` and `left`, rows `lost`.
-
-    `blanks`: figures become empty.
-    """
+    """A write's effect on an account in one table."""
 
     table: str
     stored: int
@@ -86,7 +83,7 @@ def rewriting(
 
 
 def lowering(figures: HoldFigures, run_id: object) -> Hold:
-    """A suspect upstream lowers or blanks the account."""
+    """A suspect upstream lowers the account."""
     if figures.left < figures.stored:
         what = "Upstream is suspect, and would lower the number of the account's trades."
     elif figures.blanks:
@@ -113,7 +110,7 @@ def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
 
 
 def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> Hold | None:
-    """The hold of an account that vanished upstream, unless confirmed or known to be absent."""
+    """The hold of an account that vanished, unless known."""
     if not is_absent(view, progress) or is_accepted(view):
         return None
     most = max(view.totals.counts.values())

@@ -1,20 +1,19 @@
-"""Safety limits: changes too large or too surprising to apply without confirmation."""
+"""Safety limits: changes too large to apply without confirmation."""
 
 from dataclasses import dataclass
 
 from app.domain.wording.counts import choose, counted
 
 FLAPS = 3
-"""Reopenings right after a repair that hold an account."""
+"""Reopenings after a repair that hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldLimits:
-    """What may be repaired without confirmation.
+    """Limits to repair without confirmation; each share has a least number.
 
-    An account is held beyond `row_share` of its rows, if at least `rows`. A run stops beyond
-    `account_share` of compared accounts lowered or blanked, if at least `accounts`, or beyond
-    `run_row_share` of compared rows lost, if at least `run_rows`.
+    Beyond `row_share` of its rows an account is held; beyond `account_share` of accounts lowered,
+    or `run_row_share` of rows lost, the run stops.
     """
 
     row_share: float = 0.2
@@ -25,11 +24,11 @@ class HoldLimits:
     run_row_share: float = 0.2
 
     def is_too_much(self, rewritten: int, stored: int) -> bool:
-        """Whether an account with `stored` rows may not change so many."""
+        """Whether so many rows of `stored` are too much."""
         return rewritten >= self.rows and rewritten > self.row_share * stored
 
     def suspects(self, lowered: int, compared: int) -> bool:
-        """Whether so many lowered accounts make upstream suspect."""
+        """Whether lowered accounts make upstream suspect."""
         return lowered >= self.accounts and lowered > self.account_share * compared
 
     def suspects_rows(self, lost: int, compared: int) -> bool:
@@ -37,9 +36,7 @@ class HoldLimits:
         return lost >= self.run_rows and lost > self.run_row_share * compared
 
     def suspicion(self, lowered: int, compared: int, rewritten: int | None = None) -> str:
-        """Why accounts make upstream suspect, `rewritten` of them only by rewritten rows (None:
-        unknown).
-        """
+        """Why accounts make upstream suspect, `rewritten` ones separately."""
         among = f"{lowered} of the {counted(compared, 'account')} compared so far"
         lower = "lower figures there, empty ones or none at all"
         share = f"more than {self.row_share:.0%} of"

@@ -1,4 +1,4 @@
-"""Whether upstream counts fewer settled trades of an account than the warehouse."""
+"""Whether upstream counts fewer settled trades."""
 
 from dataclasses import dataclass
 
@@ -25,11 +25,10 @@ NOTHING_MOVES = MovingTrades()
 def is_lowered(
     before: Totals, after: int, moving: MovingTrades, told: int, *, is_bounded: bool = False
 ) -> bool:
-    """Whether upstream's alltime, `after`, counts fewer settled trades than the warehouse.
+    """Whether alltime's `after` counts fewer settled trades than the warehouse.
 
-    Trades on unsettled dates, `moving` here and `told` there, are taken off: neither today's trades
-    nor a lagging replica count. One finer table alone proves nothing. With `is_bounded` history
-    absent rows count 0.
+    Unsettled trades, `moving` here and `told` there, are taken off. One finer table alone proves
+    nothing.
     """
     finer = (
         (before.has_daily, before.daily - moving.daily),

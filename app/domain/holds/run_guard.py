@@ -1,4 +1,4 @@
-"""The run guard: a run's losses over all accounts, and when they stop it."""
+"""The run guard: when losses over all accounts stop a run."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,10 +16,7 @@ def undoing(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Rows lost by an account, and whether its figures fall.
-
-    If it `rewrites`, it counts as lowered only for its rewritten rows.
-    """
+    """An account's lost rows, and whether it `lowers` or only `rewrites`."""
 
     rows: int = 0
     lowers: bool = False
@@ -34,10 +31,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """The record of a run: accounts and rows compared, losses in other processes.
-
-    `stands`: an earlier run was stopped, neither confirmed nor cleared by an audit.
-    """
+    """A run's record; `stands`: an earlier stop was neither confirmed nor cleared by an audit."""
 
     accounts: int = 0
     rows: int = 0
@@ -52,10 +46,9 @@ NO_LOSS = Loss()
 
 @dataclass(slots=True)
 class RunGuard:
-    """Judges upstream in one run, for all batches of a process.
+    """Judges upstream for a process's batches of one run.
 
-    `recorded` is the database's state, `total` the accounts of an audit's scan. Once `reason` is
-    set the run stops after its batches, writing no account with losses.
+    Once `reason` is set the run stops and writes no account with losses.
     """
 
     limits: HoldLimits
@@ -67,12 +60,12 @@ class RunGuard:
     reason: str | None = None
 
     def note_compared(self, slices: Hashable, rows: Mapping[str, int]) -> None:
-        """Count stored rows compared in the named slices."""
+        """Count compared rows of the named slices."""
         for account_id, number in rows.items():
             self.compared.setdefault(account_id, {})[slices] = number
 
     def forget_compared(self, account_ids: Iterable[str]) -> tuple[int, int]:
-        """Accounts wait again; returns the compared accounts and rows."""
+        """Requeued accounts; returns those compared and their rows."""
         left = [
             self.compared.pop(account_id)
             for account_id in account_ids
@@ -91,7 +84,7 @@ class RunGuard:
         return rows
 
     def judge(self, news: Mapping[str, Loss]) -> list[str]:
-        """The accounts that may not be written with these losses."""
+        """Accounts that may not be written."""
         after = {
             **self.losses,
             **{

@@ -1,4 +1,4 @@
-"""What a run that holds accounts says about confirming it."""
+"""Sentences of a run that holds accounts."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,7 @@ def confirming(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Held accounts of a run, `newly` so or `since` an earlier run; `still`: to this moment (None:
-    all).
-
-    `status` may be a later version's.
-    """
+    """Held accounts, `newly` or `since` an earlier run; `still` now (None: all)."""
 
     run_id: object
     status: str
@@ -29,7 +25,7 @@ class Waiting:
 
     @property
     def sentence(self) -> str:
-        """How many accounts wait, and what to do; empty if none."""
+        """Accounts that wait, and what to do."""
         is_open = self.status in (RunStatus.NEEDS_CONFIRMATION, RunStatus.COMPLETED_WITH_ISSUES)
         if not self.accounts:
             return (

@@ -1,1 +1,1 @@
-"""Issues: kinds, detection from counts and ids, acceptance."""
+"""Issues: kinds, detection, acceptance."""

@@ -1,4 +1,4 @@
-"""When upstream has nothing of an account, or of its alltime row."""
+"""When upstream lacks an account or its alltime row."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ def is_silent(view: AccountView, progress: Progress) -> bool:
 
 
 def is_absent(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream sent nothing, and all that could tell was read."""
+    """Whether all that could tell was read in vain."""
     if progress.known or not is_silent(view, progress) or may_be_without_id(view, progress):
         return False
     return (
@@ -30,7 +30,7 @@ def is_absent(view: AccountView, progress: Progress) -> bool:
 
 
 def may_be_without_id(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream may have it without id, so that a second shape is due."""
+    """Whether upstream may have it without id."""
     return (
         progress.tried is not None
         and not view.by_login
@@ -40,7 +40,7 @@ def may_be_without_id(view: AccountView, progress: Progress) -> bool:
 
 
 def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream's hourly rows must still be read."""
+    """Whether hourly rows must be read."""
     read = progress.dates_read(Endpoint.HOURLY)
     if view.history is not None and view.first_day is not None and view.last_day is not None:
         # What is not compared is not asked for.
@@ -61,12 +61,12 @@ def is_closed_unread(view: AccountView, progress: Progress) -> bool:
 
 
 def is_accepted(view: AccountView) -> bool:
-    """Whether the absence was confirmed or known before."""
+    """Whether the absence was confirmed or known."""
     return view.status == Outcome.EXPLAINED and open_absence(view) is not None
 
 
 def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream lacks the alltime row, by an audit or this run."""
+    """Whether upstream lacks the alltime row."""
     if not view.totals.has_alltime or Endpoint.ALLTIME in progress.sent:
         return False
     asked = lacks_alltime(view) and progress.dates_read(Endpoint.ALLTIME).everything
@@ -74,7 +74,7 @@ def is_alltime_lacking(view: AccountView, progress: Progress) -> bool:
 
 
 def lacks_alltime(view: AccountView) -> bool:
-    """Whether an open issue says that upstream lacks the alltime row."""
+    """Whether an open issue says so."""
     for entry in _entries(view):
         tables = entry.get("affected")
         if not isinstance(tables, list) or _ALLTIME in tables:
@@ -83,7 +83,7 @@ def lacks_alltime(view: AccountView) -> bool:
 
 
 def open_absence(view: AccountView) -> Mapping[str, object] | None:
-    """The open issue of an absent account, if any."""
+    """An absent account's open issue."""
     for entry in _entries(view):
         tables = entry.get("affected")
         if isinstance(tables, list) and set(COUNTED_TABLES).issubset(tables):
@@ -108,7 +108,7 @@ def alltime_absence(view: AccountView) -> Issue:
 
 
 def carried(view: AccountView, progress: Progress) -> tuple[Issue, ...]:
-    """Earlier conclusions that this run did not decide."""
+    """Earlier conclusions left undecided."""
     entry = open_absence(view)
     if entry is None or progress.sent or is_absent(view, progress):
         return ()

@@ -1,6 +1,5 @@
-"""Accepting an issue: it holds nothing back while its figures stay as they are.
-
-Totals that grow alike on both sides are no change.
+"""Acceptance: an issue holds nothing back while its figures stay; totals that grow alike are no
+change.
 """
 
 import datetime as dt
@@ -31,17 +30,17 @@ _PASSING = frozenset(
         BY_ROWS,
     }
 )
-"""Evidence about the run, not the difference."""
+"""Of the run, not the difference."""
 _DERIVED = frozenset({"discrepancy_percentage", "total_dates"})
 _RELATIONS = "relations"
-"""Only the evidence of amounts has it."""
+"""Only amounts have it."""
 _NAMED = ("date", "figure")
 _DIGITS = 4
 _ALLTIME, _DAILY = "raw_metrics_alltime", "raw_metrics_daily"
 
 
 def last_date(until: dt.date | None, today: dt.date) -> dt.date:
-    """The last date of an acceptance (default: 90 days); InvalidRequest if past or too far away."""
+    """An acceptance's last date; InvalidRequest if past or too far."""
     if until is None:
         return today + dt.timedelta(days=USUAL_DAYS)
     latest = today + dt.timedelta(days=MOST_DAYS)
@@ -71,7 +70,7 @@ def figures_of(issue: Issue) -> str:
 
 
 def disagreement_of(view: AccountView) -> str:
-    """A digest of how the account's tables disagree."""
+    """A digest of how the tables disagree."""
     totals = view.totals
     present = totals.has_alltime, totals.has_daily, totals.has_hourly, totals.has_closed
     pins = sorted(f"{table} {day} {number}" for (table, day), number in view.pins.items())
@@ -101,9 +100,7 @@ def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool
 def _is_seen_as_accepted(
     view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]
 ) -> bool:
-    """Whether the tables disagree as accepted; issues of maintenance, without digest, compare
-    figures.
-    """
+    """As accepted; maintenance's issues, without digest, compare figures."""
     seen = disagreement_of(view)
     if all(accepted[code].seen == seen for code in codes):
         return True
@@ -124,7 +121,7 @@ def _is_drift_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) 
 def still_accepted(
     left: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]
 ) -> frozenset[IssueCode]:
-    """The codes whose figures are still the accepted ones."""
+    """Codes with unchanged figures."""
     return frozenset(
         issue.code
         for issue in left
@@ -135,10 +132,7 @@ def still_accepted(
 def how_it_ended(
     accepted: AcceptedIssue, left: Sequence[Issue], judged: Collection[str], today: dt.date | None
 ) -> str | None:
-    """How an acceptance ended; None while it holds.
-
-    `judged` are the codes that this run decides; without `today` no date ends it.
-    """
+    """How an acceptance ended, if so; `judged` codes are decided."""
     found = [issue for issue in left if issue.code == accepted.code]
     if not found:
         return "closed" if accepted.code in judged else None
@@ -193,14 +187,14 @@ def _samples(samples: object) -> list[Mapping[str, object]]:
 
 
 def _amounts_of(sample: Mapping[str, object]) -> list[str]:
-    """Date, figure and amounts, whichever tables were compared."""
+    """Date, figure and amounts."""
     named = [str(sample.get(name)) for name in _NAMED]
     amounts = {str(value) for name, value in sample.items() if name not in _NAMED}
     return [*named, *sorted(amounts)]
 
 
 def _differences(counts: Mapping[str, object] | Mapping[Side, float]) -> dict[str, str]:
-    """Amounts above the least, without floating-point noise."""
+    """Amounts above the least."""
     numbers = {str(table): _number(count) for table, count in counts.items()}
     known = [number for number in numbers.values() if number is not None]
     return {

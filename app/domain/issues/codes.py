@@ -21,7 +21,7 @@ SAMPLE = 10
 
 
 class Severity(IntEnum):
-    """Urgency as dashboards know it: 1 is the worst."""
+    """As on dashboards: 1 is the worst."""
 
     CRITICAL = 1
     HIGH = 2
@@ -72,7 +72,7 @@ class EndedBy(Enum):
     UPSTREAM = auto()
     """Asked again by every run."""
     OWNER = auto()
-    """Seldom anything else; full runs ask with growing pauses."""
+    """Asked about with growing pauses."""
 
 
 def traits_of(code: IssueCode) -> tuple[Seen, EndedBy]:
@@ -120,18 +120,18 @@ def traits_of(code: IssueCode) -> tuple[Seen, EndedBy]:
 COUNT_CODES = frozenset(code for code in IssueCode if traits_of(code)[0] is Seen.COUNTS)
 IDENTITY_CODES = frozenset(code for code in IssueCode if traits_of(code)[0] is Seen.IDS)
 NOT_OURS_TO_HEAL = frozenset(code for code in IssueCode if traits_of(code)[1] is not EndedBy.RUN)
-"""No fetch closes them, and they cost no attempt."""
+"""They cost no attempt."""
 LASTING = frozenset(code for code in IssueCode if traits_of(code)[1] is EndedBy.OWNER)
-"""Full runs ask about them with growing pauses."""
+"""Asked about with growing pauses."""
 
 ASK_UPSTREAM = "ask_upstream"
-"""For metrics under another account's id: upstream decides."""
+"""For metrics under foreign ids."""
 SHOW_UNMATCHED = "show_unmatched"
-"""For rows that fit no account: nothing is guessed."""
+"""For rows that fit no account."""
 SHOW_ROWS = "show_rows"
-"""For rows that the table cannot hold: its owner decides."""
+"""For rows that the table cannot hold."""
 BY_ROWS = "compared_by_rows"
-"""Metadata of issues found by a comparison of all rows."""
+"""Marks issues of row comparisons."""
 
 _OWN_FIELDS = frozenset({"type", "severity", "description", "affected", "resolution_strategy"})
 
@@ -183,11 +183,11 @@ class Issue:
 
 
 FEW_HOURS_TRADES = 10
-"""More trades a date most likely spread over hours."""
+"""More trades usually span hours."""
 
 
 def few_hours_issue(days: Sequence[dt.date]) -> Issue:
-    """Many trades of a date in one hourly row."""
+    """Many trades in one hourly row."""
     text = (
         f"On {counted(len(days), 'date')} more than {FEW_HOURS_TRADES} trades stand in a single"
         " hourly row."
@@ -204,7 +204,7 @@ def few_hours_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def restored_issue(days: Sequence[dt.date]) -> Issue:
-    """Rows were restored that a run had changed."""
+    """Rows changed by a run were restored."""
     text = (
         "Rows were brought back that a run had changed on upstream's word; the next run compares"
         " the account with upstream."
@@ -225,7 +225,7 @@ def overtaken_issue(days: Sequence[dt.date]) -> Issue:
 
 
 def pinned_issue(pins: Mapping[tuple[str, dt.date | None], int], elsewhere: int = 0) -> Issue:
-    """Pinned rows by table and date; `elsewhere` counts those under another account id."""
+    """Pinned rows; `elsewhere`: under another account id."""
     rows = sum(pins.values())
     tables = tuple(sorted({table for table, _ in pins}))
     text = (
@@ -290,5 +290,5 @@ def dates_of_evidence(evidence: Mapping[str, object]) -> list[str]:
 
 
 def dates_evidence(dates: Sequence[dt.date]) -> dict[str, object]:
-    """All dates on which something is missing or differs."""
+    """Dates missing or differing."""
     return {"missing_dates": [day.isoformat() for day in dates], "total_missing": len(dates)}

@@ -1,4 +1,4 @@
-"""Issues of counts: missing tables, totals and dates that differ."""
+"""Missing tables, differing totals and dates."""
 
 from collections.abc import Callable
 
@@ -15,11 +15,11 @@ from app.domain.wording.counts import counted
 
 _ALLTIME, _DAILY, _HOURLY, _CLOSED = COUNTED_TABLES
 _SHARP_SHARE = 10
-"""Totals that differ by more than a tenth are HIGH."""
+"""A tenth is HIGH."""
 
 
 def presence_issues(view: AccountView) -> list[Issue]:
-    """Tables without the account, though others count trades."""
+    """Tables without the account."""
     totals = view.totals
     present = {_ALLTIME: totals.has_alltime, _DAILY: totals.has_daily, _HOURLY: totals.has_hourly}
     missing = tuple(table for table, there in present.items() if not there)
@@ -118,7 +118,7 @@ _DAY_KINDS: tuple[_DayKind, ...] = (
         lambda day: day.closed != day.daily,
     ),
 )
-"""By code: severity, sentence, tables, strategy, test of a date."""
+"""Code, severity, sentence, tables, strategy, test."""
 
 
 def day_issues(view: AccountView) -> list[Issue]:

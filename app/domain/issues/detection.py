@@ -23,7 +23,7 @@ _ALLTIME, _, _HOURLY, _CLOSED = COUNTED_TABLES
 
 
 def detect(view: AccountView) -> tuple[Issue, ...]:
-    """All issues of an account, with all their dates."""
+    """All issues of an account."""
     if view.agrees:
         return ()
     return (
@@ -38,7 +38,7 @@ def detect(view: AccountView) -> tuple[Issue, ...]:
 
 
 def with_open_drift(view: AccountView) -> AccountView:
-    """The account with the drift of an earlier audit, if unrepaired."""
+    """The account with an earlier audit's unrepaired drift."""
     if view.drift is not None:
         return view
     for entry in view.open_issues:

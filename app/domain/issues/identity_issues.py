@@ -20,7 +20,7 @@ _CLOSED, _OPEN = TABLES[Endpoint.CLOSED].name, TABLES[Endpoint.OPEN].name
 
 
 def identity_issues(view: AccountView) -> list[Issue]:
-    """Issues of rows that the account should hold by natural key."""
+    """Issues of rows by natural key."""
     return [*_missing_ids(view), *_foreign_ids(view), *_ambiguous_ids(view)]
 
 
@@ -96,7 +96,7 @@ def _tables(findings: Sequence[IdentityFinding]) -> tuple[str, ...]:
 
 
 def _example(findings: Sequence[IdentityFinding]) -> str:
-    """A sentence naming the first foreign metrics row."""
+    """A sentence of the first."""
     for finding in findings:
         if finding.is_of_metrics:
             date = f" of {finding.dates[0]}" if finding.dates else ""

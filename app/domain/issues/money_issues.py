@@ -1,4 +1,4 @@
-"""Issues of amounts. No second shape is needed: a cut answer changes counts, and those agree."""
+"""Issues of amounts; a cut answer would change counts, so no second shape."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def money_issues(view: AccountView) -> list[Issue]:
 
 
 def unread_money(view: AccountView, progress: Progress) -> Unread:
-    """Next reads: by date the contradicted table, then the others, then alltime."""
+    """By date the contradicted table, then others, then alltime."""
     money = judged(view)
     if money is None:
         return Unread()
@@ -112,7 +112,7 @@ def unread_money(view: AccountView, progress: Progress) -> Unread:
 
 
 def money_is_read(view: AccountView, progress: Progress) -> bool:
-    """Whether all that could end it was read."""
+    """Whether nothing more can end it."""
     money = judged(view)
     can_ask = bool(view.logins) or money is None or Side.CLOSED not in money.sides
     return can_ask and unread_money(view, progress) == Unread()
@@ -121,9 +121,7 @@ def money_is_read(view: AccountView, progress: Progress) -> bool:
 def explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date, looks: int
 ) -> tuple[Issue, ...]:
-    """The difference once all was read: upstream's contradiction, or unsettled for `looks` more
-    runs.
-    """
+    """Upstream's contradiction, or unsettled for `looks` more runs."""
     money = judged(view)
     if money is None:
         return ()
@@ -184,7 +182,7 @@ def _unread_dates(
 
 
 def _unread_totals(view: AccountView, progress: Progress, broken: Sequence[Relation]) -> Unread:
-    """Finer tables as a whole, where alltime contradicts them but not daily."""
+    """Whole finer tables that alltime contradicts."""
     by_daily = {relation.figure for relation in broken if relation.right is Side.DAILY}
     finer = {relation.right for relation in broken if relation.figure not in by_daily}
     if view.first_day is None or view.last_day is None:
@@ -208,7 +206,6 @@ def _unread_totals(view: AccountView, progress: Progress, broken: Sequence[Relat
 
 
 def _columns(money: Money) -> set[tuple[str, str]]:
-    """Columns in broken relations."""
     return {
         (table_of(side), _COLUMNS.get(side, {}).get(relation.figure, relation.figure.value))
         for relation in money.broken
@@ -221,7 +218,6 @@ def _tables(money: Money) -> tuple[str, ...]:
 
 
 def _evidence(money: Money) -> Mapping[str, object]:
-    """All dates, some amounts, the totals."""
     dates = [day.date for day in money.days]
     samples = [sample for day in money.days for sample in _samples(money, day)]
     figures = [
@@ -246,7 +242,6 @@ def _evidence(money: Money) -> Mapping[str, object]:
 
 
 def _samples(money: Money, day: MoneyDay) -> list[dict[str, object]]:
-    """A date's amounts by differing figure."""
     broken = [relation for relation in money.broken if day.breaks(relation)]
     found: list[dict[str, object]] = []
     for figure in Figure:

@@ -1,4 +1,4 @@
-"""Bin packing: accounts of one window of dates into requests."""
+"""Bin packing: accounts of one window into requests."""
 
 import datetime as dt
 import math
@@ -9,15 +9,13 @@ from app.domain.contract.tables import PAGE_ROWS
 
 _OPEN_BINS = 8
 PAGE_FILL = 0.95 * (PAGE_ROWS - 1)
-"""Pages overlap by one row, and one too many costs a page."""
+"""One row too many costs a page."""
 _HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An account's `ids`, and expected rows by date; `density` on other dates, or in all if
-    undated.
-    """
+    """An account's `ids`, expected rows by date, and `density` elsewhere."""
 
     account_id: str
     ids: tuple[str, ...]
@@ -27,7 +25,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Accounts sharing a request; no `dates`: all; of a range, its ends."""
+    """Accounts sharing a request on `dates` (none: all)."""
 
     account_ids: tuple[str, ...]
     dates: tuple[dt.date, ...]
@@ -45,13 +43,13 @@ def pages_of(rows: float) -> float:
 
 
 def cost_of(rows: float) -> float:
-    """Expected requests; half a page is added for the unknown last one."""
+    """Expected requests, with half a last page."""
     return 1.0 if rows <= PAGE_FILL else rows / (PAGE_ROWS - 1) + _HALF
 
 
 @dataclass(slots=True)
 class _Bin:
-    """`fixed` rows, and `density` for each date in `mask`."""
+    """`fixed` rows, and `density` by date."""
 
     mask: int = 0
     fixed: float = 0.0
@@ -73,7 +71,7 @@ class Packer:
         self._bins: list[_Bin] = []
 
     def pack(self, pieces: Sequence[Piece]) -> list[Pack]:
-        """First fit by least waste, then pairs joined."""
+        """First fit by least waste."""
         base = min((day for piece in pieces for day in piece.dates), default=dt.date.min)
         masked = [(self._mask(piece, base), piece) for piece in pieces]
         # Short ones by their place in time, long ones among themselves: so neighbours have like
@@ -128,7 +126,7 @@ class Packer:
             self._bins[chosen] = self._joined(self._bins[chosen], new)
 
     def _waste(self, old: _Bin, new: _Bin) -> float | None:
-        """Unneeded rows if both share a request; None if they should not."""
+        """Unneeded rows if joined; None: not worth it."""
         ids = len(old.ids | new.ids)
         if ids > self._max_ids:
             return None
@@ -143,7 +141,7 @@ class Packer:
         return together - old.rows - new.rows
 
     def _merge(self) -> None:
-        """Join requests that together fill fewer pages."""
+        """Join what fills fewer pages."""
         number = 0
         while number < len(self._bins):
             one = self._bins[number]

@@ -1,4 +1,4 @@
-"""Which of an account's levels the others contradict."""
+"""Levels that the others contradict."""
 
 import datetime as dt
 
@@ -16,7 +16,7 @@ def is_short(view: AccountView) -> bool:
 
 
 def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
-    """Daily's total if wrong on all contradicted dates, or on those with trades."""
+    """Daily's total if wrong on contradicted dates."""
     differences = [
         (day.hourly, day.hourly - day.daily) for day in view.days if is_day_contradicted(day)
     ]
@@ -27,12 +27,12 @@ def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
 
 
 def is_day_contradicted(day: DayCounts) -> bool:
-    """Whether hourly rows and trades agree against daily."""
+    """Whether both finer tables contradict daily."""
     return day.hourly == day.closed != day.daily
 
 
 def is_daily_contradicted_by_all(view: AccountView, progress: Progress) -> bool:
-    """Whether the refetched daily rows contradict all other levels."""
+    """Whether the refetched daily rows contradict all others."""
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
     agree = totals.alltime == totals.hourly == totals.closed != totals.daily
     # A row that upstream no longer sends, or never did, contradicts nothing: the date may be
@@ -56,7 +56,7 @@ def has_surplus(day: DayCounts) -> bool:
 
 
 def is_split(view: AccountView) -> bool:
-    """Whether two levels contradict two, or trades are ambiguous."""
+    """Whether levels are split two to two."""
     return any(is_day_contradicted(day) and has_surplus(day) for day in view.days) or bool(
         ambiguous_days(view)
     )
@@ -71,7 +71,7 @@ def ambiguous_days(view: AccountView) -> set[dt.date]:
 
 
 def is_alltime_foreign(view: AccountView) -> bool:
-    """Whether the alltime row has another account's key."""
+    """Whether alltime has another's key."""
     return any(
         finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
         for finding in view.findings
@@ -79,5 +79,5 @@ def is_alltime_foreign(view: AccountView) -> bool:
 
 
 def foreign_days(view: AccountView) -> set[dt.date]:
-    """Dates of daily rows under a wrong id."""
+    """Daily rows under wrong ids."""
     return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}

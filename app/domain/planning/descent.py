@@ -1,8 +1,4 @@
-"""The next reads of one account, from coarse levels to fine ones.
-
-Where alltime and daily agree, only differing dates are read. Elsewhere first the dates that
-contradict daily, if they explain alltime; then common gaps; alltime; all of daily.
-"""
+"""The next reads of one account: first differing dates, then common gaps, alltime, all of daily."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
@@ -31,9 +27,7 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Dates to read by level; None: all. Trades then cover the account's life until
-    `closed_until`.
-    """
+    """Dates to read by level (None: all), trades until `closed_until`."""
 
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
@@ -48,10 +42,7 @@ NOTHING = Needs()
 def needs_of(
     view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()
 ) -> Needs:
-    """The next reads; `gaps` are dates that all accounts lack.
-
-    Empty if nothing can be learned, or the account failed, is held, left to others or explained.
-    """
+    """The next reads, if anything can be learned; `gaps` are common ones."""
     if _is_left(progress):
         return NOTHING
     if unread := uncompared(view, progress):
@@ -87,7 +78,7 @@ def _money_needs(view: AccountView, progress: Progress) -> Needs:
 
 
 def uncompared(view: AccountView, progress: Progress) -> Needs | None:
-    """The unread part of a comparison of all rows; None if there is none."""
+    """The unread part of a row comparison."""
     if not progress.by_rows:
         return None
     span = _compared_span(view, progress)
@@ -112,7 +103,6 @@ def uncompared(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def _compared_span(view: AccountView, progress: Progress) -> tuple[dt.date, dt.date] | None:
-    """First and last date with possible rows."""
     if view.first_day is None or view.last_day is None:
         return None
     return view.first_day, max((view.last_day, *progress.moving.days))
@@ -124,7 +114,6 @@ def days_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
 
 
 def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
-    """Daily rows counting trades before the history; None once read."""
     daily = progress.dates_read(Endpoint.DAILY)
     if view.history is None or view.history.is_known or daily.everything:
         return None
@@ -135,7 +124,7 @@ def _uncounted(view: AccountView, progress: Progress) -> Needs | None:
 
 
 def may_need_alltime(view: AccountView, progress: Progress) -> bool:
-    """Whether alltime may be needed before the account is explained."""
+    """Whether alltime may be needed."""
     if view.agrees or _is_left(progress) or progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     return bool(view.days) or view.totals.alltime != view.totals.daily
@@ -185,7 +174,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
 
 
 def _whole_levels(view: AccountView, progress: Progress) -> Needs:
-    """Alltime, or all of daily, where missing or suspect as a whole."""
+    """Whole levels missing or suspect."""
     totals = view.totals
     counts_trades = any(totals.counts.values())
     alltime = not progress.dates_read(Endpoint.ALLTIME).everything and (
@@ -203,7 +192,6 @@ def _whole_levels(view: AccountView, progress: Progress) -> Needs:
 
 
 def _is_to_be_asked_again(view: AccountView) -> bool:
-    """An earlier run found no alltime row upstream, and no audit asked since."""
     return view.drift is None and lacks_alltime(view)
 
 
@@ -216,14 +204,13 @@ def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
 
 
 def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
-    """All dates of its life; None if none need be named."""
     if view.history is None or view.first_day is None or view.last_day is None:
         return None
     return frozenset(days_between(view.first_day, view.last_day))
 
 
 def _dates_with_key_conflicts(progress: Progress) -> set[dt.date]:
-    """Unsent stored rows may occupy a sent row's key; daily decides."""
+    """Unsent rows may occupy a sent row's key; daily decides."""
     if not progress.too_narrow:
         return set()
     return {

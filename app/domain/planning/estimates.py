@@ -1,4 +1,4 @@
-"""Row-count estimates: a wrong one costs requests, never rows."""
+"""Row estimates: wrong ones cost requests only."""
 
 import datetime as dt
 import math
@@ -10,22 +10,22 @@ from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 
 _DOUBT = 1.25
-"""Scans must be clearly cheaper than ids."""
+"""Scans must be clearly cheaper."""
 _TRADES_A_DAY = 3.0
 _HOURS_A_DAY = 24.0
 _HOURS_EXPONENT = 0.7
-"""Trades cluster: real accounts trade in about trades ** 0.7 hours of a day."""
+"""Real accounts trade in about trades ** 0.7 hours."""
 _FEWEST_USUAL = 10
-"""With fewer accounts an empty date is chance."""
+"""Fewer accounts prove nothing."""
 _GAP_SHARE = 10
-"""A date with a smaller share of the usual rows is a gap."""
+"""Below this share a date is a gap."""
 _LOST_SHARE = 2
-"""A lost date needs this many short accounts for each usual one."""
+"""Short accounts needed for each usual one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An account's rows at an endpoint; `density`: a day."""
+    """Expected rows, in all and a day."""
 
     rows: float
     density: float
@@ -90,9 +90,7 @@ def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: U
 
 
 def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
-    """Dates that the whole warehouse lost: about as many accounts are `short` of trades as usually
-    have a row. `coverage` counts accounts with rows by date.
-    """
+    """Dates that the whole warehouse lost: as many accounts are `short` as usually have rows."""
     usual = _usual(coverage, until)
     return frozenset(
         day for day in common_gaps(coverage, until) if _LOST_SHARE * short >= usual[day.weekday()]
@@ -100,7 +98,7 @@ def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> f
 
 
 def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
-    """Dates with few accounts, where the weekday usually has many."""
+    """Dates with unusually few accounts."""
     if not coverage:
         return frozenset()
     usual = _usual(coverage, until)
@@ -113,7 +111,7 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
 
 
 def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
-    """The usual number of accounts by weekday."""
+    """By weekday."""
     days = _days_until(coverage, until)
     return {
         weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday])

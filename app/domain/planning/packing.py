@@ -1,7 +1,6 @@
 """Packing: accounts share requests so that all fill the fewest pages.
 
-The date axis is cut into windows common to all accounts, so that no row is requested twice; the
-cheapest of several cuts wins.
+Common windows of dates request no row twice; the cheapest cut wins.
 """
 
 import bisect
@@ -12,20 +11,15 @@ from app.domain.contract.tables import MAX_DATES
 from app.domain.planning.bins import PAGE_FILL, Pack, Packer, Piece
 
 _WIDTHS = (MAX_DATES, 30, 10, 3, 1)
-"""Dates in a window."""
 _SHARES = (4.0, 2.0, 1.0, 0.5, 0.25)
-"""Accounts in a window as a share of a request's ids."""
+"""Accounts as a share of ids."""
 _FEW_DATES = (2, 5)
-"""At most this many dates are few."""
 _PATIENCE = 2
 _GOOD_ENOUGH = 1.1
 
 
 def pack(pieces: Sequence[Piece], *, max_ids: int, is_range: bool) -> list[Pack]:
-    """Packs of dated pieces; with `is_range` from first to last date.
-
-    Accounts with many dates may be packed apart.
-    """
+    """Packs of dated pieces; `is_range`: from first to last date."""
     best = _pack_best(pieces, max_ids=max_ids, is_range=is_range)
     for few in _FEW_DATES:
         groups = [
@@ -83,7 +77,7 @@ def _least_pages(pieces: Sequence[Piece], max_ids: int) -> float:
 def _cuts(
     pieces: Sequence[Piece], needed: Sequence[dt.date], max_ids: int
 ) -> Iterator[list[dt.date]]:
-    """Ways to cut the date axis, as windows' first dates."""
+    """Windows' first dates, by several cuts."""
     seen: list[list[dt.date]] = []
     by_date: dict[dt.date, list[str]] = {day: [] for day in needed}
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Requests of rounds and audits; scans where most accounts need the same dates."""
+"""Requests of rounds and audits."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,12 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.planner import Planner, Wanted, total_cost
 
 MAX_ROUNDS = 12
-"""More rounds would mean that one learns nothing."""
+"""More would mean nothing is learned."""
 _WORTH_A_GUESS = 2
-"""How much cheaper guessed dates must be."""
 
 
 def why_not_asked(view: AccountView) -> str | None:
-    """Why the API cannot be asked about the account, if so."""
+    """Why the API cannot be asked, if so."""
     for name, values in (("account id", (view.account_id,)), ("login", view.logins)):
         if any("," in value for value in values):
             return (
@@ -39,10 +38,7 @@ def plan_round(
     upstream: Upstream | None = None,
     gaps: frozenset[dt.date] = frozenset(),
 ) -> list[PlannedRequest]:
-    """The next round's requests. Without `upstream`, its estimated size, nothing is scanned.
-
-    ValueError: `max_ids` is not positive.
-    """
+    """The next round's requests, scans only with `upstream`. ValueError: bad `max_ids`."""
     known = list(accounts)
     planner = Planner([view for view, _ in known], max_ids, upstream)
     needs = [(view, needs_of(view, progress, gaps)) for view, progress in known]
@@ -76,9 +72,9 @@ def find_gaps(
     max_ids: int,
     upstream: Upstream,
 ) -> frozenset[dt.date]:
-    """Dates that all accounts probably lack, if cheaper to read than all daily rows.
+    """Dates that all probably lack, if worth a guess.
 
-    `short` accounts lack trades of unknown dates; `coverage` counts accounts by date.
+    `short` accounts lack trades; `coverage` counts accounts by date.
     """
     gaps = common_gaps(coverage, until)
     if not gaps or len(gaps) > MAX_DATES:
@@ -92,13 +88,13 @@ def find_gaps(
 
 
 _Logins = Mapping[str, tuple[str, ...]]
-"""Logins of accounts without an id upstream."""
+"""Of accounts without an id."""
 
 
 def plan_accounts(
     account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None
 ) -> list[PlannedRequest]:
-    """Requests for alltime rows that an audit's scan missed."""
+    """Requests for alltime rows that a scan missed."""
     return _plan_each(Request(Endpoint.ALLTIME), account_ids, max_ids, logins or {})
 
 

@@ -1,4 +1,4 @@
-"""A planned request, and how it is cut."""
+"""Planned requests, and how they are cut."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -8,25 +8,22 @@ from app.domain.contract.tables import MAX_DATES, Endpoint, Request
 from app.domain.sequences import pieces
 
 _HOURS, _HOUR_PARTS = 24, (4, 24)
-"""Hours of a date, and numbers of parts to try."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request and the accounts whose slices it proves; a suspect holds some that
-    failed before.
-    """
+    """A request and its accounts; suspects failed before."""
 
     request: Request
     account_ids: tuple[str, ...]
     logins: tuple[tuple[str, ...], ...] = ()
-    """By account; all are requested, or no slice is proven."""
+    """By account; all are requested."""
     cost: float = 1.0
     """Expected requests."""
     most_rows: int | None = None
-    """Of a scan: beyond this, ids are cheaper."""
+    """Of a scan: beyond, ids are cheaper."""
     is_trial: bool = False
-    """It repeats a read in a second shape."""
+    """In a second shape."""
     is_part: bool = False
     """It covers some dates of one account."""
     missing_is_empty: bool = False
@@ -50,7 +47,7 @@ class PlannedRequest:
         )
 
     def by_hours(self) -> tuple["PlannedRequest", ...]:
-        """One account and date in ever smaller parts by hours, if possible."""
+        """Ever smaller parts by hours, if possible."""
         if (
             self.request.endpoint is not Endpoint.HOURLY
             or len(self.account_ids) != 1
@@ -81,16 +78,14 @@ class PlannedRequest:
         return self.most_rows is not None
 
     def covers(self, day: dt.date | None) -> bool:
-        """Whether it covers the date; None: a row without one."""
+        """Whether it covers the date (None: undated)."""
         request = self.request
         if day is not None and request.date_from is not None and request.date_to is not None:
             return request.date_from <= day <= request.date_to
         return not request.dates or day in request.dates
 
     def halved(self, max_ids: int) -> tuple["PlannedRequest", ...]:
-        """The same work in smaller requests, if possible: a scan by id, others by accounts, then
-        dates.
-        """
+        """The same work in smaller requests: by id, accounts, then dates."""
         if self.is_scan:
             return tuple(part for group in self._groups() for part in group.in_pieces(max_ids))
         middle = len(self.account_ids) // 2
@@ -103,7 +98,7 @@ class PlannedRequest:
         return self._part(slice(number, number + 1))
 
     def by_dates(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """One account's work in halves by date, if possible; undated ones need `life`, its ends."""
+        """One account's work in halves by date; undated requests need `life`."""
         days = self._days(life)
         if len(days) < 2 and not (days and self.is_undated):  # noqa: PLR2004 - nothing is left to be cut in two
             return ()
@@ -116,7 +111,7 @@ class PlannedRequest:
         )
 
     def edges(self, life: tuple[dt.date, dt.date] | None = None) -> tuple["PlannedRequest", ...]:
-        """Its last and first date, each alone; none for a single date."""
+        """Last and first date, each alone."""
         days = self._days(life)
         return (
             tuple(self._on([day]) for day in (days[-1], days[0]))
@@ -163,7 +158,7 @@ class PlannedRequest:
         return (*([PlannedRequest(self.request, by_id)] if by_id else []), named)
 
     def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
-        """The same request for metrics of further accounts."""
+        """The request with metrics of further accounts."""
         ids = (*self.account_ids, *account_ids)
         logins = (*self.logins, *[()] * len(account_ids)) if self.logins else ()
         request = self.request if self.is_scan else replace(self.request, account_ids=ids)

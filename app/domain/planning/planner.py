@@ -1,4 +1,4 @@
-"""The cheapest requests to one endpoint, by id or as scans of dates."""
+"""The cheapest requests, by id or as scans."""
 
 import datetime as dt
 from collections import defaultdict
@@ -20,7 +20,7 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.sequences import pieces
 
 _HOT_SHARES = (0.6, 1.0)
-"""Scan a date if its cost by id exceeds this share of a scan's."""
+"""Of a scan's cost."""
 Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
 """Accounts and their needed dates; None: all."""
 
@@ -69,7 +69,7 @@ class Planner:
     def fill_up(
         self, planned: Sequence[PlannedRequest], opportunistic: Sequence[AccountView]
     ) -> list[PlannedRequest]:
-        """The same requests, with opportunistic accounts in spare places."""
+        """The requests with opportunistic accounts in spare places."""
         asked = {account_id for each in planned for account_id in each.account_ids}
         waiting = [
             view.account_id
@@ -170,7 +170,6 @@ class Planner:
 def _scanned(
     dates: Collection[dt.date], hot: frozenset[dt.date], *, is_range: bool
 ) -> frozenset[dt.date]:
-    """The account's dates that the scans cover."""
     return frozenset() if is_range and not hot.issuperset(dates) else hot.intersection(dates)
 
 
@@ -204,7 +203,7 @@ def _request_by_ids(
 def _scan(
     request: Request, views: Sequence[AccountView], cost: float, spared: float
 ) -> PlannedRequest:
-    """A scan may take as many requests as it saves, `spared`."""
+    """`spared` requests may be spent."""
     named = request.endpoint.is_trades or any(view.by_login for view in views)
     logins = (
         tuple(view.logins if request.endpoint.is_trades or view.by_login else () for view in views)
@@ -220,7 +219,6 @@ def _scan(
 def _reads_of_all(
     endpoint: Endpoint, hot: frozenset[dt.date], rows_a_day: float
 ) -> list[tuple[tuple[dt.date, ...], Request]]:
-    """Groups of hot dates with their scans."""
     if endpoint.is_trades:
         return [
             (days, Request(endpoint, date_from=days[0], date_to=days[-1]))
@@ -231,7 +229,7 @@ def _reads_of_all(
 
 
 def _ranges(days: Sequence[dt.date], rows_a_day: float) -> list[tuple[dt.date, ...]]:
-    """Date ranges whose gaps fill less than a page."""
+    """Gaps within fill less than a page."""
     ranges: list[list[dt.date]] = []
     for day in days:
         if ranges and pages_of(rows_a_day * ((day - ranges[-1][-1]).days - 1)) < 1:

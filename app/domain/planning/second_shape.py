@@ -1,7 +1,5 @@
-"""Reads to repeat in a second shape before upstream is contradicted.
-
-An API may clip ranges or cap answers unnoticed, so differences are read again on single dates, the
-contradicted table first.
+"""Reads to repeat in a second shape before upstream is contradicted, as answers may be clipped
+unnoticed.
 """
 
 import datetime as dt
@@ -38,7 +36,7 @@ NOTHING = Disputed()
 
 
 def was_read(view: AccountView, progress: Progress) -> bool:
-    """Whether each table in a mismatch was read there."""
+    """Whether each mismatched table was read."""
     if is_daily_contradicted_by_all(view, progress):
         return True
     days = [day.date for day in view.days]
@@ -60,7 +58,7 @@ def was_read(view: AccountView, progress: Progress) -> bool:
 
 
 def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCounts]:
-    """The differing days, except for trades of ambiguous owner."""
+    """Differing days, except for ambiguous trades."""
     ambiguous = {
         day
         for finding in view.findings
@@ -81,10 +79,7 @@ def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCo
 
 
 def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> Disputed:
-    """Differences not yet read in a second shape; with `alone`, not yet alone.
-
-    None without trials, before the first reading ends, or for a recently tried state.
-    """
+    """Differences not yet tried; with `alone`, not yet alone."""
     unfinished = (
         progress.errors
         or progress.refused
@@ -130,7 +125,7 @@ def _untried(
     *,
     only_daily: bool,
 ) -> dict[Endpoint, frozenset[dt.date]]:
-    """Dates by table: each date's first untried stage."""
+    """Each date's first untried stage."""
     dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
     for day in days:
         for stage in _stages(day, only_daily=only_daily):
@@ -143,7 +138,7 @@ def _untried(
 
 
 def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether the metrics table counts less on the date, or holds unsent rows."""
+    """Whether the table counts less, or holds unsent rows."""
     if day in progress.kept.get(endpoint, {}):
         return True
     counts = next((each for each in view.days if each.date == day), None)
@@ -155,7 +150,7 @@ def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.dat
 
 
 def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
-    """Metrics tables empty by id, though others count trades."""
+    """Metrics tables empty by id."""
     if view.by_login or not view.logins or not any(view.totals.counts.values()):
         return frozenset()
     return frozenset(
@@ -166,7 +161,7 @@ def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
 
 
 def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...]]:
-    """Tables to request on a date, the contradicted one first."""
+    """The contradicted table first."""
     if day.hourly == day.daily:
         yield (Endpoint.CLOSED,)
         yield (Endpoint.DAILY, Endpoint.HOURLY)
@@ -182,7 +177,6 @@ def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...
 def _life(
     view: AccountView, progress: Progress, tried: Mapping[Endpoint, set[dt.date | None]]
 ) -> frozenset[dt.date]:
-    """Settled dates, where alltime exceeds daily."""
     last = (
         min(progress.moving.first, view.last_day + dt.timedelta(days=1))
         if view.last_day is not None

@@ -1,6 +1,4 @@
-"""Trials in a second shape at bounded cost: a sample of accounts alone, then the others
-together.
-"""
+"""Trials in a second shape: a sample alone, then the others together."""
 
 import datetime as dt
 from collections import defaultdict
@@ -16,23 +14,19 @@ from app.domain.planning.planned_request import PlannedRequest
 from app.domain.planning.second_shape import Disputed, disputed, lacks
 
 _SAMPLE = 10
-"""Accounts sampled alone."""
 _SAMPLE_DATES, _SAMPLE_LIVES = 10, 3
-"""Sampled dates of one table, and sampled whole lives."""
 _MOST_REQUESTS, _MOST_WORTHWHILE = 600, 6000
-"""A batch's limits of requests, first and once trials help."""
+"""At first, and once trials help."""
 _MOST_DATES = 60
-"""A round's dates of one table for one account alone."""
 _SHORTEST_LIST = 5
 _MOST_LISTS = 40
-"""Most lists for one life."""
 
 _Case = tuple[AccountView, Progress, Disputed]
 
 
 @dataclass(slots=True)
 class Trials:
-    """A batch's trials: requests `spent`, and whether asking alone `helped`."""
+    """Requests `spent`, and whether asking alone `helped`."""
 
     spent: int = 0
     helped: bool = False
@@ -46,7 +40,7 @@ class Trials:
         max_ids: int,
         suspects: Collection[str] = (),
     ) -> list[PlannedRequest]:
-        """The next trials once nothing else is to be read; none when done or over budget."""
+        """The next trials, within the budget."""
         known = sorted(accounts, key=lambda account: account[0].account_id in suspects)
         self._note_help(known)
         cases = [
@@ -100,7 +94,7 @@ class Trials:
     def _few(
         self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]
     ) -> list[PlannedRequest]:
-        """Each alone; several whole lives together, after one alone."""
+        """Each alone; whole lives together, after one."""
         lives: list[_Case] = []
         others: list[_Case] = []
         for case in cases:
@@ -215,7 +209,7 @@ def _list_dates(cases: Sequence[Disputed]) -> int:
 
 
 def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]]:
-    """The dates in lists with the same borders for all accounts."""
+    """Common borders for all accounts."""
     for _, part in groupby(sorted(days), key=lambda day: day.toordinal() // length):
         yield tuple(part)
 
@@ -223,7 +217,7 @@ def _lists(days: Iterable[dt.date], length: int) -> Iterator[tuple[dt.date, ...]
 def _parts(
     views: Sequence[AccountView], max_ids: int, *, by_login: bool
 ) -> Iterator[list[AccountView]]:
-    """The accounts in groups whose ids fit a request."""
+    """Groups whose ids fit a request."""
     part: list[AccountView] = []
     filled = 0
     for view in views:
@@ -238,7 +232,6 @@ def _parts(
 
 
 def _asks_by_login(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Trades go by login, and metrics that may lack an id."""
     return (
         endpoint.is_trades
         or view.by_login

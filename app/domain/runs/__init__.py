@@ -1,1 +1,1 @@
-"""Runs: requests, waits, what they leave and rest on."""
+"""Runs: requests, waits, results."""

@@ -1,4 +1,4 @@
-"""The messages of a warehouse without anything to compare."""
+"""Messages of an empty warehouse."""
 
 from app.domain.states import RunKind
 from app.domain.wording.counts import choose, counted
@@ -20,7 +20,7 @@ NO_TRADES = (
 
 
 def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
-    """The message of a run that knew no account, if so."""
+    """The message of a run without accounts."""
     if accounts is None or accounts > 0:
         return None
     if refused:
@@ -29,7 +29,7 @@ def nothing_known(kind: str, accounts: int | None, refused: int) -> str | None:
 
 
 def refused_sentence(accounts: int) -> str:
-    """The message where PostgreSQL rejects all accounts from trade_recon."""
+    """PostgreSQL rejects all accounts."""
     return (
         f"{_NOTHING}: {counted(accounts, 'account')} {choose(accounts, 'stands', 'stand')} in the"
         " tables, and PostgreSQL refuses each row in trade_recon; the log says why"

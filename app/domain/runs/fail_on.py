@@ -1,4 +1,4 @@
-"""Which ends of a run fail its command (`--fail-on`)."""
+"""Ends of a run that fail its command (`--fail-on`)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailOn:
-    """Conditions, any one suffices; `failed` is a share of accounts."""
+    """Any condition suffices; `failed` is a share."""
 
     conditions: frozenset[Condition] = frozenset({Condition.ACTION})
     failed: float | None = None
 
     def reason(self, left: Leftovers, *, done: int, failed: int) -> str | None:
-        """Why such an end is a failure, if so; a run that healed nothing always is."""
+        """Why the end is a failure, if so."""
         if 0 < failed == done:
             return "no account could be healed"
         if self.failed is not None and failed > self.failed * done:
@@ -55,7 +55,7 @@ ACTION = FailOn()
 
 
 def parse_fail_on(given: Iterable[str]) -> FailOn:
-    """Parse conditions, also separated by commas; the smallest share counts. InvalidRequest."""
+    """Parse conditions; the smallest share counts. InvalidRequest."""
     words = [word.strip() for text in given for word in text.split(",")]
     conditions = frozenset(_condition(word) for word in words if not _is_share(word))
     if Condition.NONE in conditions and len(words) > 1:

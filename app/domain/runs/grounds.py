@@ -1,4 +1,4 @@
-"""What an answer rests on: accounts compared, when, and with how many requests."""
+"""What an answer rests on."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -15,14 +15,13 @@ _COUNTS = (
 )
 _AUDIT, _INSPECT = "audit", "inspect"
 _SLACK = dt.timedelta(minutes=1)
-"""Earlier versions recorded an account and its attempt in two transactions."""
+"""Earlier versions recorded in two transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What an ended run compared; None: all, or unknown.
-
-    `unread` accounts failed, were deleted or not reached; `pinned` counts rows. `began` is aware.
+    """What an ended run compared; None: all, or unknown. `unread` accounts failed or were not
+    reached.
     """
 
     kind: str
@@ -42,7 +41,7 @@ class Basis:
 
     @property
     def sentence(self) -> str:
-        """What the run rests on, or that it is nothing."""
+        """What the run rests on, if anything."""
         if self.began is None or not self.is_prepared:
             return (
                 "Nothing was compared: the run ended before its accounts were known, after"
@@ -124,7 +123,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class LastLook:
-    """When an account was last compared (aware; None: never), and its last run."""
+    """An account's last comparison and run."""
 
     checked: dt.datetime | None
     agrees: bool
@@ -182,5 +181,5 @@ def _minute(moment: dt.datetime | None) -> str:
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:
-    """PostgreSQL's infinity comes without a zone."""
+    """PostgreSQL's infinity has no zone."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

@@ -1,4 +1,4 @@
-"""Counts of an inspection, by issue, table, broker and date."""
+"""Counts of an inspection."""
 
 import datetime as dt
 from collections import Counter
@@ -26,10 +26,7 @@ _UNKNOWN_BROKER = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """An account's issues to record (None: open ones stand) and its open entries.
-
-    `seen` is a digest of the disagreement.
-    """
+    """An account's issues to record (None: unchanged), and open entries."""
 
     account_id: str
     issues: tuple[Issue, ...] | None
@@ -43,7 +40,7 @@ class Inspected:
 
     @property
     def is_news(self) -> bool:
-        """Whether any may be healed and is not accepted."""
+        """Whether any may be healed."""
         return self.issues is not None and any(
             _severity(entry) < Severity.INFO for entry in self.entries
         )
@@ -52,7 +49,7 @@ class Inspected:
 def inspect_account(
     view: AccountView, detected: Sequence[Issue], accepted: Mapping[str, AcceptedIssue]
 ) -> Inspected:
-    """An account's detected issues, and recorded ones that only upstream shows."""
+    """Detected issues, and recorded ones of upstream."""
     if is_covered(view, accepted) or (
         view.explained_as is not None and view.explained_as == view.signature
     ):
@@ -73,7 +70,6 @@ def inspect_account(
 
 
 def _unseen_money(view: AccountView) -> list[Issue]:
-    """The open issue of amounts stands while counts disagree."""
     if not view.days and len(set(view.totals.counts.values())) == 1:
         return []
     return [
@@ -85,7 +81,7 @@ def _unseen_money(view: AccountView) -> list[Issue]:
 
 @dataclass(slots=True)
 class InspectionFigures:
-    """Accounts by issue, table, broker and date, and signs of lost dates."""
+    """Accounts by issue, table, broker and date."""
 
     issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """By type and severity."""
@@ -94,13 +90,13 @@ class InspectionFigures:
     dates: Counter[str] = field(default_factory=Counter)
     short: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     more: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-    """A table's count beyond the two others, and beyond alltime."""
+    """Counts beyond all others."""
     short_accounts: int = 0
     """Accounts whose alltime exceeds all tables."""
     coverage: Counter[str] = field(default_factory=Counter)
     """Of these, accounts with rows by date."""
     everywhere: Counter[str] = field(default_factory=Counter)
-    """All accounts by date; empty if some were named."""
+    """All accounts by date."""
     until: str | None = None
     """The last date that may be lost."""
 
@@ -142,18 +138,14 @@ class InspectionFigures:
                     of_day.setdefault(table, Counter()).update(accounts=1, trades=most - count)
 
     def add_gaps(self, accounts: int, coverage: Mapping[dt.date, int], until: dt.date) -> None:
-        """Add `accounts` short of trades, and their dates with rows."""
+        """Add `accounts` short of trades."""
         self.short_accounts += accounts
         self.coverage.update({day.isoformat(): number for day, number in coverage.items()})
         self.until = max(self.until or "", until.isoformat())
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Short accounts without rows, on dates that are probably lost.
-
-        They trade on that weekday, or the whole warehouse lacks the date; one table's rows refute
-        it.
-        """
+        """Short accounts without rows on probably lost dates."""
         if self.until is None or not self.short_accounts:
             return {}
         until = dt.date.fromisoformat(self.until)
@@ -181,7 +173,7 @@ class InspectionFigures:
         }
 
     def _kept_issues(self) -> dict[str, dict[str, Any]]:
-        """By type, also as earlier versions read them."""
+        """Also as earlier versions read them."""
         kept: dict[str, dict[str, Any]] = {}
         for (issue, severity), known in self.issues.items():
             whole = kept.setdefault(

@@ -1,4 +1,4 @@
-"""What a run leaves, whether action is needed, and the resulting status."""
+"""What a run leaves, and its status."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,13 +10,13 @@ from app.domain.states import Outcome, RunStatus
 from app.domain.wording.counts import counted
 
 SETTLING_CODES = frozenset({IssueCode.UNSETTLED})
-"""They end once their dates settle; never news."""
+"""They end by themselves; never news."""
 OWN_WORD_CODES = frozenset({IssueCode.PINNED_BY_RESTORE})
 """They follow from a decision; never news."""
 
 
 class Left(StrEnum):
-    """What a run may leave: accounts by urgency, except for the last four."""
+    """What a run leaves: accounts by urgency, and four that are none."""
 
     WAITING = "waiting"
     HEALABLE = "healable"
@@ -59,13 +59,13 @@ class Left(StrEnum):
 
     @property
     def is_issue(self) -> bool:
-        """Whether it is an open issue that is not accepted."""
+        """Whether it is not accepted."""
         return self is not Left.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class OpenKinds:
-    """Kinds of an account's open issues; all but `accepted` are not accepted."""
+    """Kinds of an account's open issues."""
 
     new: bool = False
     known: bool = False
@@ -110,7 +110,7 @@ def _left_of_explained(open_kinds: OpenKinds) -> Left:
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """What a run leaves; `new_issues`: accounts with issues it was first to find."""
+    """What a run leaves; `new_issues`: accounts with issues first found."""
 
     counts: Mapping[Left, int] = field(default_factory=dict)
     new_issues: int = 0
@@ -127,7 +127,7 @@ class Leftovers:
 
     @property
     def has_new(self) -> bool:
-        """Whether the run was first to find one."""
+        """Whether any is new."""
         return (
             self.new_issues > 0
             or self.counts.get(Left.NEW, 0) > 0
@@ -136,7 +136,7 @@ class Leftovers:
 
     @property
     def sentence(self) -> str:
-        """What is left and who acts on it."""
+        """What is left, and who acts on it."""
         acting = [_told(left, self.counts[left]) for left in self._present if left.needs_somebody]
         resting = [
             _told(left, self.counts[left]) for left in self._present if not left.needs_somebody
@@ -194,7 +194,7 @@ def status_of(left: Leftovers, *, is_faulty: bool, is_stopped: bool) -> RunStatu
 
 
 def standing_status(status: str, left: Leftovers | None, *, held: int, still: int) -> str:
-    """The present status of an ended run, of whose held accounts `still` are held."""
+    """The present status, with `still` held."""
     if (
         still
         or not held

@@ -8,7 +8,7 @@ LONGEST_REASON = 500
 
 
 def bounded_reason(text: str | None) -> str | None:
-    """The reason in one line; InvalidRequest if too long."""
+    """In one line; InvalidRequest if too long."""
     given = " ".join((text or "").replace("\x00", " ").split())
     if len(given) > LONGEST_REASON:
         raise InvalidRequest(
@@ -30,7 +30,7 @@ def required_reason(text: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How rows are restored: as a trial, pinned, and why."""
+    """How and why rows are restored."""
 
     is_trial: bool = False
     pins: bool = False

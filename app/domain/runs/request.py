@@ -1,4 +1,4 @@
-"""The request of a run, and its idempotency key."""
+"""A run's request and idempotency key."""
 
 import datetime as dt
 import hashlib
@@ -10,11 +10,10 @@ from app.domain.states import Depth, RunKind
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run is asked to do; None stands for all accounts that need it, or no limit.
+    """What a run is asked to do; None: no limit. `stop_at` is aware.
 
-    At `stop_at` (aware) it ends in order. `changed_only` leaves out accounts without rows written
-    since the last run over all. Without `depth`, named accounts are compared by rows, others by
-    counts.
+    `changed_only` leaves out unchanged accounts. Named ones are compared by rows unless `depth`
+    says otherwise.
     """
 
     kind: RunKind = RunKind.FULL
@@ -33,7 +32,7 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_sole(self) -> bool:
-        """Whether it takes all accounts that need repair: only one such run may be active."""
+        """Only one such run may be active."""
         return self.kind is RunKind.FULL and self.account_ids is None
 
     @property
@@ -51,7 +50,7 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A caller's key and the digest of the request that it names."""
+    """A caller's key and its request's digest."""
 
     key: str
     digest: str

@@ -1,4 +1,4 @@
-"""Why a run does not go on, in sentences."""
+"""Why a run waits, in sentences."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -26,9 +26,7 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """What holds up a process: for `since` seconds, next try in `next_in` (None: soon), given up in
-    `ends_in` (None: never).
-    """
+    """What holds up a process, in seconds `since`, to the next try and the end."""
 
     reason: WaitReason
     since: float
@@ -44,7 +42,7 @@ class Hindrance:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a run does not go on, at the latest `until`; `accounts` None: all."""
+    """Why a run waits, at the latest `until`."""
 
     reason: WaitReason
     message: str
@@ -55,7 +53,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that works on runs, and its hindrance."""
+    """A process, and its hindrance."""
 
     place: str
     heartbeat_at: dt.datetime
@@ -152,7 +150,7 @@ def unattended() -> Wait:
 
 
 def turn(runs: int, first: object) -> Wait:
-    """A run that waits for a free worker."""
+    """No worker is free."""
     return Wait(
         WaitReason.TURN,
         f"The workers are at {counted(runs, 'other run')}"
@@ -209,7 +207,7 @@ def guarded(message: str, since: dt.datetime | None, accounts: int) -> Wait:
 
 
 def moment(at: dt.datetime, now: dt.datetime, *, with_seconds: bool = False) -> str:
-    """A time in UTC, with its date unless today."""
+    """In UTC, with its date unless today."""
     here = at.astimezone(dt.UTC)
     day = "" if here.date() == now.astimezone(dt.UTC).date() else f"{here:%Y-%m-%d} "
     return f"{day}{here:%H:%M:%S} UTC" if with_seconds else f"{day}{here:%H:%M} UTC"

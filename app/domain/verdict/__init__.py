@@ -1,1 +1,1 @@
-"""Verdicts: the issues left after a repair, and the account's outcome."""
+"""Verdicts: issues left, and outcomes."""

@@ -1,4 +1,4 @@
-"""When failed accounts are retried, and explained ones asked about again."""
+"""When accounts are tried again."""
 
 import datetime as dt
 
@@ -6,14 +6,11 @@ FIRST_WAIT = dt.timedelta(minutes=1)
 LONGEST_WAIT = dt.timedelta(hours=24)
 LONGEST_PAUSE_DAYS = 32
 _EARLY = dt.timedelta(hours=4)
-"""Nightly runs may come earlier than the night before."""
+"""Nightly runs may come early."""
 
 
 def next_attempt(failed_attempts: int, now: dt.datetime, *, jitter: float) -> dt.datetime:
-    """The next attempt after so many failures in a row.
-
-    The wait doubles from a minute to a day; `jitter` (0 to 1) takes off up to half.
-    """
+    """The wait doubles from a minute to a day, less up to half by `jitter` (0 to 1)."""
     doublings = min(max(failed_attempts, 1) - 1, 11)
     wait: dt.timedelta = min(FIRST_WAIT * 2**doublings, LONGEST_WAIT)
     return now + wait * (1 - jitter / 2)

@@ -1,7 +1,4 @@
-"""How an issue is closed: healed, relabelled, or gone by itself.
-
-Only a healed issue that comes back shows another writer.
-"""
+"""How an issue is closed; only a healed one that comes back shows another writer."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +30,7 @@ _CLOSED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How an issue is closed, and the codes that replace it."""
+    """How an issue was closed, and the codes that replace it."""
 
     closed_as: ClosedAs
     relabelled_as: tuple[IssueCode, ...] = ()
@@ -61,7 +58,7 @@ def closings(
     left: Sequence[Issue],
     before: Collection[IssueCode] = (),
 ) -> dict[IssueCode, Closing]:
-    """By code, how issues open or found were closed; `before`: an earlier pass."""
+    """How issues were closed; `before`: an earlier pass."""
     remaining = {issue.code for issue in left}
     judged = _Judge(view, progress, left)
     opened = {issue.code: issue for issue in (*_open_before(view), *found)}
@@ -94,7 +91,7 @@ class _Judge:
         return Closing(ClosedAs.HEALED) if self._progress.owes_to_write(tables) else GONE
 
     def _labels(self, code: IssueCode, dates: set[str]) -> tuple[IssueCode, ...]:
-        """The codes that show the same difference now."""
+        """Codes of the same difference."""
         if code in IDENTITY_CODES:
             overlapping = (issue for issue in self._left if issue.code in IDENTITY_CODES)
             return tuple(

@@ -1,7 +1,6 @@
-"""What is left of an account's issues after a repair, and why.
+"""What is left of an account's issues after a repair.
 
-Where all was read and written and counts still differ, the difference is upstream's, lies in rows
-that it no longer sends, or on unsettled dates.
+Where all was read and written, the difference is upstream's, of unsent rows, or unsettled.
 """
 
 import datetime as dt
@@ -48,10 +47,9 @@ from app.domain.verdict.upstream_issues import (
 def explain(
     view: AccountView, progress: Progress, *, moving_from: dt.date, now: dt.datetime | None = None
 ) -> tuple[Issue, ...]:
-    """What remains; dates from `moving_from` on are unsettled at `now` (None: last run).
+    """What remains; dates from `moving_from` on are unsettled.
 
-    A mismatch keeps its code while anything that could repair it was unread, rejected, failed or
-    left to another writer.
+    A mismatch keeps its code while anything that could repair it was not done.
     """
     if progress.known:
         return tuple(Issue.from_json(entry) for entry in view.open_issues)
@@ -106,13 +104,12 @@ def _explain(view: AccountView, progress: Progress, moving_from: dt.date) -> tup
 
 
 def _may_be_ours(view: AccountView, progress: Progress) -> bool:
-    """Whether anything was not read in both shapes, or trades of unknown keys are missing."""
+    """Whether something was not read in both shapes."""
     is_unmatched = bool(progress.unknown_keys) and any(day.closed < day.daily for day in view.days)
     return is_unmatched or not was_read(view, progress) or bool(disputed(view, progress))
 
 
 def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
-    """Whether the drifting levels and all dates below were read."""
     if view.drift is not None and not progress.dates_read(Endpoint.ALLTIME).everything:
         return False
     if (
@@ -125,13 +122,12 @@ def _drift_was_followed(view: AccountView, progress: Progress) -> bool:
 
 
 def descended(view: AccountView, progress: Progress) -> frozenset[dt.date]:
-    """Dates below a drift with hourly rows and trades read."""
+    """Dates below a drift that were read."""
     hourly, closed = progress.dates_read(Endpoint.HOURLY), progress.dates_read(Endpoint.CLOSED)
     return frozenset(day for day in view.descents if hourly.covers(day) and closed.covers(day))
 
 
 def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -> tuple[Issue, ...]:
-    """Unsent rows, unsettled dates, or a contradiction."""
     kept = {
         endpoint: {day: trades for day, trades in days.items() if trades}
         for endpoint, days in progress.kept.items()
@@ -174,7 +170,7 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
 def _do_totals_agree(
     view: AccountView, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]
 ) -> bool:
-    """Whether alltime and daily agree, with or without unsent rows."""
+    """With or without unsent rows."""
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
     return view.totals.daily in (view.totals.alltime, alltime) or alltime == daily
@@ -210,7 +206,6 @@ def _explained_money(
 def _unsent_rows(
     view: AccountView, progress: Progress, others: Sequence[Issue]
 ) -> tuple[Issue, ...]:
-    """What a comparison of rows leaves where counts agree."""
     issues: list[Issue] = []
     kept = {
         endpoint: left for endpoint in progress.kept if (left := still_unsent(progress, endpoint))

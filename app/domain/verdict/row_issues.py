@@ -1,4 +1,4 @@
-"""Issues of a comparison of every row; only another one closes them."""
+"""Issues that only a row comparison finds and closes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,14 +29,14 @@ _LOOKED_AT = frozenset({*COUNT_CODES, IssueCode.UPSTREAM_DRIFT})
 
 
 def compares_rows(view: AccountView) -> bool:
-    """Whether an open issue needs such a comparison."""
+    """Whether an open issue needs one."""
     return any(_is_by_rows(entry) for entry in view.open_issues)
 
 
 def difference_issues(
     differences: Sequence[Difference], seen: Collection[IssueCode]
 ) -> tuple[Issue, ...]:
-    """Differing values, and counts unless `seen` issues show them."""
+    """Differing values, and counts not `seen`."""
     values = [each for each in differences if not each.counts]
     counts = [each for each in differences if each.counts] if _LOOKED_AT.isdisjoint(seen) else []
     issues = []
@@ -62,7 +62,7 @@ def difference_issues(
 
 
 def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issue, ...]:
-    """Issues of compared rows; unsent rows count once removed, unsettled counts never."""
+    """Issues of compared rows: unsent ones once removed, unsettled counts never."""
     left = {
         (each.endpoint, each.day) for each in _unequal(progress) if each.differs is Differs.UNSENT
     }
@@ -79,7 +79,7 @@ def found_by_rows(progress: Progress, seen: Collection[IssueCode]) -> tuple[Issu
 def left_by_rows(
     view: AccountView, progress: Progress, seen: Collection[IssueCode]
 ) -> tuple[Issue, ...]:
-    """Rows that still differ, and earlier findings not compared."""
+    """Rows that still differ, or were not compared."""
     if not progress.by_rows:
         return ()
     # What upstream does not send is judged by the rules of removal.

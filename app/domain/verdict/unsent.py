@@ -1,4 +1,4 @@
-"""Stored rows that upstream does not send, in verdicts."""
+"""Rows that upstream does not send."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from app.domain.contract.tables import Endpoint
 
 
 def still_unsent(progress: Progress, endpoint: Endpoint) -> dict[dt.date | None, int]:
-    """Kept rows that the last comparison found unsent."""
+    """Kept rows still unsent."""
     days = {
         each.day for each in progress.unequal.get(endpoint, ()) if each.differs is Differs.UNSENT
     }

@@ -1,4 +1,4 @@
-"""Unsettled dates, and the runs after which a difference lasts."""
+"""Unsettled dates, and when their difference lasts."""
 
 import contextlib
 import datetime as dt
@@ -15,15 +15,15 @@ from app.domain.issues.codes import (
 )
 
 SETTLED_AFTER = 3
-"""Runs after which an unsettled date is inconsistent."""
+"""Runs until it is inconsistent."""
 TOTALS = "totals"
 _BETWEEN_COUNTS = dt.timedelta(hours=1)
-"""Closer runs count once: upstream had no time to settle."""
+"""Upstream needs time to settle."""
 _SETTLING = (IssueCode.UNSETTLED, IssueCode.UPSTREAM_INCONSISTENT)
 
 
 def once_an_hour(view: AccountView, issue: Issue, now: dt.datetime) -> Issue:
-    """The issue with at most one run an hour counted."""
+    """The issue with one run an hour counted."""
     metadata = issue.evidence.get("metadata")
     if (
         issue.code is not IssueCode.UNSETTLED
@@ -61,7 +61,7 @@ def _last_counted_at(view: AccountView) -> dt.datetime | None:
 
 
 def with_runs_counted(issue: Issue, places: Sequence[str], looks: Mapping[str, int]) -> Issue:
-    """The issue with this run counted for each place."""
+    """The issue with this run counted."""
     metadata = issue.evidence["metadata"]
     counts = {place: looks.get(place, 0) + 1 for place in places}
     return replace(
@@ -74,7 +74,7 @@ def with_runs_counted(issue: Issue, places: Sequence[str], looks: Mapping[str, i
 
 
 def is_lasting(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> bool:
-    """Whether an unsettled date disagreed for several runs, as read."""
+    """Whether a date disagreed for several runs."""
     differing = [
         endpoint
         for endpoint, trades in ((Endpoint.HOURLY, day.hourly), (Endpoint.CLOSED, day.closed))
@@ -85,7 +85,7 @@ def is_lasting(day: DayCounts, looks: Mapping[str, int], progress: Progress) -> 
 
 
 def runs_unsettled(view: AccountView) -> dict[str, int]:
-    """How many runs left each date, or the totals, unsettled."""
+    """Runs by date, or for totals."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         looks = metadata.get("looks") if isinstance(metadata, Mapping) else None
@@ -95,7 +95,7 @@ def runs_unsettled(view: AccountView) -> dict[str, int]:
 
 
 def waits_until(view: AccountView) -> dt.date | None:
-    """The last unsettled date when a lower alltime was withheld."""
+    """The last unsettled date when alltime was withheld."""
     for entry in view.open_issues:
         metadata = entry.get("metadata")
         text = metadata.get("alltime_waits_until") if isinstance(metadata, Mapping) else None

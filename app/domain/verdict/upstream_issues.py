@@ -1,4 +1,4 @@
-"""Issues that only upstream or the warehouse's owner can end."""
+"""Issues that upstream or the owner ends."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _COUNT = "num_trades"
 
 
 def unread_history_issue(history: History) -> Issue:
-    """Counts before the history are unknown, so alltime is not compared."""
+    """Counts before the history are unread: alltime is not compared."""
     text = (
         f"What upstream counts before {history.first} could not be read: alltime is not compared"
         " until it is."
@@ -39,7 +39,7 @@ def unread_history_issue(history: History) -> Issue:
 def absent_issue(
     kept: Mapping[Endpoint, Mapping[dt.date | None, int]], *, by_rows: bool = False
 ) -> Issue:
-    """Rows that upstream does not send; `by_rows`: only a comparison of rows shows them."""
+    """Rows that upstream does not send."""
     tables = tuple(TABLES[endpoint].name for endpoint, days in kept.items() if days)
     dates = sorted({day for days in kept.values() for day in days if day is not None})
     trades = {TABLES[endpoint].name: sum(days.values()) for endpoint, days in kept.items() if days}
@@ -62,7 +62,7 @@ def absent_issue(
 
 
 def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]:
-    """Upstream's trades by table, where read whole, not withheld, and sent with usable counts."""
+    """By table, where read whole and usable."""
     reads = {
         endpoint: progress.dates_read(endpoint)
         for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
@@ -133,7 +133,7 @@ def unsettled_issue(view: AccountView, progress: Progress, days: Sequence[DayCou
 
 
 def narrow_key_issues(progress: Progress) -> tuple[Issue, ...]:
-    """Rows that share a key of the table."""
+    """Rows that share a key."""
     if not progress.too_narrow:
         return ()
     tables = tuple(sorted({str(entry["table"]) for entry in progress.too_narrow}))

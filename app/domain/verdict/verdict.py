@@ -1,4 +1,4 @@
-"""The verdict: how an account leaves a run."""
+"""How an account leaves a run."""
 
 import datetime as dt
 from collections.abc import Collection, Sequence
@@ -30,9 +30,8 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
 ) -> Outcome:
     """An account's outcome, from issues `found` and `left`.
 
-    `before`: found by an earlier pass; `again`: doubted dates were reread; `incomplete`: the
-    comparison of rows. `accepted` issues need no repair, nor confirmation if a guard holds only
-    them.
+    `before`: an earlier pass found them; `again`: doubted dates were reread; `accepted` ones need
+    no repair.
     """
     if hold is not None and (left or incomplete):
         is_accepted = (
@@ -56,12 +55,12 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
 
 
 def is_incomplete(view: AccountView, progress: Progress) -> bool:
-    """Whether a comparison of every row lacks some table."""
+    """Whether a row comparison lacks a table."""
     return not progress.known and uncompared(view, progress) is not None
 
 
 def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
-    """Whether lasting issues explain this state, and upstream is not due to be asked.
+    """Whether lasting issues explain this state for now.
 
     Contradictions on unsettled dates are always asked about.
     """
@@ -84,7 +83,7 @@ def is_known(view: AccountView, moving: Moving, now: dt.datetime) -> bool:
 
 
 def is_explained(view: AccountView, now: dt.datetime) -> bool:
-    """Whether an earlier run explained this state, not yet doubted at `now` (aware)."""
+    """Whether this state is explained, and undoubted at `now` (aware)."""
     return (
         view.explained_as == view.signature
         and view.ask_again_at is not None

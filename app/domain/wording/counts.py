@@ -2,7 +2,7 @@
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """As in "1 account" and "2 accounts"; `plural` unless it adds an s."""
+    """As in "1 account" and "2 accounts"."""
     return f"{number} {choose(number, noun, plural or f'{noun}s')}"
 
 

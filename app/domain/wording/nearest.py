@@ -1,4 +1,4 @@
-"""Guesses at the name meant by an unknown one."""
+"""Guesses at mistyped names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,7 @@ _LEAST_BEGINNING = 3
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.65) -> str | None:
-    """The most similar known name; None below `cutoff` (1: equal).
-
-    Case, separators and word order do not count; a unique beginning suffices.
-    """
+    """The most similar known name, or unique beginning, in any case; None below `cutoff`."""
     names = list(dict.fromkeys(known))
     plain = _plain(name)
     likeness = {each: _likeness(plain, _plain(each)) for each in names}

@@ -70,7 +70,7 @@ _OWN = re.compile(r"^(Value error|Assertion failed), ")
 
 
 def requirement(kind: str, context: _Context, message: str) -> str:
-    """The rest of a sentence that begins with the value's name; `message` is the validator's."""
+    """The rest of a sentence that begins with the value's name."""
     if kind in _BOUNDS and (found := _filled(_BOUNDS[kind], context)) is not None:
         return found
     if kind in _LENGTHS:

@@ -1,4 +1,4 @@
-"""Damages a warehouse in every known way, for the demo and tests."""
+"""Damages a warehouse in every known way."""
 
 import datetime as dt
 import random
@@ -63,11 +63,11 @@ _NEEDS_SOLE_KEY = frozenset(
         DamageKind.SECOND_HOLDER,
     }
 )
-"""They need a natural key that was never another account's."""
+"""They need a sole natural key."""
 
 
 _ACCOUNTS_FOR_MONEY = 50
-"""One account in so many, as relations are learned from the others."""
+"""Others must teach the relations."""
 _ADDS = frozenset(
     {DamageKind.SURPLUS_TRADE, DamageKind.TRADE_DOUBLED, DamageKind.TRADE_ON_OTHER_DATE}
 )
@@ -80,12 +80,12 @@ _TAKES = frozenset(
         DamageKind.DRIFT_TRADE,
     }
 )
-"""Adding and taking trades on one date would cancel out."""
+"""Both on one date would cancel out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A damage, its issue `code`, and the accounts hit, the victim first."""
+    """An issue `code`, and the accounts hit, the victim first."""
 
     kind: DamageKind | MoneyKind
     code: IssueCode
@@ -155,9 +155,8 @@ async def damage(
     """Damage `schema` in each of `kinds` on `accounts_per_kind` seeded accounts, in one
     transaction.
 
-    Victims agree and have trades; while there are enough, each suffers one kind, those of
-    SECOND_HOLDER always. Dates lie before `settled_before` (default: two days before the newest
-    daily row). Kinds without victims, or that the table rejects, are left out.
+    Victims agree and have trades; each suffers one kind while they last. Kinds without victims, or
+    rejected by the table, are left out.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():
@@ -189,7 +188,7 @@ async def damage_amounts(
     spared: Collection[str] = (),
     accounts: int = 3,
 ) -> list[Damage]:
-    """Damage one amount of a date at some accounts, at most one of fifty."""
+    """Damage an amount of some accounts, at most one of fifty."""
     chance = random.Random(f"amounts|{seed}")
     async with connection.transaction():
         before = await connection.fetchval(in_schema(_SETTLED_BEFORE, schema), _DAYS_THAT_MAY_MOVE)
@@ -240,7 +239,7 @@ def _assign(
     breadth: int,
     chance: random.Random,
 ) -> Iterator[tuple[DamageKind, str]]:
-    """Kinds and victims: none is hit twice before all are hit, or by kinds that cancel out."""
+    """In turn, without kinds that cancel out."""
     turns = list(found)
     hit: dict[str, set[DamageKind]] = defaultdict(set)
     chance.shuffle(turns)

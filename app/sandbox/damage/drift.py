@@ -1,4 +1,4 @@
-"""Damage that only upstream shows: all levels agree."""
+"""Damage that only upstream shows."""
 
 import datetime as dt
 

@@ -31,10 +31,10 @@ class DamageKind(StrEnum):
     HOURLY_MISSING = "hourly_missing"
     CLOSED_MISSING = "closed_missing"
     SECOND_HOLDER = "second_holder"
-    """No run heals it: a made-up account holds the victim's natural key."""
+    """A made-up account with the victim's key; no run heals it."""
 
 
 class MoneyKind(StrEnum):
-    """Damage to an amount, visible only among many accounts."""
+    """Visible only among many accounts."""
 
     DATED_MONEY = "dated_money"

@@ -28,7 +28,7 @@ async def some_closed_missing(victim: Victim) -> Hit | None:
 
 
 async def whole_days_missing(victim: Victim) -> Hit | None:
-    """Some dates of daily, hourly and closed trades."""
+    """Some dates of all tables but alltime."""
     days = await victim.dates(2)
     rows = await _delete_days(victim, "raw_metrics_daily", days)
     rows += await _delete_days(victim, "raw_metrics_hourly", days)

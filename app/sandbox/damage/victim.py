@@ -21,7 +21,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """The account to damage, on dates before `settled_before`."""
+    """The account, and dates before `settled_before`."""
 
     connection: "asyncpg.Connection[asyncpg.Record]"
     schema: str
@@ -30,7 +30,7 @@ class Victim:
     chance: random.Random
 
     async def execute(self, statement: str, *values: object) -> int:
-        """Run `statement` with the account id as $1; the number of changed rows."""
+        """Run `statement` with the account id as $1; changed rows."""
         status: str = await self.connection.execute(
             in_schema(statement, self.schema), self.account_id, *values
         )
@@ -47,7 +47,7 @@ class Victim:
         return await read_table(self.connection, self.schema, endpoint)
 
     async def dates(self, most: int, *, fewest_hours: int = 1) -> list[dt.date]:
-        """Some dates with trades at all levels, in `fewest_hours` or more."""
+        """Dates with trades at all levels."""
         rows = await self.fetch(_DATES, self.settled_before, fewest_hours)
         days = [row["date"] for row in rows]
         return sorted(self.chance.sample(days, min(most, len(days))))

@@ -60,4 +60,4 @@ WRECKERS: Mapping[DamageKind, Callable[[Victim], Awaitable[Hit | None]]] = {
     DamageKind.CLOSED_MISSING: closed_missing,
     DamageKind.SECOND_HOLDER: second_holder,
 }
-"""They return None for an account without anything to damage."""
+"""They return None without anything to damage."""

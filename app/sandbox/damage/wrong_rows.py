@@ -49,7 +49,7 @@ async def surplus_trade(victim: Victim) -> Hit | None:
 
 
 def _made_up(column: str, table: RawTable) -> str:
-    """An unused identifier, short enough for any column."""
+    """Unused, and short enough."""
     made = (
         f"concat('9', {column}, '9')"
         if table.types[column] == "text"
@@ -61,7 +61,7 @@ def _made_up(column: str, table: RawTable) -> str:
 async def _copy_trade(
     victim: Victim, table: RawTable, day: dt.date, changes: Mapping[str, str], *values: object
 ) -> None:
-    """Copy a trade of `day`; `changes` are expressions over $3 and following."""
+    """`changes` are expressions over $3 and following."""
     columns = table.api_columns
     copied = ", ".join(changes.get(column, quoted(column)) for column in columns)
     await victim.execute(
@@ -87,7 +87,7 @@ async def trade_on_other_date(victim: Victim) -> Hit | None:
 
 
 async def trade_doubled(victim: Victim) -> Hit | None:
-    """Store a closed trade on a second date."""
+    """Store a trade on a second date."""
     days = await victim.dates(2)
     if len(days) < len(("from", "to")):
         return None

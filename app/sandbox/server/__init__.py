@@ -1,1 +1,1 @@
-"""The sandbox's API over HTTP, with faults on demand."""
+"""The sandbox's API over HTTP."""

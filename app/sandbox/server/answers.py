@@ -27,10 +27,7 @@ _WRONG_TOTALS = {
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The form of a response, as seen at the real API.
-
-    `bare`: a plain list without total. `legacy_key`: `data` for `Data`.
-    """
+    """A response's form: a `bare` list, `data` for `Data`, or parts missing."""
 
     bare: bool = False
     legacy_key: bool = False
@@ -58,7 +55,7 @@ class Answer:
 
 
 def page_of(records: Sequence[Record], query: Query, draw: Draw) -> Page:
-    """The requested page, spoiled by a fault of `draw`."""
+    """The requested page, with its fault."""
     kind, chance = draw.kind, draw.chance
     page = Page(records[query.skip : query.skip + query.limit], len(records))
     rows = list(page.rows)
@@ -104,13 +101,13 @@ def page_answer(page: Page, query: Query, envelope: Envelope) -> Answer:
 
 
 def refusal(status: HTTPStatus, sentence: str, *, wait: str | None = None) -> Answer:
-    """A failure by HTTP status; `wait` becomes Retry-After."""
+    """`wait` becomes Retry-After."""
     headers = ((b"retry-after", wait.encode()),) if wait is not None else ()
     return Answer(status, msgspec.json.encode({"Status": "error", "Message": sentence}), headers)
 
 
 def failure(draw: Draw) -> Answer | None:
-    """The response of a fault that replaces the page, else None."""
+    """A fault's response instead of a page."""
     if draw.kind is FaultKind.TOO_MANY_REQUESTS:
         return refusal(
             HTTPStatus.TOO_MANY_REQUESTS, "Too many requests.", wait=str(draw.faults.retry_after)
@@ -126,7 +123,7 @@ def failure(draw: Draw) -> Answer | None:
 
 
 def rejection_of(query: Query, rows: int, faults: Faults) -> Answer | None:
-    """The rejection of a request matching `rows` rows, if a rule applies."""
+    """The rejection by a rule, if any."""
     for rule in faults.rejections:
         named = rule.ids is None or not rule.ids.isdisjoint(query.ids)
         there = rule.endpoints is None or query.endpoint in rule.endpoints
@@ -168,7 +165,7 @@ _FAILURES: Mapping[FaultKind, Answer] = {
 
 
 async def deliver(answer: Answer, draw: Draw, receive: Receive, send: Send) -> None:
-    """Send `answer` whole, late, in drips, or cut off."""
+    """Whole, late, in drips, or cut off."""
     delay = draw.faults.delay_seconds
     if draw.kind is FaultKind.TRUNCATED_JSON:
         answer = replace(answer, body=answer.body[: len(answer.body) // 2])
@@ -218,13 +215,13 @@ async def _drop(answer: Answer, draw: Draw, receive: Receive, send: Send) -> Non
 
 
 class _Cycle(Protocol):
-    """Uvicorn's request cycle, which holds the transport."""
+    """It holds uvicorn's transport."""
 
     transport: asyncio.Transport
 
 
 def close_socket(receive: Receive) -> None:
-    """Close the connection at once, as a dying server does; AttributeError outside uvicorn."""
+    """As a dying server does; AttributeError outside uvicorn."""
     cycle = cast("_Cycle", receive.__self__)  # type: ignore[attr-defined]
     cycle.transport.abort()
 

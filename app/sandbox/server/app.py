@@ -1,6 +1,6 @@
-"""The sandbox: a risk-analytics API that keeps the contract, and breaks it on demand.
+"""The sandbox: an API that keeps the contract, and breaks it on demand.
 
-Endpoints stand below `/v2/`, the control API below `/_control/`; both need the header `apiKey`.
+Endpoints below `/v2/`, the control API below `/_control/`; both need `apiKey`.
 """
 
 import datetime as dt
@@ -47,10 +47,9 @@ def create_sandbox(
     envelope: Envelope | None = None,
     max_url_bytes: int = 8000,
 ) -> FastAPI:
-    """The sandbox as an ASGI app that serves `world`.
+    """The sandbox as an ASGI app that serves `world`, at `rate` a second.
 
-    Its quota is `rate` a second with `burst` at once (default: none). Its `state` has `log`,
-    `world` and `set_faults(faults)`.
+    Its `state` has `log`, `world` and `set_faults(faults)`.
     """
     quota = Quota(rate, burst if burst is not None else max(rate, 1)) if rate is not None else None
     api = _Api(world, api_key, quota, envelope or Envelope(), max_url_bytes)
@@ -65,7 +64,7 @@ def create_sandbox(
 
 
 class _Api:
-    """The endpoints as a bare ASGI app, so that faults reach the socket."""
+    """A bare ASGI app: faults reach the socket."""
 
     def __init__(
         self,
@@ -108,7 +107,6 @@ class _Api:
         await deliver(answer, draw, receive, send)
 
     def _refused(self, scope: Scope, draw: Draw) -> Answer | None:
-        """The response to a rejected request, else None."""
         if len(scope["raw_path"]) + len(scope["query_string"]) + 1 > self._max_url_bytes:
             return refusal(
                 HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -164,7 +162,7 @@ class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _add_control(app: FastAPI, api: _Api) -> None:
-    """The control API: with the key, without log, quota and faults."""
+    """Without log, quota and faults."""
 
     def authorize(request: Request) -> None:
         if not api.is_authorized(request.headers.get("apikey", "").encode()):

@@ -1,4 +1,4 @@
-"""Faults on demand, seeded by request and repetition, whatever the concurrency."""
+"""Faults on demand, seeded by request and repetition."""
 
 import datetime as dt
 import random
@@ -38,29 +38,27 @@ class FaultKind(StrEnum):
     SHORT_PAGE = "short_page"
     """The total counts missing rows."""
     REPEATED_ROW = "repeated_row"
-    """A full page loses its last row for it."""
+    """A full page loses another."""
     SHIFTING_TOTAL = "shifting_total"
     """On this page alone."""
     SMALLER_TOTAL = "smaller_total"
-    """By one, on every page if always drawn."""
+    """By one, always."""
     LARGER_TOTAL = "larger_total"
-    """By one, on every page if always drawn."""
+    """By one, always."""
     SHIFTING_ROWS = "shifting_rows"
-    """A row moved to the end: the page starts one too late."""
+    """The page starts one too late."""
     SLOW = "slow"
     """After `delay_seconds`."""
     DRIP = "drip"
     """Over `delay_seconds`."""
     OTHERS_ROWS = "others_rows"
-    """200 with other accounts' rows, as from a confused cache."""
+    """As from a confused cache."""
     EMPTY = "empty"
     """200 without rows, total 0."""
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule that rejects requests with `ids`, `endpoints`, `dates` (None: any) and more than
-    `rows` matching rows.
-    """
+    """Rejects requests with `ids`, `endpoints`, `dates` (None: any) and more than `rows`."""
 
     kind: FaultKind | None = None
     status: int = 400
@@ -73,10 +71,8 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The faults to show.
-
-    `rejections` come first. Beyond `largest_skip` the status is `beyond_skip` (200: an empty page).
-    `probabilities` add up to 1 at most. `only_endpoints`, `only_ids` and `first_n` limit all of it.
+    """The faults to show: `rejections` first, `beyond_skip` as status beyond `largest_skip`, and
+    `probabilities` by kind, limited by `only_endpoints`, `only_ids` and `first_n`.
     """
 
     probabilities: dict[FaultKind, float] = {}
@@ -112,7 +108,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def everything(
         cls, probability: float, seed: int, *, delay_seconds: float = 0.05, retry_after: int = 0
     ) -> Self:
-        """Every kind, equally likely; `probability` is that of any."""
+        """`probability` of any kind."""
         return cls(
             probabilities=dict.fromkeys(FaultKind, probability / len(FaultKind)),
             seed=seed,
@@ -133,7 +129,7 @@ NO_FAULTS = Faults()
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One request's fault, if any, with `chance` for details."""
+    """One request's fault, if any."""
 
     kind: FaultKind | None
     faults: Faults
@@ -144,7 +140,6 @@ _ID_LISTS = frozenset({"accountIds", "logins"})
 
 
 def _named_in(target: str) -> set[str]:
-    """The account ids and logins in a query."""
     return {
         each
         for name, value in parse_qsl(urlsplit(target).query)
@@ -163,7 +158,7 @@ class FaultState:
         self._times: Counter[str] = Counter()
 
     def draw(self, endpoint: Endpoint, target: str) -> Draw:
-        """The next request's fault; `target` is path and query."""
+        """`target` is path and query."""
         faults = self._faults
         chance = random.Random(f"{faults.seed}|{target}|{self._times[target]}")
         if faults.only_endpoints is not None and endpoint not in faults.only_endpoints:

@@ -1,4 +1,4 @@
-"""Selects rows by a request's query and the API's rules; no I/O."""
+"""Selects rows by the API's rules; no I/O."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +81,7 @@ class Query:
 
 
 def read_query(endpoint: Endpoint, parameters: Sequence[tuple[str, str]]) -> Query:
-    """Parse `parameters`; InvalidRequest if one is unknown, repeated or wrong."""
+    """InvalidRequest for unknown, repeated or wrong parameters."""
     values: dict[str, str] = {}
     for name, text in parameters:
         if name not in _ALLOWED[endpoint]:
@@ -123,7 +123,6 @@ def _choose(world: World, query: Query) -> Sequence[Record]:
 
 
 def _test(name: str, text: str) -> _Test:
-    """The predicate of a filter."""
     if name == "symbols":
         symbols = set(_parts(name, text))
         return lambda record: record.trade is not None and record.trade.symbol in symbols

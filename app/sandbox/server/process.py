@@ -22,7 +22,7 @@ _STOP_SECONDS = 5.0
 
 
 class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """A world from `trades_file`, or made up; equal arguments give equal worlds."""
+    """A world from `trades_file`, or made up."""
 
     today: dt.date
     trades_file: str | None = None
@@ -33,7 +33,7 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
     contradictory: bool = True
 
     def world(self) -> World:
-        """The world; InvalidRequest for an unreadable file or number."""
+        """InvalidRequest for an unreadable file or number."""
         if self.trades_file is not None:
             return World.from_csv(Path(self.trades_file), seed=self.seed)
         return World.generate(
@@ -47,10 +47,7 @@ class WorldArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxProcess:
-    """The sandbox in a process on a free loopback port, which dies with its parent.
-
-    ConfigurationError if it does not answer.
-    """
+    """The sandbox in a process that dies with its parent; ConfigurationError."""
 
     def __init__(
         self,
@@ -63,7 +60,7 @@ class SandboxProcess:
         """Serve the world of `arguments`."""
         self.arguments = arguments
         self.base_url = ""
-        """Ends with a slash; empty before the start."""
+        """Ends with a slash."""
         self._setup = _Setup(arguments, api_key, rate, burst)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -125,7 +122,7 @@ class SandboxProcess:
 
 
 class _Setup(msgspec.Struct, frozen=True):
-    """The process's input, so that no secret stands on a command line."""
+    """No secret stands on a command line."""
 
     arguments: WorldArguments
     api_key: str

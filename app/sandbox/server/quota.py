@@ -8,10 +8,7 @@ from app.errors import InvalidRequest
 
 
 class Quota:
-    """A leaky bucket: `burst + rate * t` requests in `t` seconds.
-
-    InvalidRequest unless both are above 0. `clock` gives monotonic seconds.
-    """
+    """A leaky bucket: `burst + rate * t` requests in `t` seconds; InvalidRequest."""
 
     def __init__(
         self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
@@ -28,7 +25,7 @@ class Quota:
         self._at = clock()
 
     def take(self) -> float:
-        """Spend one request, or return the seconds to wait."""
+        """0, or the seconds to wait."""
         now = self._clock()
         self._level = max(0.0, self._level - (now - self._at) * self._rate)
         self._at = now

@@ -1,4 +1,4 @@
-"""The sandbox's received requests, for tests and the demo."""
+"""The requests received."""
 
 import time
 from collections import Counter, deque
@@ -10,7 +10,7 @@ from app.sandbox.server.faults import FaultKind
 
 @dataclass(slots=True)
 class LoggedRequest:
-    """A request; `at` is monotonic, `status` 0 without response."""
+    """`at` is monotonic; `status` 0: no response."""
 
     endpoint: Endpoint
     at: float
@@ -40,7 +40,7 @@ class RequestLog:
         return len(self.requests)
 
     def ids(self, endpoint: Endpoint | None = None) -> frozenset[str]:
-        """Requested account ids and logins, at `endpoint` or anywhere."""
+        """Requested account ids and logins."""
         return frozenset(
             asked
             for request in self.requests
@@ -49,7 +49,7 @@ class RequestLog:
         )
 
     def max_in_window(self, seconds: float) -> int:
-        """The most requests within any span of `seconds`."""
+        """The most within `seconds`."""
         window: deque[float] = deque()
         most = 0
         for request in self.requests:

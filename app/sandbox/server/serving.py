@@ -1,4 +1,4 @@
-"""The sandbox in the caller's event loop, or until a signal."""
+"""The sandbox in an event loop."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _DATE_SECONDS = 1.0
 
 
 class LoopServer(uvicorn.Server):
-    """uvicorn without signal handling, which stops at once."""
+    """uvicorn without signals, stopping at once."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -45,7 +45,7 @@ class LoopServer(uvicorn.Server):
                 await asyncio.wait_for(self._told.wait(), _DATE_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close everything; pending requests end as uvicorn ends them."""
+        """Pending requests end as uvicorn ends them."""
         for each in (*self.servers, *(sockets or ())):
             each.close()
         for connection in list(self.server_state.connections):
@@ -59,7 +59,7 @@ class LoopServer(uvicorn.Server):
 
 
 class SandboxServer:
-    """The sandbox on a free loopback port in this event loop; leaving it ends pending requests."""
+    """The sandbox on a free loopback port in this event loop."""
 
     def __init__(
         self,
@@ -71,14 +71,14 @@ class SandboxServer:
         faults: Faults = NO_FAULTS,
         app: FastAPI | None = None,
     ) -> None:
-        """Serve `world`; `app`, if given, overrides the other options."""
+        """`app` overrides the other options."""
         self.world = world
         self.app = app or create_sandbox(
             world, api_key=api_key, rate=rate, burst=burst, faults=faults
         )
         self.api_key = api_key
         self.base_url = ""
-        """Ends with a slash; empty before the start."""
+        """Ends with a slash."""
         self._server: LoopServer | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -127,7 +127,7 @@ def serve(
     burst: float | None = None,
     faults: Faults = NO_FAULTS,
 ) -> None:
-    """Serve `world` until a signal; ConfigurationError if the address is taken."""
+    """Serve `world` until a signal; ConfigurationError."""
     listener = open_listener(host, port)
     app = create_sandbox(world, api_key=api_key, rate=rate, burst=burst, faults=faults)
     uvicorn.Server(uvicorn_config(app, log_level="warning")).run(sockets=[listener])
@@ -146,7 +146,7 @@ def uvicorn_config(app: FastAPI, *, log_level: str) -> uvicorn.Config:
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A listening socket; ConfigurationError if the address is taken."""
+    """A listening socket; ConfigurationError."""
     try:
         listener = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512

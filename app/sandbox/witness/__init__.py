@@ -1,1 +1,1 @@
-"""The independent comparison of a warehouse with upstream."""
+"""An independent comparison with upstream."""

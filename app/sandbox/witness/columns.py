@@ -1,4 +1,4 @@
-"""API rows as warehouse rows, independent of the service that they judge. No I/O."""
+"""API rows as warehouse rows, independent of the service. No I/O."""
 
 import datetime as dt
 import re
@@ -15,9 +15,9 @@ _LARGEST_REAL = 3.4028235e38
 
 
 class RowReader:
-    """Reads an endpoint's rows for columns of given SQL types, as PostgreSQL parses them.
+    """Reads rows for SQL types, as PostgreSQL parses them.
 
-    Timestamps become UTC; unusable numbers and enum words become None. Missing fields are left out.
+    Unusable numbers and enum words become None; missing fields are left out.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class RowReader:
         types: Mapping[str, str],
         labels: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """Columns of `types` below any domain; enums have `labels`."""
+        """`types` below domains, enums with `labels`."""
         known = labels or {}
         self._readers = tuple(
             (
@@ -43,7 +43,7 @@ class RowReader:
         )
 
     def read(self, row: Row) -> dict[str, Value]:
-        """`row` by column; ValueError for an unreadable date or time."""
+        """By column; ValueError for an unreadable date."""
         return {column: read(row[name]) for name, column, read in self._readers if name in row}
 
 
@@ -93,7 +93,7 @@ def _zoned(value: Value) -> Value:
 
 
 def _number(value: Value) -> Decimal | None:
-    """An exact finite number, or None."""
+    """Exact and finite, or None."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Compares every warehouse row with upstream, independently of the service."""
+"""Compares every row with upstream, independent of the service."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A differing row: possible accounts, key as text, columns, date."""
+    """A differing row and its possible accounts."""
 
     table: str
     kind: DifferenceKind
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TableComparison:
-    """A raw table against upstream: all differing accounts, and a `sample` of rows."""
+    """A raw table against upstream."""
 
     table: str
     upstream_rows: int
@@ -92,11 +92,10 @@ async def compare(
     *,
     sample: int = 20,
 ) -> Comparison:
-    """Compare every row of the raw tables with `upstream` rows in every API column.
+    """Compare every row of the raw tables with `upstream` rows, as this warehouse's columns hold
+    them.
 
-    Values count as this warehouse's columns can hold them; columns that it lacks or generates, and
-    endpoints missing in `upstream`, are skipped. A trade's account id is compared where metrics
-    name exactly one.
+    Columns that it lacks or generates are skipped; a trade's account counts where metrics name one.
     """
     tables = {
         endpoint: await read_table(connection, schema, endpoint)
@@ -127,8 +126,6 @@ async def compare(
 
 
 class _Judge:
-    """Compares one table."""
-
     def __init__(
         self,
         connection: "asyncpg.Connection[asyncpg.Record]",
@@ -177,7 +174,7 @@ class _Judge:
         )
 
     async def _load(self, rows: Sequence[Mapping[str, Value]], columns: Sequence[str]) -> None:
-        """Load the rows in the table's types, with texts of any length."""
+        """In the table's types, with texts of any length."""
         opened = ", ".join(f"{quoted(column)} {self._raw.types[column]}" for column in columns)
         temporary = quoted(f"witness_{self._table.name}")
         await self._connection.execute(
@@ -191,11 +188,7 @@ class _Judge:
         await self._connection.execute(f"ANALYZE {temporary}")
 
     def _statement(self, columns: Sequence[str]) -> str:
-        """All differing rows.
-
-        Keys are compared as text with '' for NULL; `copy` numbers rows of one key, so that doubles
-        are surplus.
-        """
+        """Keys are text with '' for NULL; `copy` numbers doubles, which are surplus."""
         key = self._table.key
         text_key = ", ".join(
             f"coalesce({quoted(column)}::text, '') AS {quoted(f'key_{column}')}" for column in key
@@ -242,7 +235,7 @@ class _Judge:
         """  # noqa: S608 (quoted names of our own)
 
     def _accounts(self, found: asyncpg.Record) -> tuple[str, ...]:
-        """A row's accounts, or those of its natural key."""
+        """Named, or by natural key."""
         named = {account_id for account_id in found["holders"] if account_id}
         if not named and found["day"] is not None:
             named = set(self._holders.candidates(held_key(dict(found)), found["day"]))

@@ -1,4 +1,4 @@
-"""Whose a trade is, by upstream's metrics rows. No I/O."""
+"""Whose a trade is, by metrics rows. No I/O."""
 
 import datetime as dt
 import hashlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 Columns: TypeAlias = Mapping[str, object]
-"""A row by warehouse column, as `rows_for_columns` normalizes it."""
+"""As `rows_for_columns` normalizes it."""
 
 HeldKey: TypeAlias = tuple[str, str, str]
 """Login, platform and broker."""
@@ -21,10 +21,9 @@ class _Holding:
 
 
 class Holders:
-    """Holders of natural keys over time: by daily rows, then by alltime.
+    """Holders of natural keys over time, by daily rows, then alltime.
 
-    A key of alltime stays until another's daily rows begin after its own end: the login was
-    recycled. Without daily rows it is held from alltime's first trade.
+    Alltime's key stays until another's daily rows begin: the login was recycled.
     """
 
     def __init__(self, alltime: Iterable[Columns], daily: Iterable[Columns]) -> None:
@@ -74,7 +73,7 @@ class Holders:
 
 
 def known_as(row: Columns) -> str:
-    """A metrics row's account id, or the MD5 of its natural key."""
+    """The account id, or the natural key's MD5."""
     account_id = row.get("account_id")
     if account_id:
         return str(account_id)

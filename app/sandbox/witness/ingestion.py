@@ -27,10 +27,9 @@ async def ingest(
     endpoints: Collection[Endpoint] = tuple(Endpoint),
     account_ids: Collection[str] | None = None,
 ) -> dict[Endpoint, int]:
-    """Upsert upstream's rows into the raw tables of `schema`; rows written by endpoint.
+    """Upsert upstream's rows into the raw tables of `schema`; rows by endpoint. FetchFailed.
 
-    Rejected rows are left out. Trades get the account id of metrics rows, NULL where two fit.
-    FetchFailed for an improper response.
+    Trades get the account id of metrics rows, NULL where two fit.
     """
     written: dict[Endpoint, int] = {}
     name = "accountIds" if account_ids is not None else None
@@ -52,9 +51,7 @@ async def write_rows(
     table: RawTable,
     rows: Sequence[Mapping[str, Value]],
 ) -> int:
-    """Write `rows` in one transaction, adding partitions to a migrated warehouse; how many were
-    taken.
-    """
+    """Write `rows`, adding partitions; how many were taken."""
     date_column = table.table.date_column
     if date_column is not None and await connection.fetchval(
         "SELECT to_regprocedure($1) IS NOT NULL",
@@ -78,7 +75,7 @@ async def write_rows(
 async def _write(
     connection: "Connection[asyncpg.Record]", statement: str, rows: Sequence[Mapping[str, Value]]
 ) -> int:
-    """Write `rows`, by halves if rejected; how many were taken."""
+    """By halves if rejected."""
     try:
         async with connection.transaction():
             await connection.execute(statement, recordset(rows))
@@ -145,7 +142,7 @@ async def _logins(
 
 
 def _upsert(table: RawTable) -> str:
-    """Update or insert the rows of $1, without ON CONFLICT and its unique key."""
+    """Without ON CONFLICT and its unique key."""
     columns = table.api_columns
     names = name_list(columns)
     opened = ", ".join(f"{quoted(column)} {table.types[column]}" for column in columns)

@@ -1,4 +1,4 @@
-"""SQL text for the raw tables: quoted names, values as parameters."""
+"""SQL for raw tables: quoted names, parameters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ import msgspec
 from app.sandbox.world.trades import Value
 
 REFUSALS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.RaiseError)
-"""Errors by which a table rejects a row."""
+"""They reject a row."""
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 

@@ -1,4 +1,4 @@
-"""The raw tables of one warehouse, from its catalogue."""
+"""The raw tables of one warehouse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ ORDER BY ordinal_position
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """A raw table: quoted name, and types of writable columns, below domains."""
+    """Writable columns have types below domains."""
 
     table: Table
     target: str
@@ -51,7 +51,7 @@ class RawTable:
         return [column for column in wanted if column in self.types]
 
     def same_key(self, left: str, right: str) -> str:
-        """The condition of equal keys; NULL equals NULL."""
+        """NULL equals NULL."""
         return " AND ".join(
             f"{left}.{quoted(column)} {'IS NOT DISTINCT FROM' if column in self.nullable else '='}"
             f" {right}.{quoted(column)}"
@@ -62,7 +62,7 @@ class RawTable:
 async def read_table(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, endpoint: Endpoint
 ) -> RawTable:
-    """The raw table as the connection's role sees it."""
+    """As the connection's role sees it."""
     table = TABLES[endpoint]
     rows = await connection.fetch(_COLUMNS, schema, table.name)
     written = [row for row in rows if row["writable"]]

@@ -22,7 +22,7 @@ _DEFAULT_WAIT = 1.0
 
 
 class PlainReader:
-    """Reads all rows of an endpoint; FetchFailed for an improper response."""
+    """Reads all rows of an endpoint; FetchFailed."""
 
     def __init__(self, base_url: str, api_key: str) -> None:
         """`base_url` ends with a slash."""
@@ -42,7 +42,7 @@ class PlainReader:
     async def rows(
         self, endpoint: Endpoint, name: str | None = None, ids: Iterable[str] = ()
     ) -> AsyncIterator[list[Row]]:
-        """The pages of `endpoint`: all, or by `ids` for the parameter `name`."""
+        """All pages, or by `ids` for `name`."""
         if name is None:
             groups: Sequence[Mapping[str, str]] = ({},)
         else:

@@ -1,1 +1,1 @@
-"""The sandbox's accounts and trades, and the rows that follow."""
+"""The sandbox's accounts, trades and rows."""

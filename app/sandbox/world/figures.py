@@ -1,6 +1,6 @@
-"""Figures of metrics rows from trades, by API field name. No I/O.
+"""Figures of metrics rows by API field name. No I/O.
 
-Counts and sums are exact, so that they add up; all others are rounded to their column's scale.
+Counts and sums are exact; others are rounded to their column's scale.
 """
 
 import datetime as dt
@@ -54,10 +54,7 @@ def measured(trades: Sequence[Trade]) -> list[Measured]:
 
 
 def figures(sample: Sequence[Measured], balance: float) -> Row:
-    """All figures of a row; `balance` is the starting one, above 0.
-
-    Without trades counts and sums are 0 and the rest None.
-    """
+    """A row's figures; without trades counts and sums are 0, the rest None."""
     gross_profit = sum((each.trade.profit for each in sample if each.profit > 0), _ZERO)
     gross_loss = sum((each.trade.profit for each in sample if each.profit < 0), _ZERO)
     row: Row = {

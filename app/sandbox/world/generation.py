@@ -1,4 +1,4 @@
-"""A made-up world with all that makes reconciliation hard. Seeded, no I/O."""
+"""A made-up world that makes reconciliation hard. Seeded, no I/O."""
 
 import datetime as dt
 import random
@@ -17,7 +17,7 @@ _GIANT_TIMES = 30
 
 
 class _Trait(Enum):
-    """Special accounts, by index modulo and remainder."""
+    """By index modulo and remainder."""
 
     LEADING_ZEROS = (6, 1)
     SHARES_LOGIN = (10, 3)
@@ -68,10 +68,10 @@ class Generated:
 
 @lru_cache(maxsize=4)
 def generate(plan: Plan, contradictions: Contradictions | None) -> Generated:
-    """The world of `plan`, always the same; InvalidRequest for a number out of bounds.
+    """The world of `plan`, always the same; InvalidRequest.
 
-    One account in 100 is a giant, one in 15 has no trades, one in 10 shares its neighbour's login,
-    one in 40 moved to another broker, one in 40 has an ended account's login and natural key.
+    One account in 100 is a giant, one in 15 has no trades, one in 10 shares a login, one in 40
+    moved, one in 40 recycles a natural key.
     """
     if plan.accounts < 0 or plan.trades_per_account < 1 or plan.days < 1:
         raise InvalidRequest(

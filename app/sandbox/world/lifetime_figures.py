@@ -1,4 +1,4 @@
-"""Figures of an account's whole life. No I/O."""
+"""Figures of a whole life. No I/O."""
 
 import datetime as dt
 import math

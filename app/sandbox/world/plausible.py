@@ -1,7 +1,4 @@
-"""Seeded values of metrics fields that do not follow from trades. No I/O.
-
-They depend on seed, account, date and hour alone: a trade changes no other date.
-"""
+"""Seeded values of metrics fields apart from trades, by account, date and hour. No I/O."""
 
 import datetime as dt
 import random
@@ -44,7 +41,7 @@ _DECIMAL_PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """A field from 0 to `top` in steps of 1 / `steps`."""
+    """From 0 to `top` in steps of 1 / `steps`."""
 
     name: str
     steps: int
@@ -99,7 +96,7 @@ def profile_of(account: Account, seed: int) -> Profile:
 def plausible(
     account: Account, profile: Profile, seed: int, day: dt.date | None, hour: int | None
 ) -> Row:
-    """A row's values within their columns' range; some are null."""
+    """Values within their columns' range."""
     chance = random.Random(stable_hash("plausible", seed, account.account_id, day, hour))
     draw = chance.random
     start = profile.starting_balance

@@ -1,4 +1,4 @@
-"""Figures of profits: sums, outliers and returns. Pure: no I/O."""
+"""Figures of profits. Pure: no I/O."""
 
 import math
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def return_figures(profits: list[float], balance: float) -> Row:
 
 
 def downside_deviation(profits: Sequence[float], balance: float) -> float | None:
-    """Root mean square of losing returns; None without trades."""
+    """Root mean square of losing returns."""
     if not profits:
         return None
     return math.sqrt(

@@ -1,4 +1,4 @@
-"""The API's spellings of dates, times and numbers."""
+"""The API's spellings of values."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class NumberShape(IntEnum):
     DECIMAL_COUNTS = 2
     """Counts as 7.0."""
     NUMERIC_IDENTIFIERS = 3
-    """Positions and tickets as numbers, whole money without decimals."""
+    """Positions and tickets as numbers."""
 
 
 class Renderer:
@@ -51,14 +51,14 @@ class Renderer:
         self._far_out = (self._mark >> 8) % _ONE_IN_OUT_OF_RANGE == 0
 
     def date(self, day: dt.date, endpoint: Endpoint) -> str:
-        """`day` in one of the API's three formats."""
+        """In one of the API's three formats."""
         form = (self._mark // 7 + len(endpoint.value)) % 3
         if form == 0:
             return f"{day.isoformat()}T00:00:00.000Z"
         return day.isoformat() if form == 1 else day.strftime("%Y%m%d")
 
     def metrics(self, row: Row, *, reach: bool) -> None:
-        """Rewrite a metrics row's numbers; with `reach` some leave their range."""
+        """With `reach` some leave their range."""
         if self._far_out and reach and row["numTrades"]:
             row.update(_OUT_OF_RANGE)
         self._shape_numbers(row)
@@ -90,7 +90,7 @@ class Renderer:
 
 
 def timestamp(moment: dt.datetime | None) -> str | None:
-    """`moment`, aware UTC, with milliseconds and a Z."""
+    """Aware UTC, with milliseconds and a Z."""
     return (
         None if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
     )

@@ -1,4 +1,4 @@
-"""The API rows of one account, computed from its trades. No I/O."""
+"""The API rows of one account. No I/O."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Contradiction(StrEnum):
 
 @dataclass(slots=True)
 class Record:
-    """A row with the values of filters; `key` is unique and orders its endpoint."""
+    """A row with filters' values; `key` orders."""
 
     key: tuple[str | int, ...]
     account_id: str
@@ -56,11 +56,7 @@ class Record:
 
 
 class AccountRows:
-    """Makes an account's records.
-
-    `without_id`: levels with a null account id. `forgotten_before`: older rows are gone, except for
-    alltime's counts.
-    """
+    """Makes records; `without_id` levels have no account id, rows `forgotten_before` are gone."""
 
     def __init__(
         self,
@@ -120,7 +116,7 @@ class AccountRows:
         yield self._record(Endpoint.ALLTIME, row, None, None)
 
     def _visible(self, day: dt.date) -> list[Measured]:
-        """The trades that alltime and daily know."""
+        """As alltime and daily know them."""
         sample = self._days[day]
         return (
             sample[:-1]
@@ -165,7 +161,7 @@ class AccountRows:
         )
 
     def _empty_days(self) -> Iterator[dt.date]:
-        """Some days that have rows without trades."""
+        """Days with rows, but without trades."""
         if not self._has_empty_rows or not self._days:
             return
         first = min(self._days)
@@ -186,7 +182,7 @@ class AccountRows:
     def _record(
         self, endpoint: Endpoint, row: Row, day: dt.date | None, hour: int | None
     ) -> Record:
-        """Complete a metrics row, in the API's order."""
+        """In the API's order."""
         account = self._account
         held = account.key_on(day) if day else account.current_key
         row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})

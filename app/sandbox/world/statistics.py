@@ -1,4 +1,4 @@
-"""Statistics on floats, faster than the standard library's."""
+"""Statistics on floats, faster than the library's."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class Summary(NamedTuple):
     low: float | None
     high: float | None
     variation: float | None
-    """Standard deviation by mean; None for a mean of 0."""
+    """Standard deviation by mean."""
 
 
 NOTHING = Summary(None, None, None, None, None, None)
@@ -56,14 +56,14 @@ def ratio(numerator: float | None, denominator: float | None) -> float | None:
 
 
 class Streaks(NamedTuple):
-    """Lengths and sums of runs of one sign."""
+    """Runs of one sign."""
 
     lengths: list[int]
     sums: list[float]
 
 
 def streaks(values: Sequence[float], sign: int) -> Streaks:
-    """Runs of values above 0 (`sign` 1) or below; 0 ends a run."""
+    """Runs of values above 0 (`sign` 1) or below."""
     found = Streaks([], [])
     within = False
     for value in values:

@@ -1,4 +1,4 @@
-"""Made-up trades of one account. Seeded, pure: no I/O."""
+"""Made-up trades. Seeded, pure: no I/O."""
 
 import datetime as dt
 import random
@@ -35,7 +35,7 @@ _TRADES_PER_ACTIVE_DAY = 3
 
 
 class TradeBook:
-    """Makes up trades between two dates, both included."""
+    """Makes up trades between two dates."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class TradeBook:
         self._position = (number + 1) * 1_000_000 + first_position
 
     def closed(self, count: int) -> Iterator[Trade]:
-        """`count` closed trades, clustered on days and hours."""
+        """Clustered on days and hours."""
         length = (self._until - self._since).days + 1
         active = self._chance.sample(
             range(length), max(1, min(length, count // _TRADES_PER_ACTIVE_DAY))
@@ -70,7 +70,7 @@ class TradeBook:
             left -= parts
 
     def still_open(self) -> Iterator[Trade]:
-        """Up to two open trades, seen on the last day."""
+        """Up to two, on the last day."""
         for _ in range(self._chance.randint(0, 2)):
             for trade in self._parts(self._until, 0, 1):
                 yield replace(trade, close_time=None, close_price=None)

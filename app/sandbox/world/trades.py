@@ -1,4 +1,4 @@
-"""Accounts, their natural keys and trades. No I/O."""
+"""Accounts, natural keys, trades. No I/O."""
 
 import datetime as dt
 import zlib
@@ -16,7 +16,7 @@ Row: TypeAlias = dict[str, Value]
 
 
 class NaturalKey(NamedTuple):
-    """Names a trade's account; it may belong to several, in turn or at once."""
+    """It may belong to several accounts, in turn or at once."""
 
     login: str
     platform: int
@@ -44,7 +44,7 @@ class Tenure:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account; `tenures` ascend and are never empty, `opened` is its first day."""
+    """`tenures` ascend and are never empty."""
 
     account_id: str
     tenures: tuple[Tenure, ...]
@@ -52,7 +52,7 @@ class Account:
     opened: dt.date
 
     def key_on(self, day: dt.date) -> NaturalKey:
-        """The natural key on `day`, the first one before it."""
+        """The natural key on `day`."""
         held = self.tenures[0]
         for tenure in self.tenures[1:]:
             if tenure.since <= day:
@@ -67,7 +67,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """A trade in UTC; an open one has no `close_time`, and its `profit` is unrealized."""
+    """A trade in UTC, open without `close_time`."""
 
     account_id: str
     key: NaturalKey
@@ -111,12 +111,12 @@ class Trade:
 
 
 def stable_hash(*parts: object) -> int:
-    """A 32-bit number that depends on `parts` alone."""
+    """32 bits, by `parts` alone."""
     return zlib.crc32("|".join(map(str, parts)).encode())
 
 
 def sharing_accounts(trades: Iterable[Trade]) -> set[str]:
-    """Accounts that share a natural key at one time."""
+    """Accounts sharing a natural key at one time."""
     days: dict[NaturalKey, dict[str, list[dt.date]]] = {}
     for trade in trades:
         days.setdefault(trade.key, {}).setdefault(trade.account_id, []).append(trade.trade_date)

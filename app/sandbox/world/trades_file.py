@@ -1,4 +1,4 @@
-"""Closed trades from a CSV file with the API's field names, plus `account_id`."""
+"""Closed trades from a CSV file with the API's field names."""
 
 import csv
 import datetime as dt
@@ -24,11 +24,7 @@ _Parsed = TypeVar("_Parsed")
 
 
 def read_trades(path: Path) -> list[Trade]:
-    """The closed trades of the file; InvalidRequest names file, line and column.
-
-    Optional beside `REQUIRED`: `contractSize`, `volumeUSD`, `stopLoss`, `takeProfit` and `comment`;
-    empty may be these, `openTime` and `openPrice`.
-    """
+    """The file's closed trades; InvalidRequest names file, line and column."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(_trades(path, csv.DictReader(file)))
@@ -39,7 +35,7 @@ def read_trades(path: Path) -> list[Trade]:
 
 
 def accounts_of(trades: list[Trade]) -> list[Account]:
-    """The accounts of `trades`, with natural keys over time."""
+    """With natural keys over time."""
     by_account: dict[str, list[Trade]] = {}
     for trade in sorted(trades, key=lambda each: each.trade_date):
         by_account.setdefault(trade.account_id, []).append(trade)
@@ -73,8 +69,6 @@ def _trades(path: Path, reader: "csv.DictReader[str]") -> Iterator[Trade]:
 
 
 class _Line:
-    """A line by column name."""
-
     def __init__(self, path: Path, number: int, values: dict[str, str]) -> None:
         self._path = path
         self._number = number

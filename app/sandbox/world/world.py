@@ -1,6 +1,6 @@
-"""The sandbox's world: accounts, trades, and the API rows that follow.
+"""The sandbox's world; rows are cached until their account changes.
 
-Rows are cached until the account changes. Mutations are synchronous: a page shows one moment.
+Mutations are synchronous: a page shows one moment.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ class World:
         today: dt.date,
         contradictions: Mapping[str, Contradiction] | None = None,
     ) -> None:
-        """InvalidRequest: two trades share a key, or one has no account."""
+        """InvalidRequest: a doubled key, or no account."""
         self.today = today
         self._seed = seed
         self._contradictions = dict(contradictions or {})
@@ -54,7 +54,7 @@ class World:
 
     @classmethod
     def from_csv(cls, path: Path, *, seed: int = 0) -> Self:
-        """The world of a file's trades, up to the last date; InvalidRequest."""
+        """Of a file's trades; InvalidRequest."""
         trades = read_trades(path)
         if not trades:
             raise InvalidRequest(f"{path} holds no trades.")
@@ -79,10 +79,7 @@ class World:
         contradictory: bool = True,
         contradictions: Contradictions | None = None,
     ) -> Self:
-        """A made-up world (`generation.generate`).
-
-        `contradictions` by kind (default: one each); none unless `contradictory`.
-        """
+        """A made-up world (`generation.generate`) with `contradictions` (default: one each)."""
         made = generate(
             Plan(accounts, seed, today, trades_per_account, days),
             (contradictions or Contradictions()) if contradictory else None,
@@ -111,11 +108,11 @@ class World:
         return frozenset(set.intersection(*self._without_id.values()))
 
     def missed_by_id(self, endpoint: Endpoint) -> frozenset[str]:
-        """Accounts that a request by id does not find."""
+        """Not found by id."""
         return frozenset(self._missed_by_id.get(endpoint, ()))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
-        """The same world with other account ids, complete again."""
+        """The world with other account ids."""
         accounts = [
             replace(account, account_id=names[account_id])
             for account_id, account in self._accounts.items()
@@ -129,10 +126,7 @@ class World:
         return type(self)(accounts, trades, seed=self._seed, today=self.today, contradictions=kinds)
 
     def hide_id(self, account_id: str, *endpoints: Endpoint, findable: bool = False) -> None:
-        """Send null for the account's id at these levels (default: all); KeyError.
-
-        `findable`: requests by id find the rows all the same.
-        """
+        """Send null for the id at these levels; `findable`: requests by id still work. KeyError."""
         for endpoint in endpoints or METRICS:
             self._without_id[endpoint].add(self._accounts[account_id].account_id)
             if not findable:
@@ -171,11 +165,11 @@ class World:
         return self._by_key[key].account_id
 
     def rows(self, endpoint: Endpoint) -> list[Row]:
-        """All rows in key order, shared: do not change them."""
+        """In key order, shared: do not change them."""
         return [record.row for record in self.records(endpoint)]
 
     def records(self, endpoint: Endpoint, account_ids: Iterable[str] | None = None) -> list[Record]:
-        """Records in key order, of `account_ids` or all."""
+        """Records in key order."""
         wanted = (
             self._accounts
             if account_ids is None
@@ -188,7 +182,7 @@ class World:
         return found
 
     def select(self, token: object, choose: Callable[[], Sequence[Record]]) -> Sequence[Record]:
-        """The result of `choose`, cached under `token` until the world changes."""
+        """Cached under `token` until the world changes."""
         if token not in self._selections:
             self._selections[token] = choose()
             if len(self._selections) > _KEPT_SELECTIONS:
@@ -200,10 +194,7 @@ class World:
         return self._logins.get(login, set())
 
     def forget(self, account_id: str, before: dt.date | None = None) -> None:
-        """Forget the account's rows before `before`, or all of it; KeyError.
-
-        Alltime goes on counting them.
-        """
+        """Forget an account, or its rows before a date, which alltime still counts; KeyError."""
         account = self._accounts[account_id]
         if before is None:
             del self._accounts[account_id]
@@ -218,7 +209,7 @@ class World:
         self._changed(account_id)
 
     def add_trades(self, trades: Iterable[Trade]) -> None:
-        """Add all `trades`, or none with InvalidRequest: key taken or account unknown."""
+        """All, or none with InvalidRequest."""
         added: dict[TradeKey, Trade] = {}
         for trade in trades:
             if trade.account_id not in self._accounts:

@@ -1,1 +1,1 @@
-"""Pages of one read, proven to be all of its rows."""
+"""Pages of one read."""

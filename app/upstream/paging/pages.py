@@ -1,4 +1,4 @@
-"""Pages of one read: their size, and reading ahead."""
+"""Page sizes, and reading ahead."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,10 +9,10 @@ from app.domain.contract.tables import PAGE_ROWS
 from app.upstream.response import Answer
 
 PAGE_READS = 3
-"""Reads of a page that does not fit, before the whole is read again."""
+"""Of an unfit page, before the whole is reread."""
 _MOST_AHEAD = 4
 FEW_ROWS = 20
-"""No API was seen to cap its pages at so few rows."""
+"""No API was seen with smaller pages."""
 ReadPage = Callable[[int], Awaitable[Answer]]
 """Reads the page at this offset."""
 
@@ -24,26 +24,26 @@ class Sink(Protocol):
         """Forget all rows: the fetch starts again."""
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Take raw JSON objects in the API's order."""
+        """Take JSON objects in order."""
 
     async def distinct_keys(self) -> int:
         """Distinct keys among the rows taken."""
 
     async def is_of_asked(self) -> bool:
-        """Whether any row is of a requested account; true if none was named."""
+        """Whether any row is of a requested account."""
 
 
 class RowSink(Protocol):
     """Takes the rows of a scan."""
 
     async def add(self, rows: Sequence[bytes]) -> None:
-        """Take raw JSON objects in the API's order."""
+        """Take JSON objects in order."""
 
 
 class PageSize:
-    """The API's real page size, learned from two equally long pages with successors.
+    """The API's real page size, from two equally long pages with successors.
 
-    A page of that length is never the last by its total alone.
+    The total alone never makes such a page the last.
     """
 
     def __init__(self) -> None:
@@ -51,22 +51,19 @@ class PageSize:
         self._followed = 0
 
     def note_followed(self, rows: int) -> None:
-        """More rows came after a page of so many."""
+        """A page of so many had a successor."""
         if 1 < rows == self._followed:
             self.rows = min(self.rows, rows)
         self._followed = rows
 
     def is_reached(self, answer: Answer, *, is_limit_known: bool) -> bool:
-        """Whether a limit, unless known to be larger, may have ended the page."""
+        """Whether the limit may have ended the page."""
         limit = answer.limit or (PAGE_ROWS if is_limit_known else 0)
         return len(answer.rows) >= min(self.rows, limit)
 
 
 class PagesAhead:
-    """Reads pages ahead of need, while they come full.
-
-    The first unforeseen page drops the requests under way; then pages are read one by one.
-    """
+    """Reads ahead while pages are full; the first unforeseen one ends that."""
 
     def __init__(self, read: ReadPage, most: int = _MOST_AHEAD) -> None:
         self._read = read
@@ -88,7 +85,7 @@ class PagesAhead:
         await self.drop()
 
     def plan(self, starts: Iterable[int]) -> None:
-        """Begin to read the pages with these offsets."""
+        """Begin to read at these offsets."""
         self._planned = iter(starts)
         self._top_up()
 
@@ -102,7 +99,7 @@ class PagesAhead:
         return await task
 
     async def read_again(self, skip: int) -> Answer:
-        """The page again; those ahead stay under way."""
+        """The page again."""
         return await self._read(skip)
 
     async def drop(self) -> None:

@@ -2,9 +2,9 @@
 
 Invariants:
 
-1. Each page begins with the last row of the page before, so shifted rows show.
+1. Each page begins with the last row of the page before.
 2. The total stays the same, and as many distinct keys arrive.
-3. A total that later pages disprove is ignored; then a further page must hold only the last row.
+3. A disproven total is ignored; then a further page must hold only the last row.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from app.upstream.response import Answer
 
 _EMPTY, _NOTHING_NEW = "is empty", "brings nothing new"
 _NO_MORE = (_EMPTY, _NOTHING_NEW)
-"""Also caused by an API with a largest offset."""
+"""A largest offset causes them, too."""
 
 
 class UnprovenError(Exception):
-    """A reading did not prove whole, and why."""
+    """Why a reading is not proven."""
 
 
 class DoubledError(UnprovenError):
-    """Only doubled keys: rows moved, or upstream has them twice."""
+    """Only doubled keys, by upstream or moved rows."""
 
 
 class Reading:
@@ -64,23 +64,21 @@ class Reading:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether full pages ended early, as at a largest offset."""
+        """Whether full pages ended early."""
         return self.ends_early and (self.pages > 1 or self.held >= PAGE_ROWS)
 
     @property
     def digest(self) -> bytes:
-        """Equal for the same rows in the same order."""
+        """Equal for equal rows in order."""
         return self._digest.digest()
 
     @property
     def may_have_shifted(self) -> bool:
-        """Whether a repeated row may hide a skipped one; not where the total counts
-        distinct keys.
-        """
+        """Whether a repeated row may hide a skipped one, by the total."""
         return self.pages > 1 and self._holds_copies_apart and self._total != self._distinct
 
     async def run(self) -> None:
-        """Hand all rows to the sink; UnprovenError if they may not be all."""
+        """Hand all rows to the sink; UnprovenError."""
         while await self._advance():
             pass
         if (
@@ -103,7 +101,7 @@ class Reading:
             )
 
     async def _advance(self) -> bool:
-        """Take one page; False after the last."""
+        """False after the last page."""
         self.skip = skip = max(0, self.held - 1)
         answer = await self._fitting_page(skip)
         if self._total is None and answer.total is not None:
@@ -163,7 +161,7 @@ class Reading:
         return answer
 
     def _final_complaint(self, answer: Answer, before: Answer | None, skip: int) -> str:
-        """Why a reread page is not taken; empty if it is."""
+        """Why a reread page is not taken."""
         if complaint := self._complaint(answer):
             return complaint
         if not _is_steady(answer, before):
@@ -177,13 +175,12 @@ class Reading:
         return ""
 
     def _total_by(self, answer: Answer) -> int | None:
-        """The total that judges a page, if any."""
         if self._ignores_totals:
             return None
         return answer.total if self._total is None else self._total
 
     def _is_short(self, answer: Answer, skip: int) -> bool:
-        """Whether rows are missing by the total; one page that stays short ends such doubts."""
+        """Rows missing by the total; one page that stays short ends such doubts."""
         total = self._total_by(answer)
         return (
             total is not None
@@ -192,14 +189,13 @@ class Reading:
         )
 
     def _is_beyond_total(self, answer: Answer, skip: int) -> bool:
-        """Whether a page exceeds its total; if that stays, totals are ignored."""
+        """If that stays, totals are ignored."""
         if self._ignores_totals or not answer.rows:
             return False
         total = self._total if answer.total is None else answer.total
         return total is not None and total < skip + len(answer.rows)
 
     def _complaint(self, answer: Answer) -> str:
-        """A page's contradiction, alone or with the others; empty if none."""
         counts_itself = self._may_count_pages and answer.total == len(answer.rows)
         if (
             self._total is not None
@@ -231,6 +227,6 @@ class Reading:
 
 
 def _is_steady(answer: Answer, before: Answer | None) -> bool:
-    """Whether a page holds no row twice, or the same ones as before."""
+    """Whether rows are distinct, or doubled as before."""
     is_distinct = len(set(answer.rows)) == len(answer.rows)
     return is_distinct or (before is not None and before.rows == answer.rows)

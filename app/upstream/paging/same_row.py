@@ -7,7 +7,7 @@ from app.domain.contract.rows import fields_of
 
 
 def same_row(one: bytes, other: bytes) -> bool:
-    """Whether two raw rows hold equal values: numbers exactly, order and spelling aside."""
+    """Whether values are equal, numbers exactly, whatever order and spelling."""
     return one == other or _exact(one) == _exact(other)
 
 

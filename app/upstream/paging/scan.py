@@ -1,4 +1,4 @@
-"""All pages of a scan, whose rows prove only themselves."""
+"""All pages of a scan, without proof."""
 
 from app.domain.contract.tables import PAGE_ROWS
 from app.domain.wording.counts import counted
@@ -15,10 +15,9 @@ async def scan_all(
     *,
     is_of_all: bool = True,
 ) -> int:
-    """Hand all pages' rows to the sink without proof, and count them.
+    """Hand all pages' rows to the sink, and count them.
 
-    IncompleteFetch: pages repeat without end, or a scan `is_of_all` accounts gets fewer rows than
-    named.
+    IncompleteFetch: endless repetition, or with `is_of_all` fewer rows than named.
     """
     size = size or PageSize()
     seen, most, ignores_totals = 0, 0, False
@@ -67,7 +66,7 @@ def _endless(subject: str, seen: int, most: int) -> IncompleteFetch:
 
 
 async def _page_of_scan(pages: PagesAhead, seen: int, most: int) -> Answer:
-    """The next page; an empty one must stay empty or match the total."""
+    """An empty page must stay so, or match the total."""
     answer = await pages.read(seen)
     for _ in range(PAGE_READS - 1):
         if answer.rows or (seen and seen >= max(most, answer.total or 0)):

@@ -1,4 +1,4 @@
-"""All pages of one fetch, proven to be all of its rows."""
+"""All pages of one fetch, proven."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from app.upstream.resilience.health import Patience
 WHOLE_READS = 3
 """Readings before a fetch is unproven."""
 SUSPECT_READS = 2
-"""Of a suspect or a scan: two show keys that upstream has twice."""
+"""Two show keys that upstream has twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,8 @@ async def fetch_whole(
 ) -> tuple[int, int]:
     """Hand all rows of a read to the sink; numbers of rows and pages, once proven.
 
-    Unproven pages are reread, then everything, with the sink reset. Two identical readings prove
-    that upstream has doubled keys. IncompleteFetch: after the last of `readings`, or the
-    `patience`.
+    Unproven pages are reread, then everything. Two identical readings prove doubled keys.
+    IncompleteFetch: no `readings` or `patience` left.
     """
     reason, skip, size, patience = "", 0, size or PageSize(), patience or Patience()
     doubled: bytes | None = None

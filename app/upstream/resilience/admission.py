@@ -1,4 +1,4 @@
-"""Admission: when a request may be sent, and what holds it up."""
+"""When a request may be sent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,9 +14,9 @@ from app.upstream.resilience.pace import Pace
 from app.upstream.stats import ApiStatistics
 
 _LEAST_OUTAGE = 1.0
-"""Seconds before an outage is reported."""
+"""Seconds of an unreported outage."""
 _LONG_TURN = 3.0
-"""Seconds before the quota is reported."""
+"""Seconds until the quota is reported."""
 
 
 class Admission:
@@ -40,7 +40,7 @@ class Admission:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What holds requests up, if any are wanted."""
+        """What holds wanted requests up."""
         outage, last = self._outage, self._outage.last
         if (
             last is not None
@@ -73,7 +73,7 @@ class Admission:
     async def turn(
         self, call: Call, endpoint: Endpoint, *, in_pause: bool = False
     ) -> AsyncIterator[Permit]:
-        """Permission to send one request; `in_pause` even while the API asks to wait."""
+        """Permission to send a request, `in_pause` at any time."""
         loop = asyncio.get_running_loop()
         while True:
             is_patient = call.patience > 0
@@ -105,11 +105,7 @@ class Admission:
 
     @asynccontextmanager
     async def _final_probe(self, call: Call) -> AsyncIterator[bool]:
-        """Whether this call sends the last request before all patience ends.
-
-        Other calls wait for its result: after an answer they may send, else they end with their
-        last error.
-        """
+        """Whether this call sends the last request of all patience; others wait for its result."""
         async with self._final:
             if self._outage.seconds >= self._limits.outage_wait:
                 if self._outage.was_probed:

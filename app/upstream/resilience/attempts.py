@@ -1,4 +1,4 @@
-"""The attempts of one request: whether to retry, and what is to blame."""
+"""When to retry, and what to blame."""
 
 import asyncio
 import random
@@ -17,18 +17,18 @@ _NEEDED = {
     (True, False): (4, 2),
     (True, True): (2, 1),
 }
-"""Attempts, and failures between others' successes, by whether it is a suspect and divisible.
+"""Attempts, and failures between others' successes, by suspect and divisible.
 
 Parts of several accounts are further attempts.
 """
 _ATTEMPTS_WITHOUT_PROBE = 2
-"""Failures of a divisible request before a probe: its parts would open the breaker."""
+"""Its parts would open the breaker."""
 _JITTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """Limits of the pipeline, in seconds and counts (see `UpstreamConfig`)."""
+    """The pipeline's limits (see `UpstreamConfig`)."""
 
     deadline: float
     outage_wait: float
@@ -44,9 +44,7 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A request's deadline (None: the usual) and parts, with `names_several` those of several
-    accounts.
-    """
+    """A request's deadline (None: the usual) and parts."""
 
     deadline: float | None = None
     is_divisible: bool = False
@@ -74,7 +72,7 @@ class Call:
 
     @property
     def needs_probe(self) -> bool:
-        """Whether only a probe can tell a bad request from an outage."""
+        """Whether only a probe tells the cause."""
         if self._is_proven or not self._failures or self.is_proven_since:
             return False
         if self.is_suspect or (self._is_divisible and self._is_late):
@@ -88,12 +86,12 @@ class Call:
 
     @property
     def says_nothing_of_the_api(self) -> bool:
-        """Whether a further failure is this request's alone."""
+        """Whether failures are this request's alone."""
         return self.is_suspect or (self._proven_failures > 0 and self.is_proven_since)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it timed out while others are answered: its parts show the slow one sooner."""
+        """It timed out, others are answered: its parts tell more."""
         return self._is_late and (self._is_divisible or self.is_suspect) and self.is_proven_since
 
     @property
@@ -112,7 +110,7 @@ class Call:
 
     @property
     def asked_wait(self) -> float:
-        """Seconds left of the wait that the API asked for."""
+        """Seconds left of the API's wait."""
         return min(self._not_before - asyncio.get_running_loop().time(), self.patience)
 
     @property
@@ -133,7 +131,7 @@ class Call:
         )
 
     def decide(self, error: Exception) -> bool | float:
-        """Whether to retry after this failure, or seconds to wait."""
+        """Whether to retry, or after how many seconds."""
         if not isinstance(error, AttemptFailed):
             return False
         self.last = error
@@ -164,7 +162,7 @@ class Call:
 
     @property
     def _is_enough(self) -> bool:
-        """Whether it failed often enough, while others were answered."""
+        """Whether it failed enough while others succeeded."""
         # Too many requests of all together can meet one of them several times.
         least = (
             LEAST_ATTEMPTS if self.was_throttled and not self.is_suspect else self._least_attempts
@@ -172,7 +170,7 @@ class Call:
         return self._failures >= least and self._proven_failures >= self._needed_proofs
 
     def verdict(self) -> UpstreamError:
-        """The error with which the call is given up."""
+        """The error that ends the call."""
         if self._outage.seconds >= self._limits.outage_wait:
             return self.outage_verdict()
         return FetchFailed(

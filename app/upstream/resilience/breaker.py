@@ -1,8 +1,7 @@
 """A circuit breaker: purgatory's state machine, driven by outcomes judged outside of it.
 
-Purgatory (3.0.1) lets every caller into a half-open circuit, counts cancellations as failures and
-late successes, and raises one shared exception. So callers report the outcome of a `Permit`, and
-only what counts reaches purgatory.
+Purgatory (3.0.1) lets every caller into a half-open circuit and counts cancellations and late
+successes. So callers report a `Permit`'s outcome.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ _WINDOW_FAILURES = 25
 
 
 class BreakerState(StrEnum):
-    """Closed: requests flow. Open: none is sent. Half open: one probe decides."""
+    """Open: none is sent. Half open: one probe decides."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -32,15 +31,14 @@ class BreakerState(StrEnum):
 
 
 class BreakerOpen(UpstreamUnavailable):
-    """The breaker let nothing through while the caller waited."""
+    """The breaker let nothing through."""
 
 
 _COUNTED = BreakerOpen("A request failed.")
-"""Purgatory's error for each failure."""
 
 
 class Permit:
-    """Permission to send one request; withdrawn if no outcome is reported."""
+    """Permission to send, withdrawn without an outcome."""
 
     __slots__ = ("_breaker", "_decided", "_era")
 
@@ -51,7 +49,7 @@ class Permit:
 
     @property
     def is_current(self) -> bool:
-        """Whether the breaker's state is still that of this permit."""
+        """Whether the breaker's state is unchanged."""
         return self._era == self._breaker.era
 
     def succeed(self) -> None:
@@ -63,7 +61,7 @@ class Permit:
         self._decide(failed=True)
 
     def withdraw(self) -> None:
-        """Nothing was learnt; a probe's place goes to the next caller."""
+        """Nothing was learnt; the next caller probes."""
         self._decide(failed=None)
 
     def _decide(self, *, failed: bool | None) -> None:
@@ -89,9 +87,8 @@ class Permit:
 
 
 class CircuitBreaker:
-    """Stops requests after `failures` in a row, or half of the last 50 within 2 minutes.
-
-    After `seconds` one probe is admitted; others wait for its outcome. One event loop only.
+    """Stops requests after `failures` in a row, or half of 50 within 2 minutes; after `seconds` one
+    probes.
     """
 
     def __init__(
@@ -117,13 +114,13 @@ class CircuitBreaker:
 
     @property
     def probe_in(self) -> float | None:
-        """Seconds until an open breaker admits a probe."""
+        """Seconds until the next probe."""
         if self._timer is None or self.state is not BreakerState.OPEN:
             return None
         return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
 
     async def admit(self, patience: float) -> Permit:
-        """A permit, after at most `patience` seconds in line; BreakerOpen."""
+        """A permit within `patience` seconds; BreakerOpen."""
         permit = self._try_admit()
         if permit is not None:
             return permit
@@ -147,7 +144,7 @@ class CircuitBreaker:
                 self._waiting.remove(place)
 
     def force(self) -> Permit:
-        """A permit in any state; in an open one it is the probe's."""
+        """A permit in any state."""
         if self.state is not BreakerState.CLOSED:
             self._probing = (
                 True  # before the state changes, or the first in line would be let through as well
@@ -158,7 +155,7 @@ class CircuitBreaker:
         return Permit(self, self.era)
 
     def take_outcome(self, *, failed: bool | None) -> None:
-        """Count the outcome of a permit; None: nothing was learnt."""
+        """Count an outcome; None: nothing was learnt."""
         self._probing = False
         if failed is None:
             self._serve_line()

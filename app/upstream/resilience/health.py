@@ -1,11 +1,11 @@
-"""How requests to one endpoint fare: a bad request, or a failing endpoint."""
+"""Tells a bad request from a failing endpoint."""
 
 _MOST_IN_VAIN = 18
-"""Of one small fetch: three readings of two pages, three times each."""
+"""Three readings of two pages, three times."""
 
 
 class Patience:
-    """Futile page reads left to an endpoint, over all its reads."""
+    """Futile page reads left to an endpoint."""
 
     __slots__ = ("_most", "_vain")
 

@@ -8,14 +8,12 @@ from app.upstream.failures import AttemptFailed
 
 
 class Outage:
-    """Time without any answer, counted only while one is wanted, so that each run has its full
-    patience.
-    """
+    """Time without an answer while one is wanted."""
 
     def __init__(self) -> None:
         self.answers = 0
         self.was_probed = False
-        """Whether a last request followed the end of all patience."""
+        """A last request was sent after all patience."""
         self.last: AttemptFailed | None = None
         self._since: float | None = None
         self._callers = 0
@@ -23,7 +21,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the first failure without a later success."""
+        """Since the first failure without success."""
         return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
 
     def answered(self) -> None:
@@ -34,7 +32,7 @@ class Outage:
         self._answer = asyncio.Event()
 
     async def wait_for_answer(self, seconds: float) -> None:
-        """Wait for any answer, at most so long."""
+        """Wait for any answer."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._answer.wait()

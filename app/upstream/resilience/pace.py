@@ -1,4 +1,4 @@
-"""Rate limiter: the quota, and a brake after a 429."""
+"""The quota, and a brake after a 429."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,14 +14,13 @@ class Limiter(Protocol):
     """Keeps all replicas within the API's quota."""
 
     async def acquire(self) -> None:
-        """Wait until one more request may be sent."""
+        """Wait for one more request."""
 
 
 class Pace:
     """Permits to send, one caller after the other.
 
-    A 429 pauses all for the time named (default 1 s, at most `longest_pause`) and halves the rate;
-    each success restores a part.
+    A 429 pauses all (1 s unless named) and halves the rate; each success restores a part.
     """
 
     def __init__(self, limiter: Limiter, rate: float, longest_pause: float) -> None:
@@ -47,7 +46,7 @@ class Pace:
 
     @property
     def turn_seconds(self) -> float:
-        """How long the first in line has waited."""
+        """How long the first has waited."""
         return (
             0.0
             if self._turn_since is None
@@ -55,7 +54,7 @@ class Pace:
         )
 
     async def acquire(self, *, in_pause: bool = False) -> None:
-        """Wait for a permit; with `in_pause` for a probe that checks the pause."""
+        """Wait for a permit, `in_pause` for a probe."""
         if in_pause:
             await self._limiter.acquire()
             return

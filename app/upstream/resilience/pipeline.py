@@ -1,8 +1,8 @@
 """The request pipeline: admission, deadline, budgeted retries, verdict. Nothing else retries.
 
-A request that fails while others succeed is at fault (FetchFailed); if none succeeds it is an
-outage (UpstreamUnavailable after `outage_wait` seconds). A probe, a tiny request known to be good,
-decides for a lone request. A suspect's failures neither open the breaker nor slow others down.
+A request that fails while others succeed is at fault (FetchFailed); if none does it is an outage
+(UpstreamUnavailable after `outage_wait` seconds). A tiny request known to be good probes for a lone
+one. A suspect's failures count for nothing else.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _log = get_logger(__name__)
 
 
 class RequestPipeline:
-    """Sends and retries requests in one event loop; `probe` tells a bad request from an outage."""
+    """Sends and retries requests in one event loop."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class RequestPipeline:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What holds requests up, if any are wanted."""
+        """What holds wanted requests up."""
         return self._admission.hindrance
 
     def close(self) -> None:
@@ -75,10 +75,10 @@ class RequestPipeline:
     async def run(
         self, endpoint: Endpoint, attempt: _Attempt[_Result], share: Share = _ALONE
     ) -> _Result:
-        """The result of `attempt`, retried until it succeeds or the verdict is clear.
+        """The result of `attempt`, retried until the verdict is clear.
 
-        UpstreamRefused, RequestTooLarge or FetchFailed if a retry cannot help, FetchFailed if only
-        this request fails, UpstreamUnavailable in an outage.
+        UpstreamRefused, RequestTooLarge, FetchFailed: no retry helps. UpstreamUnavailable: an
+        outage.
         """
         call = Call(self._outage, self._limits, share)
         retries = stamina.retry_context(
@@ -130,7 +130,7 @@ class RequestPipeline:
             await self._send(call, Endpoint.ALLTIME, self._probe, is_probe=True, is_check=is_check)
 
     async def _keep_wait(self, call: Call) -> None:
-        """Wait as the API asked, unless a probe shows that it answers others."""
+        """As the API asked, unless it answers a probe."""
         while (left := call.asked_wait) > 0:
             if (early := call.check_wait) > 0:
                 await asyncio.sleep(min(left, early))
@@ -140,7 +140,7 @@ class RequestPipeline:
                 await self._outage.wait_for_answer(call.asked_wait)
 
     async def _answers_others(self, call: Call) -> bool:
-        """Whether the API answers others; one probe serves all waiting calls."""
+        """One probe serves all waiting calls."""
         async with self._checking:
             if call.is_proven_since and not self._pace.is_paused:
                 return True
@@ -193,7 +193,6 @@ class RequestPipeline:
             return result
 
     async def _pay(self, call: Call, endpoint: Endpoint) -> None:
-        """Wait for the budget, or the end of patience."""
         started = asyncio.get_running_loop().time()
         await self._budget.take(call.patience)
         self._statistics.note_budget_wait(endpoint, asyncio.get_running_loop().time() - started)
@@ -201,7 +200,7 @@ class RequestPipeline:
     def _judge(
         self, error: UpstreamError, endpoint: Endpoint, permit: Permit, *, is_own: bool
     ) -> None:
-        """Report an error to breaker, pace and statistics."""
+        """Tell breaker, pace and statistics."""
         self._statistics.note_failure(endpoint, kind_of(error))
         if not isinstance(error, AttemptFailed):
             self._outage.answered()

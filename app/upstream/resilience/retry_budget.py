@@ -1,20 +1,15 @@
-"""A retry budget: each success pays for half a retry, so about a third of requests are retries.
-
-Unbounded retries would multiply the traffic just when the API bears least. Callers wait in line.
+"""A retry budget: each success pays for half a retry, as retries multiply the load of a failing
+API.
 """
 
 import asyncio
 from contextlib import suppress
 
 _SHARE_OF_SUCCESS = 0.5
-"""Retries that a success pays for."""
 
 
 class RetryBudget:
-    """Permits to retry, one caller after the other, in one event loop.
-
-    At most `capacity`; successes and time (`per_second`) add to it.
-    """
+    """Permits to retry: at most `capacity`, regained by success and time."""
 
     def __init__(self, capacity: int, per_second: float) -> None:
         """Start full; both must be above 0."""
@@ -26,7 +21,7 @@ class RetryBudget:
         self._paid = asyncio.Event()
 
     async def take(self, patience: float) -> bool:
-        """Wait for a retry, at most `patience` seconds; whether it was granted."""
+        """Whether a retry was granted within `patience` seconds."""
         try:
             async with asyncio.timeout(patience), self._line:
                 while (missing := 1 - self._count()) > 0:
@@ -44,14 +39,13 @@ class RetryBudget:
         self._paid.set()
 
     def _count(self) -> float:
-        """Retries left by now."""
         now = asyncio.get_running_loop().time()
         self._left = min(self._capacity, self._left + (now - self._counted_at) * self._per_second)
         self._counted_at = now
         return self._left
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for the next success, at most so long."""
+        """Wait for a success."""
         self._paid.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

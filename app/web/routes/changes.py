@@ -1,4 +1,4 @@
-"""The routes of the change feed and of changed rows."""
+"""The routes of changes."""
 
 import datetime as dt
 import uuid

@@ -1,4 +1,4 @@
-"""Shared by routes: the service, headers of a started run, descriptions of problems."""
+"""Shared by routes: service, headers, problems."""
 
 import uuid
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ LOCATION = {
 
 
 def accepted(run_id: uuid.UUID) -> dict[str, str]:
-    """The headers of an answer about a started run."""
+    """Headers for a started run."""
     return {"Location": f"/runs/{run_id}", "Retry-After": _ASK_AGAIN_SECONDS}
 
 
@@ -49,7 +49,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def problems(**sentences: str) -> Responses:
-    """Descriptions of a route's problems; any may find the database gone."""
+    """A route's problems; the database may be gone."""
     described = {int(name.removeprefix("on_")): sentence for name, sentence in sentences.items()}
     described = {422: "A query parameter is unknown.", **described} | {
         500: "trade-recon or PostgreSQL fails for a reason that a retry does not repair.",
@@ -62,7 +62,7 @@ def problems(**sentences: str) -> Responses:
 
 
 def starting(*, on_409: str) -> Responses:
-    """The answers of a route that starts a run."""
+    """Answers of a route that starts a run."""
     return {
         202: {"headers": LOCATION},
         **problems(
@@ -79,5 +79,5 @@ UNKNOWN_PARAMETER: Responses = {
 
 
 def reason_of(given: GivenReason | None) -> str | None:
-    """The reason of an order; InvalidRequest if too long."""
+    """An order's reason; InvalidRequest."""
     return None if given is None else bounded_reason(given.reason)

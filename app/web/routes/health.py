@@ -1,4 +1,4 @@
-"""The routes of probes, metrics and the interface's description."""
+"""The routes of probes, metrics and description."""
 
 from typing import Any
 

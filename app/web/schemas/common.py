@@ -24,7 +24,7 @@ AccountId = Annotated[
 AnyKind = RunKind | str
 AnyStatus = RunStatus | str
 AnyOutcome = Outcome | str
-"""The record may hold a newer version's words."""
+"""Newer versions may record others."""
 
 
 def _finite(value: object) -> object:

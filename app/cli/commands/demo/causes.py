@@ -1,4 +1,4 @@
-"""Known reasons for which accounts of the demonstration may differ in the end."""
+"""Known reasons of accounts to differ in the end."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,7 @@ from app.sandbox.world.world import World
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A reason to keep an issue, reported as one of `codes`.
-
-    `keeps_rows`: the warehouse keeps rows that upstream lacks; missing or differing ones have no
-    excuse.
-    """
+    """A reason to keep issues with `codes`; `keeps_rows`: and rows that upstream lacks."""
 
     reason: str
     codes: frozenset[IssueCode]
@@ -24,13 +20,13 @@ class Cause:
     def explains(
         self, codes: Collection[IssueCode], differences: Collection[DifferenceKind]
     ) -> bool:
-        """Whether the cause explains these issues and rows."""
+        """Whether it explains these issues and rows."""
         allowed = {DifferenceKind.SURPLUS} if self.keeps_rows else set[DifferenceKind]()
         return bool(codes) and self.codes.issuperset(codes) and allowed.issuperset(differences)
 
 
 def causes(world: World, done: Sequence[Damage], forgotten: Sequence[str]) -> dict[str, Cause]:
-    """Accounts with a reason that precedes the run."""
+    """Accounts with a reason before the run."""
     told = frozenset(
         {IssueCode.UPSTREAM_INCONSISTENT, IssueCode.UNSETTLED, IssueCode.AMBIGUOUS_IDENTITY}
     )

@@ -1,4 +1,4 @@
-"""`trade-recon sandbox` and `demo`: an upstream to try trade-recon on."""
+"""`trade-recon sandbox` and `demo`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

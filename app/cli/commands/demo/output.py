@@ -1,4 +1,4 @@
-"""The demonstration's output: steps, a table of issues, the rest; `--verbose` shows all tables."""
+"""The demonstration's output; `--verbose` shows all tables."""
 
 import textwrap
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ _FORGOTTEN = "upstream has forgotten the account"
 
 @dataclass(frozen=True, slots=True)
 class NamedAccount:
-    """An account that keeps an issue or rows for a known reason."""
+    """An account with a known reason."""
 
     account_id: str
     rows: int
@@ -42,7 +42,7 @@ class NamedAccount:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The console, and whether every table is shown."""
+    """The console, and how much is shown."""
 
     console: Console
     is_verbose: bool
@@ -64,7 +64,7 @@ class Output:
             self._step("", f"Rows by table: {', '.join(held)}.\n")
 
     def damaged(self, done: Sequence[Damage], forgotten: Sequence[str]) -> None:
-        """Damage to the warehouse, and accounts that upstream forgot."""
+        """Damage, and accounts that upstream forgot."""
         by_kind: dict[str, list[Damage]] = defaultdict(list)
         for each in done:
             by_kind[each.kind].append(each)
@@ -118,7 +118,7 @@ class Output:
         self._show(table)
 
     def compared(self, report: Report, comparison: Comparison) -> None:
-        """All rows compared with upstream, and the issues left."""
+        """The comparison, and issues left."""
         tables = comparison.tables.values()
         sent = sum(each.upstream_rows for each in tables)
         missing = sum(each.missing for each in tables)
@@ -144,7 +144,7 @@ class Output:
         before: Report,
         after: Report,
     ) -> None:
-        """Accounts by issue: damaged, found and left; `--verbose` shows these apart."""
+        """Accounts by issue, unless `--verbose` shows them apart."""
         if self.is_verbose:
             return
         # The shortest description of each: the table keeps one line for an issue.
@@ -233,13 +233,12 @@ class Output:
 def unexplained(
     account_id: str, kinds: Collection[DifferenceKind], codes: Collection[IssueCode]
 ) -> str:
-    """An account that differs without a known reason."""
+    """The line of an unexplained account."""
     left = ", ".join(sorted(codes)) or "none"
     return f"{account_id}: {counted(len(kinds), 'differing row')}, issues left: {left}"
 
 
 def _accounts(report: Report) -> Counter[str]:
-    """Accounts by issue, of any severity."""
     figures: Counter[str] = Counter()
     for issue in report.issues_by_type:
         figures[issue.issue_type] += issue.account_count

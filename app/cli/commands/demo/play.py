@@ -1,6 +1,6 @@
-"""The demonstration: a warehouse is filled, damaged in every way, healed, and compared row by row.
+"""The demonstration: a warehouse is filled, damaged, healed and compared.
 
-PostgreSQL runs in a temporary folder and the sandbox in its own process.
+PostgreSQL runs in a temporary folder, the sandbox in its own process.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ _BURST = 20
 _FORGOTTEN = 2
 _FOREVER = 10**9
 _DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""For a server whose data may be lost."""
+"""Its data may be lost."""
 
 _OPEN_ISSUES = """
 SELECT account_id,
@@ -60,7 +60,7 @@ WHERE issues <> '[]'
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Upstream with its `world`, the warehouse as its user sees it, and trade-recon on both."""
+    """Upstream with its `world`, the warehouse, and trade-recon."""
 
     output: Output
     upstream: SandboxProcess
@@ -77,11 +77,7 @@ async def run(
     *,
     is_verbose: bool = False,
 ) -> bool:
-    """Play the demonstration; whether no row differs without a named reason.
-
-    InvalidRequest: unreadable trades file. ConfigurationError: PostgreSQL or the sandbox does not
-    start.
-    """
+    """Play; whether every difference has a named reason. InvalidRequest, ConfigurationError."""
     begun = time.monotonic()
     world = arguments.world()
     output = Output(console, is_verbose)
@@ -139,9 +135,7 @@ async def _fill(stage: Stage) -> None:
 
 
 async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
-    """The damage done, and the accounts that upstream forgot; real trades suffer only healable
-    damage.
-    """
+    """The damage, and accounts forgotten; real trades suffer only healable damage."""
     arguments = stage.upstream.arguments
     if arguments.trades_file is not None:
         return await damage(stage.warehouse, _SCHEMA, seed=arguments.seed, kinds=HEALABLE_KINDS), []
@@ -156,7 +150,7 @@ async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
 
 
 async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:
-    """Let upstream forget some undamaged accounts that share no login; their ids."""
+    """Undamaged accounts that share no login; their ids."""
     world = stage.world
     fit = [
         account_id
@@ -193,7 +187,7 @@ async def _audit(stage: Stage) -> RunState:
 async def _judge(
     stage: Stage, known: Mapping[str, Cause], state: RunState, comparison: Comparison
 ) -> bool:
-    """Compare each account that differs or keeps an issue with known causes."""
+    """Compare what is left with known causes."""
     open_issues = await stage.warehouse.fetch(_OPEN_ISSUES)
     left = {row["account_id"]: frozenset(map(IssueCode, row["types"])) for row in open_issues}
     rows: dict[str, list[DifferenceKind]] = defaultdict(list)

@@ -1,7 +1,4 @@
-"""The steps of `trade-recon legacy`: one labelled JSON each, in the first system's shapes.
-
-New figures have names of their own.
-"""
+"""The steps of `trade-recon legacy`, in the first system's shapes; new figures have new names."""
 
 import json
 import sys
@@ -37,7 +34,6 @@ _CALLS: Mapping[str, str] = {
     Endpoint.CLOSED: "fetch_trades",
     Endpoint.OPEN: "fetch_open_trades",
 }
-"""The first system's kinds of calls."""
 _TRADE_TYPES: Mapping[str, str] = {
     TABLES[Endpoint.CLOSED].name: "closed",
     TABLES[Endpoint.OPEN].name: "open",
@@ -46,8 +42,6 @@ _TRADE_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Steps to do; `reconcile` None: no run."""
-
     fix_null_ids: bool
     reconcile: RunRequest | None
     report: bool
@@ -56,7 +50,7 @@ class _Steps:
 async def perform_steps(
     *, fix_null_ids: bool, reconcile: bool, retry: bool, report: bool, most: int | None
 ) -> ExitCode:
-    """Do the flags' steps in the order of a night; InvalidRequest if they do not fit together."""
+    """Do the flags' steps in the order of a night; InvalidRequest."""
     if retry and not reconcile:
         raise InvalidRequest(
             "--retry-failed does nothing without --reconcile: give both. Nothing was done."
@@ -115,7 +109,7 @@ def _tell(label: str, results: Mapping[str, object]) -> None:
 
 
 async def _reported(readings: Readings) -> dict[str, object]:
-    """HTTP's report, with activity as dates, newest first, whose `resolved` is the checksum."""
+    """HTTP's report; activity by dates, whose `resolved` is the checksum."""
     return {
         **json_values(await readings.report()),
         "recent_activity": [msgspec.to_builtins(day) for day in await readings.checked_by_date()],
@@ -162,7 +156,6 @@ def _run_results(state: RunState, attempts: Sequence[RunAttempt]) -> dict[str, o
 
 
 def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
-    """Requests by kind of call, and failed ones."""
     calls: Counter[str] = Counter()
     for endpoints in api_stats.values():
         for endpoint, figures in endpoints.items():
@@ -172,17 +165,16 @@ def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
 
 
 def _number(key_part: str | None) -> int | str | None:
-    """Numeric key parts as numbers, as those scripts know them."""
+    """Key parts as numbers, as those scripts expect."""
     return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
 
 
 def _is_resolved(attempt: RunAttempt) -> bool:
-    """By the present checksum, unless it failed."""
+    """By the present checksum."""
     return bool(attempt.trades_recon_checksum) and attempt.outcome != Outcome.FAILED
 
 
 def _detail(attempt: RunAttempt) -> dict[str, object]:
-    """One account of a run."""
     # The first system counts what is for information alone among the issues, before a run and after
     # it.
     few_hours = [IssueCode.SUSPICIOUSLY_FEW_HOURS.value] if attempt.has_few_hours else []

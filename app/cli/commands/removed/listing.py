@@ -1,4 +1,4 @@
-"""`trade-recon removed`: rows that trade-recon removed, moved or overwrote."""
+"""`trade-recon removed`."""
 
 import sys
 import uuid
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Which copies are listed: those `wanted`, older than `before` (None: all)."""
+    """Filters; None: any."""
 
     wanted: Wanted = ANY_COPY
     limit: int = 50
@@ -58,9 +58,11 @@ def list_removed(  # noqa: PLR0913 - an option each
 ) -> None:
     """List rows that were removed, moved or overwritten.
 
-    The newest first. Reasons: removed (upstream lacks it, or it doubled a trade, whose other date
-    is shown), overwritten (values or account id), moved (a trade, to another date), placeholder
-    (metrics under a made-up account id).
+    The newest first.
+
+    Reasons: removed (upstream lacks it, or it doubled a trade, whose other date is shown),
+    overwritten (values or account id), moved (a trade, to another date), placeholder (metrics under
+    a made-up account id).
     """
     view = _View(Wanted(account, table, run, reason), limit, before, format_)
     if context.invoked_subcommand is None:
@@ -84,7 +86,7 @@ async def _listed(view: _View) -> ExitCode:
 
 
 def _as_json(rows: "Sequence[RemovedCopy]", following: int | None) -> str:
-    """The list as one object; rows stay text, so that no number is rounded."""
+    """One object; rows stay text, unrounded."""
     import msgspec
 
     listed = [

@@ -58,11 +58,15 @@ def restore(
 ) -> None:
     """Restore rows as they were, the newest copy first.
 
-    One that cannot be restored stops no other. Nothing is lost: a replaced row is kept as a copy,
-    too. Rows that a run inserted stay and are counted; the next audit removes those that upstream
-    lacks. Restored rows are pinned: no run changes them until `removed release`, or until upstream
-    sends the same values. With `--no-pin` the next run may change them again. Exit codes: 0 all are
-    as they were; 1 some were not restored; 2 an id does not exist (nothing was restored).
+    One that cannot be restored stops no other.
+
+    Nothing is lost: a replaced row is kept as a copy, too. Rows that a run inserted stay and are
+    counted; the next audit removes those that upstream lacks. Restored rows are pinned: no run
+    changes them until `removed release`, or until upstream sends the same values. With `--no-pin`
+    the next run may change them again.
+
+    Exit codes: 0 all are as they were; 1 some were not restored; 2 an id does not exist (nothing
+    was restored).
     """
     perform(
         lambda: _restored(
@@ -92,8 +96,9 @@ def release(
 ) -> None:
     """Release pinned rows to later runs.
 
-    The next run compares them with upstream, and may change them again. Exit codes: 0 rows were
-    released; 1 no pinned row matches; 2 wrong use.
+    The next run compares them with upstream, and may change them again.
+
+    Exit codes: 0 rows were released; 1 no pinned row matches; 2 wrong use.
     """
     perform(lambda: _released(ids, all_of_run, account, bounded_reason(reason)))
 
@@ -184,7 +189,7 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
 
 
 async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> ExitCode:
-    """Show the effect of a restore by table, account and date, and each row it would refuse."""
+    """A trial: effects by table, account and date, and rows refused."""
     from rich.markup import escape
 
     from app.cli.output.tables import plain_table, widened_console
@@ -231,7 +236,7 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
 
 
 def _added(inserted: int | None) -> str:
-    """The sentence about a run's inserted rows; empty if none."""
+    """A run's inserted rows; empty if none."""
     if inserted == 0:
         return ""
     number = (
