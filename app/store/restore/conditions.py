@@ -1,8 +1,12 @@
 """SQL conditions that judge stored rows beside copies."""
 
+import re
+
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.restore.shape import Shape
+
+_COMMENT = re.compile(r"\A(?:--.*\n)+")
 
 
 class CopyConditions:
@@ -46,5 +50,5 @@ class CopyConditions:
 
 
 def part(statement: str) -> str:
-    """A statement without its comment line."""
-    return statement.partition("\n")[2]
+    """A statement without its leading comment."""
+    return _COMMENT.sub("", statement)

@@ -1,12 +1,13 @@
 -- name: get_differing_rows
--- Rows of a fetch ($1) that are stored with other values than upstream sends, of accounts ($2) on the dates that were read ($3), by the columns that
--- differ, with old and new values of the first $4. Before a write only those that can be written; after it ($5) also those that the table refused
--- by then, but for what waits until its date is settled ($6), what a key takes one of ($7), and what is pinned.
+-- Rows of a fetch ($1), accounts ($2) and dates ($3) that are stored with other values than
+-- upstream sends, by differing columns, with old and new values of the first $4. Before a write
+-- only writable rows; after it ($5) rejected ones too, except withheld ($6), too narrow ($7) and
+-- pinned ones.
 WITH differing AS MATERIALIZED (
     SELECT coalesce(s.account_id, t.account_id)::text AS account_id, {{day_of_s}} AS day, s.ordinal, s.refused IS NOT NULL AS refused, {{key_text}} AS row_key,
            ARRAY(
                SELECT name FROM unnest({{changed_columns}}) AS name
-               -- What a trigger of the table chose is told as such.
+               -- Values chosen by a trigger are reported as such.
                WHERE NOT name || ' (changed by the table)' = ANY(coalesce(s.nulled, '{}'))
            ) AS columns, to_jsonb(t) AS old_row, to_jsonb(s) AS new_row
     FROM {{stage}} AS s
@@ -31,7 +32,8 @@ GROUP BY account_id, day, columns, refused
 ORDER BY account_id, day, columns, refused
 
 -- name: get_lacking_rows
--- Rows of a fetch ($1) that are not stored, of accounts ($2) on the dates that were read ($3), and whether they count no trade; $4 of them are named.
+-- Rows of a fetch ($1), accounts ($2) and dates ($3) that are not stored, and whether they count no
+-- trade; names $4 of them.
 SELECT s.account_id::text AS account_id, {{day_of_s}} AS day, {{has_no_trades}} AS is_empty, count(*) AS rows,
        (array_agg({{key_text}} ORDER BY s.ordinal))[1:$4::integer] AS keys
 FROM {{stage}} AS s
@@ -40,8 +42,8 @@ GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 
 -- name: get_unsent_rows
--- Stored rows of the table $5 that a fetch ($1) did not bring, of accounts ($2) on the dates that were read ($3), and the trades that they count; $4 of
--- them are named. Pinned ones are not compared.
+-- Stored rows of table $5, accounts ($2) and dates ($3) that a fetch ($1) did not send, with their
+-- trades; names $4 of them. Pinned rows are not compared.
 SELECT t.account_id::text AS account_id, {{day_of_t}} AS day, count(*) AS rows, sum({{row_trades}})::bigint AS trades,
        (array_agg({{t_key_text}}))[1:$4::integer] AS keys
 FROM {{raw}} AS t
@@ -52,11 +54,12 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 
 -- name: count_sent_rows
--- How many rows a fetch ($1) brought of accounts ($2).
+-- Number of rows that a fetch ($1) sent for accounts ($2).
 SELECT account_id::text AS account_id, count(*) AS rows FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) GROUP BY account_id
 
 -- name: get_doubled_days
--- The dates under which trades of accounts and dates ($1, $2), which count more of them than daily does, are stored more than once: all of a trade's dates.
+-- All dates of trades stored more than once, where accounts and dates ($1, $2) count more trades
+-- than daily.
 SELECT account_id, array_agg(DISTINCT day) AS days
 FROM (
     SELECT w.account_id, unnest(ARRAY[s.{{date}}, t.{{date}}]) AS day

@@ -1,12 +1,12 @@
 -- name: get_lacking_others
--- Rows without trades that a fetch ($1) brought of other accounts than those that it was for ($2), and that are not stored: their places in staging and
--- their dates, by account. Only of $3, where that is given.
+-- Rows without trades in a fetch ($1) that are not stored, of accounts other than those asked for
+-- ($2): staging ordinals and dates by account, limited to $3 if given.
 SELECT s.account_id::text AS account_id, array_agg(s.ordinal ORDER BY s.ordinal) AS ordinals, array_agg(DISTINCT s.{{date}}) AS days
 FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND s.account_id IS NOT NULL AND {{has_no_trades}}
-  -- What is no count may be any number of trades.
+  -- An invalid count may be any number of trades.
   AND NOT 'num_trades (no count)' = ANY(coalesce(s.nulled, '{}'))
-  -- By a subquery, which is hashed on every version of PostgreSQL.
+  -- A subquery is hashed on every version of PostgreSQL.
   AND s.account_id::text NOT IN (SELECT unnest($2::text[]))
   AND ($3::text[] IS NULL OR s.account_id::text IN (SELECT unnest($3::text[])))
   AND NOT {{is_stored}}
@@ -14,8 +14,8 @@ GROUP BY s.account_id
 ORDER BY s.account_id
 
 -- name: lock_free_accounts
--- Those of the accounts ($1) that no claim holds but ours ($2), and of which rows may be written; locked, so that nobody claims them before the commit.
--- None if our worker ($4) was away for longer than its lease ($3).
+-- Lock accounts ($1) that no other claim than ours ($2) holds and that may be written. None if our
+-- worker ($4) exceeded its lease ($3).
 SELECT t.account_id::text AS account_id
 FROM prop_trading_model.trade_recon AS t
 WHERE t.account_id = ANY($1::text[]) AND t.reconciliation_status <> 'needs_confirmation'
@@ -34,7 +34,8 @@ ORDER BY t.account_id
 FOR NO KEY UPDATE OF t SKIP LOCKED
 
 -- name: note_others
--- Dates ($2) of accounts ($1) whose rows could not be stored now: audits read them again. Not those from $3 on, which still move.
+-- Record dates ($2) before $3 of accounts ($1) whose rows could not be stored, for audits to read
+-- again.
 INSERT INTO prop_trading_model.recon_doubted_dates (account_id, date)
 SELECT DISTINCT noted.account_id, noted.day
 FROM unnest($1::text[], $2::date[]) AS noted (account_id, day)

@@ -1,10 +1,8 @@
 -- name: lock_claims
--- The accounts that are still ours, locked so that nobody takes them over before the commit, and
--- how often they failed in a row so far.
+-- Lock accounts still claimed until commit; returns their consecutive failures.
 SELECT t.account_id, t.failed_attempts FROM prop_trading_model.trade_recon AS t
 WHERE t.account_id = ANY($1::text[]) AND t.claim_id = $2
-  -- A worker that was away for longer than its lease writes and records nothing, even if nobody
-  -- took the accounts over.
+  -- A worker beyond its lease writes and records nothing, even if its accounts were not reclaimed.
   AND (
       t.claimed_at > now() - make_interval(secs => $3)
       OR EXISTS (

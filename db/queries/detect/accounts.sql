@@ -1,8 +1,7 @@
 -- name: days_of_accounts
--- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each
--- table: where those are distributed, none from outside the view would reach them, and each look
--- would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names
--- them; so are those of before the history that the warehouse keeps.
+-- Day matrix of some accounts, like v_recon_days for all. The condition is repeated for each table,
+-- since none outside the view reaches distributed tables, which would be read entirely. Without
+-- impossible dates, which get_odd_rows names, and dates before the history.
 (
     SELECT
         account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
@@ -32,9 +31,8 @@
 )
 
 -- name: look_at_accounts
--- Accounts as they stand: the stored state and issues, and the totals, the first and last date, and
--- the dates that disagree, from the raw tables. Those are numbered from 1 for the first day of year
--- 1.
+-- Accounts with stored state and issues, and totals, first, last and disagreeing dates from the raw
+-- tables. Dates are day numbers, 1 being the first day of year 1.
 SELECT
     wanted.account_id, t.account_id IS NOT NULL AS is_known, t.issues, t.explained_as,
     t.explained_times, t.ask_again_at, t.reconciliation_status,
@@ -71,12 +69,11 @@ LEFT JOIN (
         account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly,
         sum(closed)::bigint AS closed,
         bool_or(days.daily_rows > 0) AS has_daily, bool_or(days.hourly_rows > 0) AS has_hourly,
-        -- A date of long ago or far ahead is one row's, and says nothing of when the account lives.
+        -- Extreme dates are single errors and do not extend the account's life.
         min(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS first_day,
         max(date) FILTER (WHERE date BETWEEN '1970-01-01' AND '2199-12-31') AS last_day,
         count(*) AS known_days,
-        -- One array of numbers, and not one of each: PostgreSQL sets 8 kB aside for each array of
-        -- each account.
+        -- One array of numbers: PostgreSQL reserves 8 kB for each array of each account.
         array_agg(ARRAY[date - date '0001-01-01' + 1, daily, hourly, closed, days.daily_rows,
             days.hourly_rows])
             FILTER (WHERE daily <> hourly OR daily <> closed) AS days,
@@ -89,9 +86,8 @@ LEFT JOIN (
 {{money_join}}
 
 -- name: issues_if_emptied
--- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of
--- it any more and metrics were when it was last counted: somebody deleted its rows, or upstream
--- does not have it, which only upstream tells.
+-- Issues of an account `r` counted as `now`, adding one if nothing is stored but metrics were at
+-- the last count: rows were deleted, or the account is gone upstream, which only upstream knows.
 CASE
     WHEN (r.has_alltime OR r.has_daily)
         AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
@@ -111,8 +107,7 @@ CASE
 END
 
 -- name: write_stats
--- The totals and the checksum of accounts ($1) where they changed; a row that someone else holds is
--- waited for.
+-- Write changed totals and checksums of accounts ($1), waiting for locked rows.
 WITH fresh AS (
     SELECT * FROM jsonb_to_recordset($1) AS f (
         account_id text, has_alltime boolean, alltime bigint, has_daily boolean, daily bigint,
@@ -122,7 +117,7 @@ WITH fresh AS (
 ), held AS MATERIALIZED (
     SELECT account_id FROM prop_trading_model.trade_recon
     WHERE account_id = ANY(ARRAY(SELECT account_id FROM fresh))
-    -- In one order, so that no two of us wait for each other.
+    -- A common order prevents deadlocks between workers.
     ORDER BY account_id
     FOR NO KEY UPDATE
 )
@@ -137,8 +132,8 @@ FROM fresh AS now JOIN held USING (account_id)
 WHERE r.account_id = now.account_id
 
 -- name: write_few_hours
--- Dates with many trades in a single hourly row, of accounts ($1) for which others are noted; none:
--- nothing is noted any more.
+-- Replace recorded dates with too many trades in one hourly row, of accounts ($1); none clears
+-- them.
 WITH fresh AS (
     SELECT * FROM jsonb_to_recordset($1) AS f (account_id text, dates date[])
 ), gone AS (
@@ -150,39 +145,39 @@ SELECT account_id, dates FROM fresh WHERE dates <> '{}' ORDER BY account_id
 ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 
 -- name: get_size
--- How many accounts are known, and how many trades are counted for them.
+-- Number of known accounts and of their trades.
 SELECT count(*) AS accounts,
        least(coalesce(sum(greatest(num_trades_alltime, num_trades_daily, num_trades_hourly,
            num_trades_raw_closed)), 0), 9223372036854775807)::bigint AS trades
 FROM prop_trading_model.trade_recon
 
 -- name: get_coverage
--- How many of these accounts have a row on a date.
+-- Number of these accounts with a row, by date.
 SELECT date, count(*) AS accounts
 FROM {{days}} AS days
 WHERE date BETWEEN '1970-01-01' AND '2199-12-31'
 GROUP BY date
 
 -- name: get_findings
--- Rows with a missing or wrong account id that are these accounts' or fit them.
+-- Rows with missing or wrong ids that are under, or fit, these accounts.
 SELECT table_name, login, platform, broker, holder, candidates, rows, dates
 FROM prop_trading_model.recon_identity_findings
 WHERE candidates && $1::text[] OR holder = ANY($1::text[])
 
 -- name: get_drift
--- What the audit of a run found about accounts.
+-- Findings of a run's audit about accounts.
 SELECT account_id, absent, evidence
 FROM prop_trading_model.recon_drift
 WHERE run_id = $1 AND account_id = ANY($2::text[])
 
 -- name: get_descents
--- Dates of accounts whose finer rows are still to be read below a drift.
+-- Dates with unread finer rows below a drift.
 SELECT account_id, array_agg(date) AS dates FROM prop_trading_model.recon_descents
     WHERE account_id = ANY($1::text[]) GROUP BY account_id
 
 -- name: get_doubts
--- Dates of accounts that earlier runs lowered on upstream's word and that the audit $1 reads again,
--- and those of rows that have a partition by now.
+-- Dates that earlier runs lowered on upstream's word and audit $1 reads again, and dates of rows
+-- whose partition exists now.
 SELECT account_id, array_agg(date) AS dates
 FROM (
     SELECT account_id, date FROM prop_trading_model.recon_doubted_dates WHERE read_run = $1
@@ -193,12 +188,12 @@ FROM (
 GROUP BY account_id
 
 -- name: get_placeable_accounts
--- Accounts of rows that were set aside for want of a partition that is there by now.
+-- Accounts of set-aside rows whose missing partition exists now.
 SELECT DISTINCT account_id FROM ({{placeable}}) AS placeable ORDER BY account_id
 
 -- name: placeable_rows
--- Accounts and dates of rows that were set aside for want of a partition that is there by now; the
--- dates are looked at once for all.
+-- Accounts and dates of set-aside rows whose missing partition exists now, all dates checked at
+-- once.
 WITH unplaced AS MATERIALIZED (
     SELECT table_name, account_id, date FROM prop_trading_model.recon_set_aside_rows
     WHERE starts_with(reason, 'no partition') AND account_id IS NOT NULL AND date IS NOT NULL
@@ -213,9 +208,9 @@ SELECT u.account_id, u.date FROM unplaced AS u
 WHERE NOT EXISTS (SELECT FROM gaps AS g WHERE g.table_name = u.table_name AND g.day = u.date)
 
 -- name: get_odd_rows
--- Rows whose date no calendar holds (infinity, before year 1, after year 9999, none): no count has
--- them, and no request can ask for them. Each table's number for an account, and its first rows as
--- date and key. Of partitioned tables only those parts are read that can hold such dates.
+-- Rows with impossible dates (infinity, outside years 1 to 9999, none), which no count includes and
+-- no request can name: number by table and account, with first rows as date and key. Only
+-- partitions that can hold such dates are read.
 SELECT account_id, table_name, count(*) AS rows,
     (array_agg(row_key ORDER BY row_key))[1:10] AS samples
 FROM (
@@ -247,9 +242,9 @@ WHERE account_id IS NOT NULL
 GROUP BY account_id, table_name
 
 -- name: get_pins
--- The tables and dates in which rows of accounts ($1) are pinned, and those on which upstream has
--- such a row instead (rows: 0). Trades of an account that were restored under another id or none
--- (elsewhere) are its own, too: their key holds platform, broker and login first, and an array ends by nulls.
+-- Pinned rows of accounts ($1) by table and date, and dates of upstream's rows in their stead
+-- (rows: 0). Includes trades restored under another id or none (elsewhere): their key starts with
+-- platform, broker and login, and arrays end with nulls.
 SELECT account_id, table_name, date, sum(rows)::bigint AS rows, sum(elsewhere)::bigint AS elsewhere
 FROM (
     SELECT p.account_id::text AS account_id, p.table_name, p.date, 1 AS rows,

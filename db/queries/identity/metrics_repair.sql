@@ -1,6 +1,6 @@
 -- name: repair_metrics
--- Metrics rows of {{raw}} under an id that is not theirs: given to the account that they belong to, or put aside where that account has the
--- row already; a copy is kept of each as it stands when it is locked. One that ingestion is writing is left for the next time.
+-- Move metrics rows of {{raw}} from an id that is not theirs to their owner, or delete them if it
+-- has the row already, keeping a copy of each as locked. Rows that ingestion is writing wait.
 WITH {{judged}}
 ), taken AS MATERIALIZED (
     SELECT DISTINCT m.number FROM judged AS m JOIN {{raw}} AS t ON {{owner_key}}
@@ -36,13 +36,14 @@ UNION ALL
 SELECT NULL, NULL, 0, 0, 0, NULL, count(*) - (SELECT count(*) FROM mended) FROM judged HAVING count(*) > 0
 
 -- name: judge_placeholders
--- Those under a placeholder ($4: which) whose natural key exactly one account had on their date. At most $2 rows, but the first $3, which the table refused.
+-- Rows under placeholders ($4) whose natural key exactly one account held on their date; at most $2
+-- after the first $3, which the table rejected.
 placeholders AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, coalesce({{day_of_t}}, {{maintenance_day}}) AS day
     FROM {{raw}} AS t
     WHERE t.account_id = ANY($4::text[]){{t_since}}{{unpinned}} AND prop_trading_model.recon_is_placeholder(t.account_id, t.login::text, t.platform::text, t.broker::text)
 ), judged AS MATERIALIZED (
-    -- Two placeholders may stand for one row: one of them now, the other finds the row there next time.
+    -- If two placeholders have one row, the other finds it stored next time.
     SELECT DISTINCT ON ({{target}}) p.*, fitting.candidates[1] AS owner, row_number() OVER () AS number
     FROM placeholders AS p
     CROSS JOIN LATERAL (
@@ -56,8 +57,8 @@ placeholders AS MATERIALIZED (
     LIMIT $2 OFFSET $3
 
 -- name: judge_unsent
--- Those of accounts ($2) and dates ($3) that upstream does not send for them, with a natural key that another account holds by alltime and those do not, and
--- under which that account has metrics rows on the same date.
+-- Rows of accounts ($2) and dates ($3) that upstream does not send for them, whose natural key
+-- another account alone holds today, with metrics rows under it on that date.
 listed AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, t.login::text AS login, t.platform::text AS platform, coalesce(t.broker::text, '') AS broker, {{day_of_t}} AS day
     FROM unnest($2::text[], $3::date[]) AS unsent (account_id, day)
@@ -79,7 +80,7 @@ listed AS MATERIALIZED (
     JOIN prop_trading_model.raw_metrics_hourly AS t ON t.account_id = o.owner AND t.login::text = o.login AND t.date = o.day
     WHERE t.platform::text = o.platform AND coalesce(t.broker::text, '') = o.broker
 ), judged AS MATERIALIZED (
-    -- Two accounts may have the same row of a third: one of them now, the other finds the row there next time.
+    -- If two accounts have a third one's row, the other finds it stored next time.
     SELECT DISTINCT ON ({{unsent_target}}) l.*, b.owner, row_number() OVER () AS number
     FROM listed AS l
     JOIN borne_out AS b ON (b.login, b.platform, b.broker, b.holder, b.day) = (l.login, l.platform, l.broker, l.account_id, l.day)

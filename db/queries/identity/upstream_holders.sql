@@ -1,10 +1,10 @@
 -- name: sent_in_scan
--- The natural keys that a scan of alltime metrics saw, with their accounts.
+-- Natural keys and accounts in a scan of alltime metrics.
 SELECT login, platform, broker, account_id FROM prop_trading_model.recon_scan WHERE run_id = $1 AND login IS NOT NULL AND platform IS NOT NULL
 
 -- name: sent_in_fetch
--- The natural keys of a fetch of metrics, with their accounts. An id that has several of them, or that alltime has under another one, is not believed:
--- only a scan shows whether upstream sends it for all.
+-- Natural keys and accounts in a fetch of metrics. Ids with several keys, or another one by
+-- alltime, are not believed: only a scan shows whether upstream sends them for all.
 SELECT login, platform, broker, account_id
 FROM (
     SELECT login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, account_id::text AS account_id,
@@ -19,8 +19,9 @@ WHERE keys = 1 AND NOT EXISTS (
 )
 
 -- name: note_upstream_holders
--- Under which accounts upstream sends natural keys, as far as a placeholder is in question: the account of one of those keys ({{among}}), or what it
--- sends itself. Returned are the accounts that are new by this, and the placeholders whose key upstream has under other ids alone, with those.
+-- Record account ids under which upstream sends natural keys that concern a placeholder, either of
+-- a known account ({{among}}) or sent itself. Returns new accounts, and placeholders whose key
+-- upstream has under other ids only, with these.
 WITH keys AS MATERIALIZED (
     SELECT login, platform, broker, account_id, least(daily_from, first_trade) AS first_day
     FROM prop_trading_model.recon_identity
@@ -42,7 +43,7 @@ WITH keys AS MATERIALIZED (
     SELECT s.login, s.platform, s.broker, s.account_id, min(k.first_day)
     FROM sent AS s
     LEFT JOIN keys AS k USING (login, platform, broker)
-    -- What is known of an account with an id of its own tells its own rows.
+    -- Known facts on an account with an own id concern its own rows.
     WHERE prop_trading_model.recon_is_placeholder(s.account_id, s.login, s.platform, s.broker) OR NOT EXISTS (
         SELECT FROM prop_trading_model.recon_identity AS i
         WHERE (i.login, i.platform, i.broker, i.account_id) = (s.login, s.platform, s.broker, s.account_id)

@@ -1,7 +1,9 @@
 -- name: list_changes
--- Copies of an account $1, a table $2, a run $3, a date $4 (null: any) under which the row stood, to which it was moved, or under which the trade stands whose double it was, older than copy $5, at most $6,
--- newest first; each with what the next change of the same row found, the kind of its run, and the issues of the account that were open then: all, and those
--- that name the date. What a restore kept is of one transaction with the mark of the copy that it brought back, whose pin has its reason.
+-- Copies of an account $1, table $2, run $3 and date $4 (null: any) on which the row stood, to
+-- which it moved, or on which the trade stands that it doubled; older than copy $5, at most $6,
+-- newest first. Each with what the next change of the row found, the run's kind, and the account's
+-- issues then: all, and those naming the date. Copies kept by a restore share a transaction with
+-- the mark of the copy it used, whose pin has its reason.
 WITH {{moved_there}},
 page AS MATERIALIZED (
     SELECT removed_id, removed_at, table_name, account_id, date, reason, right_date, run_id, restored_at, row_data::text AS row_text, xmin::text AS version
@@ -41,7 +43,8 @@ LEFT JOIN LATERAL (
 ORDER BY p.removed_id DESC
 
 -- name: moved_to_date
--- Copies of trades of {{table}} that stand, or stood at a later copy, under the date $4 to which they were moved; filters as in list_changes.
+-- Copies of trades of {{table}} that stand, or stood at a later copy, under the date $4 to which
+-- they moved; filtered like list_changes.
 (
     SELECT c.removed_id
     FROM prop_trading_model.recon_removed_rows AS c
@@ -62,12 +65,13 @@ UNION
 )
 
 -- name: is_moved
--- Whether the row of a copy c of {{table}} was moved, and the copy is one of those that are wanted.
+-- Whether the row of copy c of {{table}} was moved and matches the filters.
 c.table_name = {{table}} AND c.reason = 'moved' AND c.date IS DISTINCT FROM $4::date AND ($1::text IS NULL OR c.account_id = $1::text)
       AND ($2::text IS NULL OR c.table_name = $2::text) AND ($3::uuid IS NULL OR c.run_id = $3::uuid) AND ($5::bigint IS NULL OR c.removed_id < $5::bigint)
 
 -- name: get_present_rows
--- The rows of {{raw}} that stand for copies $1 now, those of the whole key first, and whether somebody else wrote them since.
+-- Stored rows of {{raw}} for copies $1, those with the whole key first, and whether others wrote
+-- them since.
 SELECT c.removed_id, {{has_key}} AS has_key, to_jsonb(t)::text AS row_text, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there
 FROM prop_trading_model.recon_removed_rows AS c
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{raw}}, c.row_data) AS r
@@ -76,7 +80,8 @@ WHERE c.removed_id = ANY($1::bigint[])
 ORDER BY c.removed_id, has_key DESC, ({{day_of_t}} = c.right_date) IS TRUE DESC, {{day_of_t}} DESC
 
 -- name: list_nulled_rows
--- Rows of upstream that were stored with NULL in place of a value: of an account $1, a table $2, a run $3, a date $4 (null: any), at most $5, newest first.
+-- Rows of upstream stored with NULL for a value: of an account $1, table $2, run $3 and date $4
+-- (null: any), at most $5, newest first.
 SELECT table_name, account_id, date, row_key, reason, row_data::text AS row_text, run_id, last_seen
 FROM prop_trading_model.recon_set_aside_rows
 WHERE reason LIKE '%stored with NULL, %' AND ($1::text IS NULL OR account_id = $1::text) AND ($2::text IS NULL OR table_name = $2::text)

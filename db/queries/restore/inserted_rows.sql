@@ -1,6 +1,7 @@
 -- name: list_inserted_rows
--- What was inserted for an account $1, in a table $2, by a run $3, on a date $4 (null: any), older than change $5, in $6 transactions at most, newest first: rows
--- by date, the kind of the run, and the issues of the account that were open then: all, and those that name the date.
+-- Rows inserted for an account $1, in a table $2, by a run $3, on a date $4 (null: any), older than
+-- change $5, by at most $6 transactions, newest first: counts by date, the run's kind, and the
+-- account's issues then: all, and those naming the date.
 SELECT c.change_id, c.changed_at, c.account_id, c.table_name, inserted.day AS date, inserted.rows, c.run_id, r.kind AS run_kind, i.open_issues, i.named_issues
 FROM (
     SELECT change_id, changed_at, account_id, table_name, run_id, inserted_days, inserted_rows
@@ -22,8 +23,9 @@ WHERE $4::date IS NULL OR inserted.day = $4::date
 ORDER BY c.change_id DESC, inserted.day
 
 -- name: get_standing_rows
--- Rows of {{raw}} that stand as runs ($4) inserted them for accounts ($2) on dates ($3), by change ($1): their number, and the keys of the first $5. None of a
--- change where that cannot be told any more. The count of what a run inserted into the table $6 and the rows are of one statement, and so have one version.
+-- Rows of {{raw}} that are as runs ($4) inserted them for accounts ($2) on dates ($3), by change
+-- ($1): number, and keys of the first $5; none if unknown by now. The recorded count of rows
+-- inserted into table $6 shares a statement, hence a row version, with the rows.
 WITH versions AS MATERIALIZED (
     SELECT DISTINCT run_id, date, xmin::text AS version
     FROM prop_trading_model.recon_run_inserts
@@ -38,7 +40,7 @@ LEFT JOIN LATERAL (
     SELECT {{t_key_text}} AS key
     FROM {{raw}} AS t
     WHERE t.account_id = w.account_id AND {{same_day}} AND t.xmin::text = ANY(of_run.known)
-      -- What was overwritten or moved has a copy of it.
+      -- Overwritten or moved rows have a copy.
       AND NOT EXISTS (
           SELECT FROM prop_trading_model.recon_removed_rows AS k
           WHERE k.account_id = w.account_id AND k.table_name = $6 AND k.xmin = t.xmin AND {{same_unit}}

@@ -6,8 +6,9 @@ WHERE removed_id = ANY($1::bigint[])
 ORDER BY removed_id DESC
 
 -- name: lock_present_rows
--- The rows of {{raw}} that stand for copy $1 now, on whatever date: where they are, whether they have its whole key, and whether they differ from it in
--- a column that can be written (not in $2). Locked, but on several servers, which lock no rows for a join. is_foreign: somebody else wrote the row since.
+-- Stored rows of {{raw}} for copy $1 on any date: their places, whether they have its whole key,
+-- and whether they differ in a writable column (not in $2). Locked, except on several servers,
+-- which cannot lock rows of a join. is_foreign: others wrote the row since.
 SELECT t.tableoid AS row_table, t.ctid AS row_place, {{shard_of_t}} AS row_shard, {{shard_of_t}} IS DISTINCT FROM {{shard_of_r}} AS is_elsewhere, t.account_id::text AS account_id, {{day_of_t}} AS day, {{has_key}} AS has_key,
        (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal, {{is_foreign}} AS is_foreign, {{stood_there}} AS stood_there, {{beside_as}} AS beside_as
 FROM prop_trading_model.recon_removed_rows AS c
@@ -18,7 +19,7 @@ ORDER BY {{day_of_t}}
 {{locked}}
 
 -- name: keep_present_row
--- A copy of the row at a place of {{raw}}, before it gets the values of copy $3; outside any run.
+-- Copy the row at a place of {{raw}} before it gets the values of copy $3; outside any run.
 INSERT INTO prop_trading_model.recon_removed_rows (account_id, table_name, date, reason, row_data)
 SELECT coalesce(t.account_id, c.account_id), c.table_name, {{day_of_t}}, c.reason, to_jsonb(t)
 FROM {{raw}} AS t
@@ -27,7 +28,8 @@ WHERE t.tableoid = $1::oid AND t.ctid = $2::tid AND {{in_shard}}
 RETURNING removed_id
 
 -- name: write_back
--- Give the row at a place of {{raw}} the values of copy $1; the row as it is now, and which of the columns $2 hold something else than the copy.
+-- Write the values of copy $1 to the row at a place of {{raw}}; returns the row, and which of
+-- columns $2 differ from the copy.
 WITH written AS (
     UPDATE {{raw}} AS t SET {{assignments}}
     FROM prop_trading_model.recon_removed_rows AS c
@@ -42,7 +44,7 @@ FROM shown AS w
 JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $1
 
 -- name: insert_again
--- Store copy $1 in {{raw}} again; the row as it is now, and which of the columns $2 hold something else than the copy.
+-- Insert copy $1 into {{raw}}; returns the row, and which of columns $2 differ from the copy.
 WITH written AS (
     INSERT INTO {{raw}} AS t ({{columns}}) OVERRIDING SYSTEM VALUE
     SELECT {{r_columns}}
@@ -58,7 +60,7 @@ FROM shown AS w
 JOIN prop_trading_model.recon_removed_rows AS c ON c.removed_id = $1
 
 -- name: name_changed_columns
--- Columns of $2 that a row has otherwise than its copy: by the column's type as it is now, or by a trigger.
+-- Columns of $2 that differ from the copy, by the present column type or a trigger.
 ARRAY(
     SELECT held.key FROM jsonb_each(c.row_data) AS held
     WHERE held.key = ANY($2::text[])

@@ -1,5 +1,6 @@
 -- name: count_distinct_keys
--- Distinct keys of a fetch ($1) behind a row ($2). One that came twice hides one that is missing, with a key or without; a refused row is kept as it was sent.
+-- Distinct keys of a fetch ($1) after an ordinal ($2). A repeated row, with or without a key, hides
+-- a missing one; rejected rows compare as sent.
 SELECT count(DISTINCT ({{key}})) FILTER (WHERE {{has_whole_key}}) + count(DISTINCT source::text) FILTER (WHERE NOT ({{has_whole_key}}))
 FROM {{stage}}
 WHERE fetch_id = $1 AND ordinal > $2

@@ -1,9 +1,9 @@
 -- name: get_shared_ids
--- Ids that tell no account, since upstream sends them for several natural keys.
+-- Shared ids, sent for several natural keys.
 SELECT account_id FROM prop_trading_model.recon_shared_ids
 
 -- name: part_shared_ids
--- Metrics rows of a fetch by logins under an id that several natural keys have at once are known by the placeholders of their natural keys.
+-- Replace ids that several natural keys share in a fetch by logins by placeholders of these keys.
 WITH shared AS MATERIALIZED (
     SELECT DISTINCT account_id
     FROM {{stage}}

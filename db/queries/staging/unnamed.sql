@@ -1,7 +1,8 @@
 -- name: name_staged_rows
--- Give metrics rows that were sent without an account id to the one account that held their natural key on their date; where none is known to, to the only
--- one that is known with the key ($3 to $7: the keys of rows that are stored), if it has older rows. What came for accounts that were asked for by id ($2,
--- null: nobody was) is theirs. An account whose own row came too has no second one; of two such rows under one key none is given to anybody.
+-- Assign metrics rows without an account id to the one account that held their natural key on their
+-- date; if none is known, to the only one known with the key ($3 to $7: keys of stored rows) that
+-- has older rows. Rows fetched by account ids ($2, null: not by id) are these accounts'. An account
+-- with an own row gets no second one; of two candidates for one key neither is assigned.
 WITH unnamed AS MATERIALIZED (
     SELECT * FROM (
         SELECT ordinal, account_id::text AS placeholder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker, {{day}} AS day{{others}},
@@ -37,7 +38,7 @@ FROM owners AS o
 WHERE s.fetch_id = $1 AND s.ordinal = o.ordinal AND o.owner <> s.account_id
 
 -- name: holds_key_of
--- Whether a fetch brought rows without an account id that may be of one of those who were asked for ($2): with a natural key of theirs.
+-- Whether a fetch has rows without an id that may be of accounts asked for ($2), by natural key.
 SELECT EXISTS (
     SELECT FROM {{stage}} AS s
     JOIN prop_trading_model.recon_identity AS i ON (i.login, i.platform, i.broker) = (s.login::text, s.platform::text, coalesce(s.broker::text, ''))

@@ -1,5 +1,5 @@
 -- name: get_fingerprints
--- What the slices of "prop_trading_model".raw_trades_closed look like now: any insert, update or delete by someone else changes the count or the sum.
+-- Fingerprints of slices of "prop_trading_model".raw_trades_closed: any insert, update or delete by others changes count or sum.
 SELECT account_id, sum(rows)::bigint AS rows, sum(versions)::bigint AS versions
 FROM (
     SELECT account_id::text, count(*) AS rows, sum(t.xmin::text::bigint) AS versions
@@ -11,7 +11,8 @@ FROM (
 GROUP BY account_id
 
 -- name: get_fingerprints_without_id
--- For trades: those without an id count for each account that ever had their natural key, since ingestion fills the id later.
+-- Trades without an id count for each account that ever held their natural key, since ingestion
+-- fills the id later.
 UNION ALL
 SELECT i.account_id, count(*), sum(t.xmin::text::bigint)
 FROM "prop_trading_model".recon_identity AS i
@@ -20,5 +21,5 @@ WHERE i.account_id = ANY($1::text[]) AND t."trade_date" BETWEEN ($2::date[])[1] 
 GROUP BY i.account_id
 
 -- name: get_horizon
--- Whatever is committed from now on has this transaction id or a higher one.
+-- All later commits have this transaction id or a higher one.
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint

@@ -1,6 +1,6 @@
 -- name: resolve_staged_trades
--- Give staged trades the one account that held their natural key on their date; asked once for each key and date, not for each trade.
--- How many each account was given by this.
+-- Assign staged trades to the one account that held their natural key on their date, computed once
+-- per key and date. Returns newly assigned rows by account.
 WITH held AS MATERIALIZED (
     SELECT k.login, k.platform, k.broker, k.trade_date, (
         SELECT min(i.account_id)
@@ -25,7 +25,8 @@ WITH held AS MATERIALIZED (
 SELECT account_id, count(*) AS rows FROM given GROUP BY account_id
 
 -- name: get_unknown_keys
--- Accounts of $2 under whose logins upstream sends trades with a natural key that no account has, and how many.
+-- Accounts of $2 under whose logins upstream sends trades with unknown natural keys, and their
+-- number.
 SELECT owner.account_id, count(*) AS rows, min(concat_ws('/', s.login, s.platform, s.broker)) AS natural_key
 FROM "prop_trading_model".recon_stage_closed AS s
 JOIN unnest($2::text[], $3::text[]) AS owner (account_id, login) ON owner.login = s.login::text

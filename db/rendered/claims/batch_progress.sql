@@ -1,10 +1,9 @@
 -- name: note_under_way
--- How far the batches are that the process $1 works on ($2, by run; null: none).
+-- Record progress of batches ($2, by run; null: none) of process $1.
 UPDATE "prop_trading_model".recon_workers SET under_way = $2 WHERE worker_id = $1
 
 -- name: get_under_way
--- How far the batches of a run ($1) are, all processes together that gave a sign of life within $2
--- seconds.
+-- Total progress of a run's ($1) batches in processes with a heartbeat within $2 seconds.
 SELECT coalesce(sum((w.under_way -> $1 ->> 'accounts')::bigint), 0)::bigint AS accounts,
     coalesce(sum((w.under_way -> $1 ->> 'done')::bigint), 0)::bigint AS done,
        coalesce(sum((w.under_way -> $1 ->> 'requests')::bigint), 0)::bigint AS requests,

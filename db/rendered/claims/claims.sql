@@ -1,9 +1,8 @@
 -- name: beat
--- The worker process is alive. If its lease ended before ($4), whatever it still held is free, and
--- it is told how much that was: what it fetched before it was away is old, even where nobody else
--- has taken the accounts. It serves one run ($5; null: all), and tells what keeps its work from
--- going on: what ($6, with the error $7), since how many seconds ($8), in how many it tries again
--- ($9) and gives up ($10).
+-- Worker heartbeat. If its lease ($4) had ended, all its claims are released and their number
+-- returned, since its fetches are stale even if no one else claimed the accounts. It serves one run
+-- ($5; null: all) and reports what hinders it ($6, error $7), since how many seconds ($8), in how
+-- many it retries ($9) and gives up ($10).
 WITH lapsed AS MATERIALIZED (
     SELECT FROM "prop_trading_model".recon_workers WHERE worker_id = $1
         AND heartbeat_at < now() - make_interval(secs => $4)
@@ -33,7 +32,7 @@ ON CONFLICT (worker_id) DO UPDATE SET
 RETURNING (SELECT count(*) FROM freed) AS lost
 
 -- name: leave
--- The worker process ends in order: whatever it still holds is free at once.
+-- The worker ends: release its claims at once.
 WITH held AS MATERIALIZED (
     SELECT account_id FROM "prop_trading_model".trade_recon WHERE claimed_by = $1 ORDER BY account_id
         FOR NO KEY UPDATE
@@ -45,18 +44,17 @@ WITH held AS MATERIALIZED (
 DELETE FROM "prop_trading_model".recon_workers WHERE worker_id = $1
 
 -- name: purge_dead_workers
--- Heartbeat rows of workers that are long gone.
+-- Delete heartbeat rows of long dead workers.
 DELETE FROM "prop_trading_model".recon_workers WHERE heartbeat_at < now() - interval '1 day'
 
 -- name: claim_accounts
--- Take the next accounts of a run: those that wait, are nobody's, or whose holder has no heartbeat
--- within the lease; postponed ones last. Together they have at most 100,000 dates that disagree,
--- which are what fills memory; one account with more goes alone.
+-- Claim the next accounts of a run: waiting, and unclaimed or with an expired claim; postponed ones
+-- last. Together they have at most 100,000 disagreeing dates, which dominate memory; an account
+-- with more comes alone.
 WITH waiting AS MATERIALIZED (
     SELECT t.account_id, a.postponed_until, t.mismatched_days, a.confirmed, a.held,
         a.requests IS NOT NULL AS begun,
-           -- What its last holder did was perhaps never noted, or ids were given back as the run
-           -- was prepared.
+           -- The last holder's work may be unrecorded, or ids were repaired during preparation.
            t.claimed_by IS NOT NULL OR (
                SELECT r.request ->> 'account_ids' IS NOT NULL
                    OR r.maintenance @? '$.keyvalue() ? (@.key like_regex "^(closed_trades_updated|open_trades_updated|md5_hashes_fixed|metrics_rows_updated)$" && @.value > 0)'
@@ -66,8 +64,7 @@ WITH waiting AS MATERIALIZED (
     JOIN "prop_trading_model".trade_recon AS t ON t.account_id = a.account_id
     WHERE a.run_id = $1 AND a.outcome IS NULL
         AND (a.postponed_until IS NULL OR a.postponed_until <= now())
-      -- Not from a run that was paused or ended since the worker looked for one; of one that was
-      -- confirmed in part, only what was.
+      -- Not from a run paused or ended since; from one confirmed in part, only confirmed accounts.
       AND EXISTS (
           SELECT FROM "prop_trading_model".recon_runs AS r
           WHERE r.run_id = $1 AND r.status IN ('queued', 'running')
@@ -76,8 +73,8 @@ WITH waiting AS MATERIALIZED (
       )
       AND (
           t.claimed_by IS NULL
-          -- A claim is young enough by itself, or by its worker's heartbeat, which this snapshot
-          -- may not see yet.
+          -- A claim is valid by its own age or by the worker's heartbeat, which this snapshot may
+          -- not show yet.
           OR t.claimed_at < now() - make_interval(secs => $5)
              AND NOT EXISTS (
                  SELECT FROM "prop_trading_model".recon_workers AS w
@@ -87,8 +84,8 @@ WITH waiting AS MATERIALIZED (
       )
     ORDER BY a.postponed_until NULLS FIRST, a.position
     LIMIT $4
-    -- Both rows: an account that another worker recorded in the meantime must not be taken from an
-    -- old snapshot.
+    -- Lock both rows: an account recorded by another worker since must not be claimed from an old
+    -- snapshot.
     FOR NO KEY UPDATE OF t, a SKIP LOCKED
 ), due AS MATERIALIZED (
     SELECT account_id, postponed_until IS NOT NULL OR confirmed AS postponed, begun, is_written,
@@ -97,12 +94,12 @@ WITH waiting AS MATERIALIZED (
         SELECT *, sum(coalesce(mismatched_days, 0)) OVER ordered AS dates,
             row_number() OVER ordered AS number
         FROM waiting
-        -- In the order in which they were taken, which need not be sorted again.
+        -- Already in claiming order, without another sort.
         WINDOW ordered AS (ROWS UNBOUNDED PRECEDING)
     ) AS summed
     WHERE dates <= 100000 OR number = 1
 ), claimed AS (
-    -- By key, whatever the planner thinks of 5,000 of them: joined with `due`, it reads the whole
+    -- Lookup by key regardless of estimates for 5,000 rows: a join with `due` reads the whole
     -- table.
     UPDATE "prop_trading_model".trade_recon
     SET claim_id = $2, claimed_by = $3, claimed_at = now()
@@ -111,8 +108,7 @@ WITH waiting AS MATERIALIZED (
 SELECT * FROM due
 
 -- name: record_gone
--- Accounts of a run that wait in it and are not in trade_recon any more: they cannot be claimed,
--- and end as gone; how many those are.
+-- End waiting accounts of a run that were deleted from trade_recon as gone; returns their number.
 WITH gone AS (
     UPDATE "prop_trading_model".recon_attempts AS a
     SET outcome = 'gone', finished_at = now(), issues_left = NULL,
@@ -128,13 +124,12 @@ WHERE run_id = $1 AND EXISTS (SELECT FROM gone)
 RETURNING (SELECT count(*) FROM gone) AS accounts
 
 -- name: get_waiting
--- The accounts that wait in a run.
+-- Waiting accounts of a run.
 SELECT account_id::text AS account_id FROM "prop_trading_model".recon_attempts WHERE run_id = $1
     AND outcome IS NULL ORDER BY position, account_id
 
 -- name: get_due
--- The first accounts ($2 at most) of a run ($1) that wait in it, are not postponed, and that no
--- claim holds.
+-- The first $2 waiting accounts of a run ($1), neither postponed nor claimed.
 SELECT a.account_id::text AS account_id
 FROM "prop_trading_model".recon_attempts AS a
 JOIN "prop_trading_model".trade_recon AS t ON t.account_id = a.account_id
@@ -149,8 +144,8 @@ ORDER BY a.position
 LIMIT $2
 
 -- name: probe_accounts
--- Write the rows of accounts ($1) as a claim ($2 of worker $3) and a record do, which is undone
--- then: whether that is let through.
+-- Probe, to be rolled back: write rows of accounts ($1) as claim $2 of worker $3 and a record
+-- would.
 UPDATE "prop_trading_model".trade_recon
 SET claim_id = $2, claimed_by = $3, claimed_at = now(), last_checked = now(),
     last_reconciled = now(), issues = issues,
@@ -159,8 +154,7 @@ SET claim_id = $2, claimed_by = $3, claimed_at = now(), last_checked = now(),
 WHERE account_id = ANY($1::text[])
 
 -- name: record_unwritable
--- Accounts ($2) whose rows in trade_recon cannot be written fail in the run's record alone, with
--- the reason ($3).
+-- Fail accounts ($2) with unwritable trade_recon rows in the run's record only, with reasons ($3).
 WITH failed AS (
     INSERT INTO "prop_trading_model".recon_attempts AS a
         (run_id, account_id, position, outcome, finished_at, requests, rows_inserted, rows_updated,
@@ -177,17 +171,15 @@ UPDATE "prop_trading_model".recon_runs SET failed = failed + (SELECT count(*) FR
     WHERE run_id = $1
 
 -- name: get_first_passes
--- What the run found at accounts that it postponed, or whose batch broke off, and did for them so
--- far.
+-- Findings and effort of accounts that a run postponed or whose batch was interrupted.
 SELECT account_id, issues_found, requests, own_seconds, own_requests, rows_inserted, rows_updated,
     rows_moved, rows_removed, rows_set_aside, values_nulled
 FROM "prop_trading_model".recon_attempts
 WHERE run_id = $1 AND account_id = ANY($2::text[])
 
 -- name: get_written_of_accounts
--- What a run ($1) wrote of accounts ($2) as the feed and its copies tell it, and the issues that
--- are open of them: what a process that was killed did is noted nowhere else, nor which ids were
--- given back before the run's batches.
+-- Writes of a run ($1) to accounts ($2) by change feed and copies, and open issues: a killed
+-- process recorded nothing else, nor are ids repaired before the batches.
 SELECT w.account_id, coalesce(sum(w.inserted), 0)::bigint AS inserted,
     coalesce(sum(w.updated), 0)::bigint AS updated,
        coalesce(sum(w.moved), 0)::bigint AS moved, coalesce(sum(w.removed), 0)::bigint AS removed,
@@ -207,14 +199,14 @@ FROM (
 GROUP BY w.account_id
 
 -- name: is_held
--- Whether any of the accounts ($2) is held by a claim.
+-- Whether a claim holds any of the accounts ($2).
 SELECT EXISTS
     (SELECT FROM "prop_trading_model".trade_recon WHERE account_id = ANY($2::text[])
     AND claim_id = $1)
 
 -- name: note_first_passes
--- What batches of a claim ($2) of a run ($1) found at accounts and did for them ($3) before they
--- broke off; what was recorded since stays.
+-- Record findings and effort ($3) of interrupted batches of a run ($1) and claim ($2), unless
+-- recorded since.
 UPDATE "prop_trading_model".recon_attempts AS a
 SET requests = r.requests, own_seconds = r.seconds, own_requests = r.own_requests,
     rows_inserted = r.inserted, rows_updated = r.updated, rows_moved = r.moved,
@@ -231,8 +223,7 @@ WHERE a.run_id = $1 AND a.account_id = r.account_id AND a.outcome IS NULL
     AND t.account_id = r.account_id AND t.claim_id = $2
 
 -- name: release_lost_claims
--- Give back the accounts of a worker ($1) under claims that it does not know ($2: those that it
--- does).
+-- Release accounts of a worker ($1) under claims that it does not know ($2: known ones).
 UPDATE "prop_trading_model".trade_recon AS t
 SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM (
@@ -242,7 +233,7 @@ FROM (
 WHERE t.account_id = held.account_id
 
 -- name: release_claim
--- Give back accounts that were not recorded.
+-- Release accounts without a record.
 UPDATE "prop_trading_model".trade_recon AS t
 SET claim_id = NULL, claimed_by = NULL, claimed_at = NULL
 FROM (

@@ -1,10 +1,9 @@
 -- name: get_known_accounts
--- Those of the ids that trade_recon knows.
+-- Ids present in trade_recon.
 SELECT account_id FROM "prop_trading_model".trade_recon WHERE account_id = ANY($1::text[]) ORDER BY 1
 
 -- name: get_unknown_accounts
--- Those of the ids that no account has: trade_recon does not know them, and no raw table has a row
--- of them. A placeholder is no account.
+-- Ids of no account: absent from trade_recon and from all raw tables, or placeholders.
 SELECT account_id FROM unnest($1::text[]) AS named (account_id)
 EXCEPT
 SELECT account_id::text FROM "prop_trading_model".trade_recon WHERE account_id = ANY($1::text[])
@@ -32,17 +31,16 @@ WHERE account_id = ANY($1::text[])
     broker::text)
 
 -- name: get_all_accounts
--- All accounts that are known.
+-- All known accounts.
 SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon ORDER BY 1
 
 -- name: get_mismatched_accounts
--- Accounts that a run would look at.
+-- Accounts that a run would detect.
 SELECT account_id FROM "prop_trading_model".v_recon_mismatched ORDER BY account_id
 
 -- name: get_well_accounts
--- Two accounts beside those of $1 that agree and did not fail: requests for them show whether the
--- API answers at all. They are asked for by id, which upstream has not for those that stand under a
--- placeholder.
+-- Two accounts outside $1 that agree and did not fail, to test whether the API answers. Requested
+-- by id, hence none known by placeholder only.
 SELECT account_id
 FROM "prop_trading_model".trade_recon AS t
 WHERE trades_recon_checksum AND failed_attempts = 0 AND num_trades_alltime > 0 AND account_id !~ ','
@@ -56,16 +54,16 @@ WHERE trades_recon_checksum AND failed_attempts = 0 AND num_trades_alltime > 0 A
 LIMIT 2
 
 -- name: get_traded_days
--- The last date on which accounts traded, and the last of those of fewest trades; those that never
--- did are left out.
+-- Last trading date of accounts, and the last of those with fewest trades; accounts without trades
+-- are left out.
 SELECT account_id, max(date) AS last,
     (array_agg(date ORDER BY num_trades, date DESC))[1] AS quietest
 FROM "prop_trading_model".raw_metrics_daily WHERE account_id = ANY($1::text[])
     AND num_trades > 0 GROUP BY account_id
 
 -- name: get_logins
--- The logins under which accounts trade or traded, and whether an account stands under the
--- placeholder of its natural key: upstream has no id for it.
+-- Past and present logins of accounts, and whether an account is known by placeholder only, without
+-- an id upstream.
 SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins,
     bool_or(stands_in) AS by_login
 FROM (
@@ -77,7 +75,7 @@ FROM (
     SELECT account_id, login::text, false FROM "prop_trading_model".raw_trades_closed
         WHERE account_id = ANY($1::text[]) GROUP BY account_id, login
     UNION ALL
-    -- Of accounts of which neither alltime nor daily rows are left.
+    -- For accounts without alltime and daily rows.
     SELECT account_id, login::text, false FROM "prop_trading_model".raw_metrics_hourly
     WHERE account_id = ANY(ARRAY(
         SELECT account_id FROM unnest($1::text[]) AS wanted (account_id)
@@ -90,7 +88,7 @@ WHERE login <> ''
 GROUP BY account_id
 
 -- name: get_logins_of_placeholders
--- The logins of those of the accounts that stand under the placeholder of their natural key.
+-- Logins of accounts known by placeholder only.
 SELECT account_id, array_agg(DISTINCT login ORDER BY login) AS logins
 FROM "prop_trading_model".recon_identity
 WHERE account_id = ANY($1::text[])
@@ -98,7 +96,7 @@ WHERE account_id = ANY($1::text[])
 GROUP BY account_id
 
 -- name: get_locked_accounts
--- Those of accounts ($1) whose rows somebody holds.
+-- Accounts ($1) with locked rows.
 WITH free AS MATERIALIZED (
     SELECT account_id FROM "prop_trading_model".trade_recon WHERE account_id = ANY($1::text[])
         ORDER BY account_id FOR NO KEY UPDATE SKIP LOCKED
@@ -110,9 +108,8 @@ SELECT account_id::text FROM free
 ORDER BY account_id
 
 -- name: get_refuted_accounts
--- Accounts with open issues that are seen in counts alone ($1: their codes) whose tables agree by
--- now: somebody else repaired them. Only such that no full run takes for the time being: they flap,
--- back off or are exhausted. All others are left to runs.
+-- Accounts with open issues that only counts show ($1: codes), whose tables agree because others
+-- repaired them. Only flapping, backing-off or exhausted ones; runs handle all others.
 SELECT account_id
 FROM "prop_trading_model".trade_recon AS t
 WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL
@@ -127,11 +124,11 @@ WHERE trades_recon_checksum AND mismatched_days = 0 AND claimed_by IS NULL
 ORDER BY account_id
 
 -- name: ask_again
--- Accounts ($1) about which upstream is asked by the next run, whatever was to be waited for, and
--- dates ($2, $3) whose finer rows it reads.
+-- Schedule accounts ($1) for upstream in the next run regardless of waits, and dates ($2, $3) for
+-- finer rows.
 WITH held AS MATERIALIZED (
     SELECT account_id FROM "prop_trading_model".trade_recon WHERE account_id = ANY($1::text[])
-    -- In one order, so that no two of us wait for each other.
+    -- A common order prevents deadlocks between workers.
     ORDER BY account_id
     FOR NO KEY UPDATE
 ), noted AS (

@@ -1,8 +1,8 @@
 -- name: note_alltime
--- Rows of upstream's alltime metrics that a scan saw; a row that moved while it was read may come
--- twice. What is no number counts as not sent. A row without an account id, or with one that other
--- natural keys have, too, is known by the placeholder of its natural key. Rows whose account no
--- column can hold are left out and returned.
+-- Record rows of upstream's alltime metrics; a row that moved during the scan may come twice.
+-- Non-numbers count as unsent. Rows without an id, or with a shared one, are kept under the
+-- placeholder of their natural key. Rows with an account id too long for the column are left out
+-- and returned.
 WITH page AS MATERIALIZED (
     SELECT coalesce(nullif(sent_id, ''), md5(("login")::text || '|' || (CASE WHEN "prop_trading_model".recon_number("platform") = trunc("prop_trading_model".recon_number("platform")) THEN CASE WHEN "prop_trading_model".recon_number("platform") > -2147483648.5 AND "prop_trading_model".recon_number("platform") < 2147483647.5 THEN "prop_trading_model".recon_number("platform")::integer END END)::text || '|' || coalesce((CASE WHEN "prop_trading_model".recon_number("broker") = trunc("prop_trading_model".recon_number("broker")) THEN CASE WHEN "prop_trading_model".recon_number("broker") > -2147483648.5 AND "prop_trading_model".recon_number("broker") < 2147483647.5 THEN "prop_trading_model".recon_number("broker")::integer END END)::text, ''))) AS known_as, (login)::text AS key_login, (CASE WHEN "prop_trading_model".recon_number(platform) = trunc("prop_trading_model".recon_number(platform)) THEN CASE WHEN "prop_trading_model".recon_number(platform) > -2147483648.5 AND "prop_trading_model".recon_number(platform) < 2147483647.5 THEN "prop_trading_model".recon_number(platform)::integer END END)::text AS key_platform,
         coalesce((CASE WHEN "prop_trading_model".recon_number(broker) = trunc("prop_trading_model".recon_number(broker)) THEN CASE WHEN "prop_trading_model".recon_number(broker) > -2147483648.5 AND "prop_trading_model".recon_number(broker) < 2147483647.5 THEN "prop_trading_model".recon_number(broker)::integer END END)::text, '') AS key_broker, page.*
@@ -64,8 +64,8 @@ SELECT left(account_id, 100) AS account_id, 'an account id of more than 255 char
     FROM sent WHERE char_length(account_id) > 255
 
 -- name: note_days
--- Upstream's daily figures of dates that still move. Rows whose date or account cannot be read are
--- left out and returned.
+-- Record upstream's daily figures of unsettled dates. Rows with unreadable date or account are left
+-- out and returned.
 WITH sent AS MATERIALIZED (
     SELECT coalesce(nullif(sent_id, ''), md5(("login")::text || '|' || (CASE WHEN "prop_trading_model".recon_number("platform") = trunc("prop_trading_model".recon_number("platform")) THEN CASE WHEN "prop_trading_model".recon_number("platform") > -2147483648.5 AND "prop_trading_model".recon_number("platform") < 2147483647.5 THEN "prop_trading_model".recon_number("platform")::integer END END)::text || '|' || coalesce((CASE WHEN "prop_trading_model".recon_number("broker") = trunc("prop_trading_model".recon_number("broker")) THEN CASE WHEN "prop_trading_model".recon_number("broker") > -2147483648.5 AND "prop_trading_model".recon_number("broker") < 2147483647.5 THEN "prop_trading_model".recon_number("broker")::integer END END)::text, ''))) AS account_id, page.*
     FROM (
@@ -96,11 +96,11 @@ FROM sent
 WHERE account_id <> '' AND (day IS NULL OR char_length(account_id) > 255)
 
 -- name: clear_scan
--- A scan starts anew.
+-- Discard a scan's records before a restart.
 DELETE FROM "prop_trading_model".recon_scan WHERE run_id = $1
 
 -- name: clear_scan_days
--- A scan of days starts anew.
+-- Discard a scan of days before a restart.
 DELETE FROM "prop_trading_model".recon_scan_days WHERE run_id = $1
 
 -- name: seen_accounts
@@ -108,8 +108,8 @@ DELETE FROM "prop_trading_model".recon_scan_days WHERE run_id = $1
 SELECT account_id FROM "prop_trading_model".recon_scan WHERE run_id = $1
 
 -- name: get_unseen_accounts
--- Accounts ($2, null: all with a row) that the scan did not see: they are asked by id, since the
--- scan moves while it is read.
+-- Accounts ($2, null: all with a row) that the scan missed, to be requested by id, since upstream
+-- changes during a scan.
 SELECT t.account_id
 FROM "prop_trading_model".trade_recon AS t
 WHERE (t.account_id = ANY($2::text[]) OR $2::text[] IS NULL
@@ -117,16 +117,16 @@ WHERE (t.account_id = ANY($2::text[]) OR $2::text[] IS NULL
   AND NOT EXISTS
       (SELECT FROM "prop_trading_model".recon_scan AS s WHERE s.run_id = $1
       AND s.account_id = t.account_id)
-  -- The API's lists are separated by commas: an id with one cannot be asked for.
+  -- The API separates lists by commas, so an id with a comma cannot be requested.
   AND t.account_id !~ ',' AND t.account_id <> ''
 ORDER BY 1
 
 -- name: find_drift
--- Accounts ($3, null: all) whose settled figures differ from upstream's, or that upstream does not
--- have. Settled: alltime less the daily figures from $2 on.
+-- Record accounts ($3, null: all) whose settled figures (alltime less daily from $2 on) differ from
+-- upstream's, or that upstream lacks.
 WITH upstream AS (
-    -- As the columns hold them, before any sum: a digit that a column cannot keep is no drift, and
-    -- a number that it cannot hold is not sent.
+    -- As columns hold them, before summing: digits that a column drops are no drift, numbers out of
+    -- its range count as unsent.
     SELECT s.account_id, s.login, s.platform, s.broker,
            s.sends_trades AND true
                AND (s.num_trades IS NULL OR ((CASE WHEN s.num_trades >= 0 AND s.num_trades = trunc(s.num_trades) THEN CASE WHEN s.num_trades > -2147483648.5 AND s.num_trades < 2147483647.5 THEN s.num_trades::integer END END)) IS NOT NULL) AS sends_trades,
@@ -153,7 +153,7 @@ WITH upstream AS (
         a.net_profit - coalesce(d.net_profit, 0) AS net_profit,
            a.total_lots - coalesce(d.total_lots, 0) AS total_lots
     FROM (
-        -- A table without a unique key may hold an account twice.
+        -- A table without unique key may have an account twice.
         SELECT account_id, count(*) > 1 AS doubled, min(login::text) AS login,
             min(platform::text) AS platform, min(coalesce(broker::text, '')) AS broker,
                sum((num_trades)::numeric) AS num_trades,
@@ -178,8 +178,8 @@ WITH upstream AS (
         u.login AS upstream_login, s.login AS stored_login,
         u.platform AS upstream_platform, s.platform AS stored_platform, u.broker AS upstream_broker,
         s.broker AS stored_broker,
-        -- A part that is not sent tells nothing. Zeros of a login can be lost on the way, and are
-        -- never added: the longer one is right.
+        -- An unsent part proves nothing. Logins may lose zeros but never gain them: the longer one
+        -- is right.
         coalesce(
             u.login <> '' AND u.platform <> '' AND (
                 u.login <> s.login
@@ -218,7 +218,7 @@ FROM compared
 WHERE CASE
     WHEN absent THEN stored_somewhere AND account_id !~ ','
     ELSE unknown OR doubled OR rekeyed
-        -- A pinned row stays as it is, whatever upstream says.
+        -- Pinned rows stay regardless of upstream.
         OR account_id NOT
             IN (SELECT p.account_id FROM "prop_trading_model".recon_pins AS p
             WHERE p.table_name = 'raw_metrics_alltime' AND p.account_id IS NOT NULL)
@@ -232,8 +232,7 @@ ON CONFLICT (run_id, account_id) DO UPDATE SET absent = excluded.absent,
     evidence = excluded.evidence
 
 -- name: note_stale_alltime
--- Drift that lies in the alltime row alone: the stored daily rows already add up to what upstream's
--- alltime says.
+-- Drift of the alltime row alone: stored daily rows add up to upstream's alltime.
 UPDATE "prop_trading_model".recon_drift AS r
 SET evidence = r.evidence || '{"daily_agrees": true}'
 FROM (
@@ -249,8 +248,7 @@ FROM (
 WHERE r.run_id = $1 AND NOT r.absent AND NOT r.evidence ? 'natural_key'
     AND d.account_id = r.account_id
   AND d.num_trades = (r.evidence #>> '{upstream,num_trades}')::numeric
-  -- What is not sent, or not compared here, says nothing; daily rows that are all empty do not add
-  -- up to a figure of upstream's.
+  -- Unsent or uncompared figures prove nothing, and all-empty daily rows do not add up to a figure.
   AND ((r.evidence #>> '{upstream,net_profit}') IS NULL OR NOT true
       OR d.net_profit IS NOT DISTINCT
       FROM (r.evidence #>> '{upstream,net_profit}')::numeric)
@@ -259,12 +257,11 @@ WHERE r.run_id = $1 AND NOT r.absent AND NOT r.evidence ? 'natural_key'
       FROM (r.evidence #>> '{upstream,total_lots}')::numeric)
 
 -- name: count_rekeyed
--- How many accounts upstream knows under another natural key than their alltime row here.
+-- Number of accounts with another natural key upstream than in their alltime row here.
 SELECT count(*) FROM "prop_trading_model".recon_drift WHERE run_id = $1 AND evidence ? 'natural_key'
 
 -- name: note_rekeyed
--- All dates of accounts that upstream knows under another natural key: whatever is stored of them
--- is read again.
+-- Schedule all dates of accounts with another natural key upstream for reading.
 INSERT INTO "prop_trading_model".recon_descents (account_id, date)
 SELECT account_id::text, date FROM "prop_trading_model".raw_metrics_daily
 WHERE account_id
@@ -286,15 +283,15 @@ WHERE account_id
 ON CONFLICT DO NOTHING
 
 -- name: count_news
--- How many of these accounts ($1) nobody was shown as absent yet: neither held nor explained.
+-- Number of these accounts ($1) not yet reported absent: neither held nor explained.
 SELECT count(*) FROM "prop_trading_model".trade_recon
 WHERE account_id = ANY($1::text[])
     AND reconciliation_status NOT IN ('needs_confirmation', 'explained')
 
 -- name: count_lowered
--- How many accounts, not held before, upstream does not have, or counts fewer settled trades of
--- than the warehouse does in other tables than alltime; of two or more the highest count is no
--- witness. An account that was accepted as absent is left out.
+-- Number of accounts, not held before, that upstream lacks or has fewer settled trades of than
+-- other tables than alltime; of two or more tables the highest count is disregarded. Accounts
+-- accepted as absent are left out.
 SELECT count(*)
 FROM "prop_trading_model".recon_drift AS d
 JOIN "prop_trading_model".trade_recon AS t ON t.account_id = d.account_id
@@ -317,15 +314,15 @@ WHERE d.run_id = $1 AND t.reconciliation_status <> 'needs_confirmation'
   END
 
 -- name: count_scan
--- How many accounts the scan saw.
+-- Number of accounts seen by the scan.
 SELECT count(*) FROM "prop_trading_model".recon_scan WHERE run_id = $1
 
 -- name: get_drifting_accounts
--- Accounts whose figures differ from upstream's, so far, and not in the alltime row alone.
+-- Accounts recorded as different from upstream, not in alltime alone.
 SELECT account_id FROM "prop_trading_model".recon_drift WHERE run_id = $1 AND NOT absent
     AND NOT evidence ? 'daily_agrees' ORDER BY 1
 
 -- name: clear_drift
--- Accounts that are compared again, or all ($2 null) of a preparation that starts anew.
+-- Discard records of accounts to compare again, or all ($2 null) when a preparation restarts.
 DELETE FROM "prop_trading_model".recon_drift WHERE run_id = $1
     AND ($2::text[] IS NULL OR account_id = ANY($2::text[]))

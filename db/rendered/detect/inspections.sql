@@ -1,7 +1,7 @@
 -- name: enqueue_inspected
--- The accounts of an inspection: of those named ($2, null: all) each that disagrees or has an open
--- issue, at most $3, the longest unchecked first, and those that could not be read ($4); how many
--- others there are, and how many are left out.
+-- Queue an inspection: those of the named accounts ($2, null: all) that disagree or have open
+-- issues, at most $3, longest unchecked first, and unreadable ones ($4). Returns the numbers of
+-- others and of those left out.
 WITH wanted AS (
     SELECT t.account_id, t.last_checked, m.account_id IS NOT NULL
         OR t.account_id = ANY ($4::text[]) AS is_open
@@ -27,8 +27,8 @@ SELECT
 FROM wanted
 
 -- name: note_few_hours
--- What an inspection ($1) of accounts ($2, null: all) tells of dates with many trades in a single
--- hourly row, as it is prepared: for information.
+-- Record, for information, dates with many trades in one hourly row, of accounts ($2, null: all) in
+-- an inspection ($1).
 INSERT INTO "prop_trading_model".recon_inspection_figures (run_id, figures)
 SELECT $1, jsonb_build_object(
     'issues', jsonb_build_object('suspiciously_few_hours', jsonb_build_object(
@@ -43,8 +43,8 @@ WHERE $2::text[] IS NULL OR account_id = ANY ($2::text[])
 HAVING count(*) > 0
 
 -- name: get_everywhere
--- How many accounts have a daily row on a date, from $1 on; none where no account counts more in
--- alltime than in any other table: nothing else asks for it.
+-- Number of accounts with a daily row, by date from $1 on; none unless some account counts more in
+-- alltime than in all other tables, which alone needs it.
 SELECT date, count(*) AS accounts
 FROM "prop_trading_model".raw_metrics_daily
 WHERE date BETWEEN greatest('1970-01-01', $1::date) AND '2199-12-31'
@@ -56,14 +56,14 @@ WHERE date BETWEEN greatest('1970-01-01', $1::date) AND '2199-12-31'
 GROUP BY date
 
 -- name: get_brokers
--- The brokers under which accounts ($1) have or had their logins.
+-- Past and present brokers of accounts ($1).
 SELECT account_id, array_agg(DISTINCT broker) AS brokers FROM "prop_trading_model".recon_identity
     WHERE account_id = ANY ($1::text[]) GROUP BY account_id
 
 -- name: release_inspected
--- The issues of accounts that were inspected ($1; null: those that are open stand) and that are
--- held by claim $2, of the codes judged ($3), and their release: nothing else of them changes, but
--- that what was explained and has news by now is so no more.
+-- Replace issues of inspected accounts ($1; null: keep open ones) held by claim $2, of judged codes
+-- ($3), and release them. Nothing else changes, except that an explained account with news is
+-- explained no more.
 UPDATE "prop_trading_model".trade_recon AS t
 SET issues = CASE WHEN r.issues IS NULL THEN t.issues ELSE coalesce((
         SELECT jsonb_agg(issue ORDER BY issue ->> 'severity', issue ->> 'type')
@@ -85,8 +85,8 @@ FROM jsonb_to_recordset($1) AS r (account_id text, issues jsonb, is_news boolean
 WHERE t.account_id = r.account_id AND t.claim_id = $2
 
 -- name: record_inspected
--- What an inspection ($1) came to at accounts ($3), whose batch took $2 seconds, and their outcomes
--- in the counts of the run.
+-- Record results of an inspection ($1) for accounts ($3), whose batch took $2 seconds, and count
+-- their outcomes.
 WITH recorded AS (
     UPDATE "prop_trading_model".recon_attempts AS a
     SET outcome = r.outcome, finished_at = now(), seconds = coalesce(a.seconds, 0) + $2,
@@ -97,7 +97,7 @@ WITH recorded AS (
         issues_left = ARRAY(SELECT jsonb_array_elements_text(r.codes))
     FROM jsonb_to_recordset($3)
         AS r (account_id text, outcome text, codes jsonb, detail text, seen text)
-    -- By key: whoever has an account by its claim is the only one to record it.
+    -- By key: only the holder of the claim records an account.
     WHERE a.run_id = $1 AND a.account_id = r.account_id
     RETURNING a.outcome
 )
@@ -106,23 +106,23 @@ SET unchanged = unchanged + (SELECT count(*) FROM recorded WHERE outcome = 'unch
     explained = explained + (SELECT count(*) FROM recorded WHERE outcome = 'explained'),
     failed = failed + (SELECT count(*) FROM recorded WHERE outcome = 'failed'),
     found = found + (SELECT count(*) FROM recorded WHERE outcome = 'found'),
-    -- A batch that was under way when its run was ended is the last that the run does.
+    -- A batch that completes after its run was ended moves that end.
     finished_at = CASE WHEN finished_at IS NOT NULL AND EXISTS (SELECT FROM recorded) THEN now()
         ELSE finished_at END
 WHERE run_id = $1
 
 -- name: note_inspection_figures
--- What a batch of an inspection ($1) counted.
+-- Record figures of a batch of an inspection ($1).
 INSERT INTO "prop_trading_model".recon_inspection_figures (run_id, figures) VALUES ($1, $2)
 
 -- name: get_inspection_figures
--- What the batches of an inspection counted.
+-- Figures of an inspection's batches.
 SELECT figures FROM "prop_trading_model".recon_inspection_figures WHERE run_id = $1
     ORDER BY figures_id
 
 -- name: list_inspected
--- Accounts at which an inspection ($1) came to one of the outcomes ($2), in the order of their ids
--- behind $3, at most $4: the issues, and since when each is open (null: it is not any more).
+-- Accounts of an inspection ($1) with outcomes ($2), by id after $3, at most $4: issues, and when
+-- each was opened (null: closed since).
 SELECT a.account_id, a.outcome, a.detail, f.code AS issue, h.opened_at
 FROM (
     SELECT account_id, outcome, detail, issues_found
@@ -132,8 +132,8 @@ FROM (
     LIMIT $4
 ) AS a
 LEFT JOIN LATERAL unnest(a.issues_found) AS f (code) ON true
--- At most one is open; the limit keeps the planner to the keys of the page, where it would read all
--- that are open.
+-- At most one is open; the limit makes the planner look up the page's keys instead of reading all
+-- open issues.
 LEFT JOIN LATERAL (
     SELECT opened_at FROM "prop_trading_model".recon_issue_history WHERE account_id = a.account_id
         AND type = f.code AND closed_at IS NULL LIMIT 1
@@ -141,8 +141,7 @@ LEFT JOIN LATERAL (
 ORDER BY a.account_id, f.code
 
 -- name: get_undetailed_accounts
--- Accounts whose tables disagree and of which no issue is recorded; what a worker has in hand is
--- left to its run.
+-- Disagreeing accounts without a recorded issue, unless claimed by a run.
 SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon
 WHERE (NOT trades_recon_checksum OR mismatched_days > 0 OR mismatched_money > 0) AND issues = '[]'
     AND claimed_by IS NULL

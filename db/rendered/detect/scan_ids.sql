@@ -1,6 +1,5 @@
 -- name: part_shared
--- What the scan noted under an id before it turned out to be shared is known by the placeholder of
--- its natural key.
+-- Move rows recorded under an id before it proved shared to the placeholder of their natural key.
 WITH parted AS (
     DELETE FROM "prop_trading_model".recon_scan
     WHERE run_id = $1 AND account_id IN (SELECT account_id FROM "prop_trading_model".recon_shared_ids)
@@ -17,8 +16,7 @@ WHERE login IS NOT NULL AND platform IS NOT NULL
 ON CONFLICT DO NOTHING
 
 -- name: forget_shared
--- Ids that a whole scan saw for one natural key alone, or not at all: from now on they tell their
--- account again.
+-- Trust ids that a whole scan saw for at most one natural key.
 DELETE FROM "prop_trading_model".recon_shared_ids
 WHERE run_id IS DISTINCT FROM $1 AND account_id NOT IN (
     SELECT sent_id FROM "prop_trading_model".recon_scan WHERE run_id = $1 AND sent_id IS NOT NULL
@@ -30,8 +28,8 @@ WHERE run_id IS DISTINCT FROM $1 AND account_id NOT IN (
 SELECT account_id FROM "prop_trading_model".recon_shared_ids ORDER BY 1
 
 -- name: get_strays
--- Where the scan saw rows without an account id: accounts that it did not see, and of whose natural
--- keys neither alltime nor daily rows tell here.
+-- If the scan saw rows without an id: unseen accounts without natural keys in alltime and daily
+-- rows.
 SELECT t.account_id
 FROM "prop_trading_model".trade_recon AS t
 LEFT JOIN "prop_trading_model".recon_scan AS s ON s.run_id = $1 AND s.account_id = t.account_id
@@ -43,8 +41,7 @@ WHERE NOT t.has_alltime AND NOT t.has_daily AND (t.has_hourly OR t.has_raw_close
   )
 
 -- name: get_renamed
--- Accounts that the scan did not show, although it showed a natural key of theirs under an id that
--- is not known with it.
+-- Unseen accounts of which the scan saw a natural key under an unexpected id.
 SELECT s.account_id AS sent_id, i.account_id
 FROM "prop_trading_model".recon_identity AS i
 LEFT JOIN "prop_trading_model".recon_scan AS own ON own.run_id = $1 AND own.account_id = i.account_id
@@ -56,20 +53,20 @@ WHERE own.run_id IS NULL AND k.account_id IS NULL
     AND s.account_id <> md5(s.login || '|' || s.platform || '|' || s.broker)
 
 -- name: respell_scanned
--- What the scan noted under other spellings ($2) of account ids is noted under the known ones ($3).
+-- Replace other spellings ($2) of account ids by known ones ($3).
 UPDATE "prop_trading_model".recon_scan AS s SET account_id = k.account_id
 FROM unnest($2::text[], $3::text[]) AS k (sent_id, account_id)
 WHERE s.run_id = $1 AND s.account_id = k.sent_id
 
 -- name: get_stray_days
--- Ids of daily rows of which the scan has no alltime row.
+-- Ids of daily rows without an alltime row in the scan.
 SELECT DISTINCT d.account_id
 FROM "prop_trading_model".recon_scan_days AS d
 LEFT JOIN "prop_trading_model".recon_scan AS s ON s.run_id = $1 AND s.account_id = d.account_id
 WHERE d.run_id = $1 AND s.run_id IS NULL
 
 -- name: respell_days
--- The same of daily figures; an account that has a row of the date already has no second one.
+-- The same for daily figures, unless the account has a row of the date already.
 UPDATE "prop_trading_model".recon_scan_days AS d SET account_id = k.account_id
 FROM unnest($2::text[], $3::text[]) AS k (sent_id, account_id)
 WHERE d.run_id = $1 AND d.account_id = k.sent_id
@@ -79,10 +76,9 @@ WHERE d.run_id = $1 AND d.account_id = k.sent_id
   )
 
 -- name: name_scanned
--- Give alltime rows that upstream sends without an account id to the one account that holds their
--- natural key today; where none is known to, to the only one that ever held it and holds none, or
--- has rows with it ($2 to $5: the keys of rows that are stored). An account whose own row was seen
--- has no second one. Rows that may be of several accounts are left out.
+-- Assign alltime rows without an id to the account that holds their natural key today; if none is
+-- known, to the only one that ever held it and holds none, or that has rows with it ($2 to $5: keys
+-- of stored rows). Not to accounts with an own row, and ambiguous rows are left out.
 WITH unnamed AS MATERIALIZED (
     SELECT account_id AS placeholder, login, platform, broker FROM "prop_trading_model".recon_scan
     WHERE run_id = $1 AND account_id = md5(login || '|' || platform || '|' || broker)
@@ -124,8 +120,8 @@ WHERE s.run_id = $1 AND s.account_id = o.placeholder AND NOT o.is_account
     AND (o.owner IS NULL OR o.doubled > 1)
 
 -- name: name_scanned_days
--- Give daily figures that upstream sends without an account id to the one account that held their
--- natural key on their date, if that is one that differs.
+-- Assign daily figures without an id to the account that held their natural key on their date, if
+-- it differs from upstream.
 WITH keys AS MATERIALIZED (
     SELECT DISTINCT i.login, i.platform, i.broker,
         md5(i.login || '|' || i.platform || '|' || i.broker) AS placeholder

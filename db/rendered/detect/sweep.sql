@@ -1,13 +1,10 @@
 -- name: create_swept
--- Every raw table read once, summed up by account id and natural key as they stand in its rows. By
--- CREATE TABLE AS, since PostgreSQL reads with several processes for that and not for an INSERT.
--- mark is the sum over the rows of trades times a number of 43 bits that stands for the date: where
--- two tables count the same on every date their marks are equal, and where they do not, equal by a
--- chance of one in 2^43. Rows of a date that no calendar holds are left out: get_odd_rows names
--- them; so are those of before the history that the warehouse keeps, but of open trades. The mark
--- of amounts is such a sum, too, with factors between one and two, so that amounts that differ by
--- rounding alone have marks that do; closed trades have none, since it costs as much as all else
--- that is done with a row.
+-- Sum up each raw table, read once, by account id and natural key as stored. CREATE TABLE AS reads
+-- in parallel, INSERT would not. `mark` sums trades times a 43-bit hash of the date: tables that
+-- count alike on every date have equal marks, others with probability 2^-43. Without impossible
+-- dates, which get_odd_rows names, and, except for open trades, dates before the history. Marks of
+-- amounts use factors from 1 to 2, so that rounding differences stay small; closed trades have
+-- none, since it would double the cost of a row.
 CREATE TEMP TABLE recon_swept ON COMMIT DROP AS
 SELECT 'raw_metrics_alltime' AS table_name, NULL::bigint AS most, account_id::text AS account_id,
     login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
@@ -32,8 +29,8 @@ FROM (
     GROUP BY account_id, login, platform, broker
 ) AS daily
 UNION ALL
--- Its natural keys tell nothing that daily does not, and its index does not hold all of them; those
--- of placeholders are read by judge_swept_hourly.
+-- Natural keys come from daily rows, as its index lacks some; judge_swept_hourly reads those of
+-- placeholders.
 SELECT 'raw_metrics_hourly', most::bigint, account_id::text, login::text, NULL, NULL, rows,
     trades::bigint, mark, NULL, NULL, false, profit, lots, money_mark
 FROM (
@@ -73,9 +70,8 @@ FROM (
 ) AS open
 
 -- name: judge_swept_hourly
--- Hourly rows under a placeholder, told by their own natural keys, which are read of those ids
--- alone that may be one: the login, or as long as an MD5 and not known from the other metrics
--- tables as an id of its own.
+-- Hourly rows under placeholders by their own natural keys, read only for ids that may be one: a
+-- login, or an MD5 in length that other metrics tables do not know as an id.
 WITH suspects AS MATERIALIZED (
     SELECT account_id, login FROM recon_swept
     WHERE table_name = 'raw_metrics_hourly'
@@ -98,11 +94,11 @@ FROM judged AS j
 WHERE s.table_name = 'raw_metrics_hourly' AND s.account_id = j.account_id AND s.login = j.login
 
 -- name: analyze_swept
--- So that what is derived is planned for as many rows as there are.
+-- Statistics for planning what is derived.
 ANALYZE recon_swept (table_name, account_id)
 
 -- name: create_swept_list
--- The account ids of the raw tables, by the same rule as mv_all_account_ids.
+-- Account ids of the raw tables, by the rule of mv_all_account_ids.
 CREATE TEMP TABLE recon_swept_list ON COMMIT DROP AS
 SELECT account_id
 FROM recon_swept AS s
@@ -115,8 +111,8 @@ UNION
 SELECT account_id FROM "prop_trading_model".recon_identity WHERE char_length(account_id) <= 255
 
 -- name: is_list_stale
--- Whether the list that others read lacks an account, or has one too many; a sweep that leaves rows
--- out cannot tell the latter.
+-- Whether the published list misses an account or has one too many; the latter is unknown if the
+-- sweep leaves rows out.
 SELECT EXISTS
     (SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id::text
     FROM "prop_trading_model".mv_all_account_ids)
@@ -126,15 +122,13 @@ SELECT EXISTS
         FROM recon_swept_list)
 
 -- name: new_accounts
--- Accounts that trade_recon does not know yet. By EXCEPT, which hashes: of an empty table
--- PostgreSQL expects nothing, and would read again for each account all that the statement has
--- inserted so far.
+-- Accounts that trade_recon does not know yet. EXCEPT hashes: PostgreSQL expects an empty table to
+-- stay empty, and would rescan all inserted so far for each account.
 SELECT account_id FROM recon_swept_list EXCEPT SELECT account_id FROM "prop_trading_model".trade_recon
 
 -- name: list_stand_ins
--- Entries of trade_recon that are no accounts and may go: an earlier system listed the ids that
--- stand for unknown ones. An id that is nowhere in the raw tables is one only if it stands for a
--- natural key that is known.
+-- Droppable entries of trade_recon that are no accounts, such as placeholders listed by an earlier
+-- system. An id absent from raw tables is one only if it stands for a known natural key.
 WITH unlisted AS MATERIALIZED (
     SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon
         WHERE claimed_by IS NULL
@@ -145,7 +139,7 @@ SELECT t.account_id
 FROM unlisted AS u JOIN "prop_trading_model".trade_recon AS t ON t.account_id = u.account_id
     AND t.claimed_by IS NULL
 WHERE ({{may_go}})
-  -- What waits in a run is left to it.
+  -- Entries waiting in a run are left to it.
   AND NOT EXISTS (
       SELECT
       FROM "prop_trading_model".recon_attempts AS a
@@ -164,8 +158,8 @@ WHERE ({{may_go}})
   )
 
 -- name: create_swept_accounts
--- The totals of each account, and whether its tables may disagree on a date; until
--- bound_swept_accounts those of alltime are of all dates.
+-- Totals of each account, and whether its tables may disagree on a date; alltime covers all dates
+-- until bound_swept_accounts.
 CREATE TEMP TABLE recon_swept_accounts ON COMMIT DROP AS
 SELECT *, (daily, daily_mark) <> (hourly, hourly_mark)
     OR (daily, daily_mark) <> (closed, closed_mark) AS differs, true AS is_known
@@ -212,12 +206,11 @@ FROM (
 ) AS summed
 
 -- name: analyze_swept_accounts
--- The same for the totals.
+-- Statistics of the totals.
 ANALYZE recon_swept_accounts (account_id)
 
 -- name: lacks_history
--- Whether it is not known of an account with an alltime row what upstream counts of it before the
--- history that begins on $1.
+-- Whether upstream's count before the history from $1 on is unknown for an account with alltime.
 SELECT EXISTS (
     SELECT FROM recon_swept_accounts AS s
     LEFT JOIN "prop_trading_model".recon_history AS h ON h.account_id = s.account_id
@@ -225,9 +218,8 @@ SELECT EXISTS (
 )
 
 -- name: take_history_from_stored
--- What accounts count before the history that begins on $1, from their stored daily rows: of
--- accounts whose alltime is just that, what was known to come before those rows, and what their
--- daily rows count since. Of all others upstream tells.
+-- Counts of accounts before the history from $1 on, taken from stored daily rows if alltime equals
+-- what is known to precede these rows plus their counts. Upstream is asked about all others.
 WITH unknown AS MATERIALIZED (
     SELECT s.account_id, s.alltime - s.daily AS outside, h.history_from, h.trades, h.net_profit,
         h.total_lots
@@ -258,11 +250,11 @@ SET history_from = excluded.history_from, trades = excluded.trades,
     net_profit = excluded.net_profit, total_lots = excluded.total_lots, read_at = now()
 
 -- name: bound_swept_accounts
--- Alltime without what upstream counts before the history that begins on $1; where that is not
--- known yet, the tables cannot be told to agree.
+-- Subtract upstream's count before the history from $1 on from alltime; while unknown, the tables
+-- cannot be said to agree.
 UPDATE recon_swept_accounts AS s
 SET alltime = s.alltime - coalesce(k.trades, 0), is_known = k.account_id IS NOT NULL,
-    -- What is not known leaves no amount that could be compared.
+    -- Unknown figures leave no comparable amount.
     alltime_profit = s.alltime_profit - k.profit, alltime_lots = s.alltime_lots - k.lots
 FROM (
     SELECT s.account_id AS wanted, h.account_id, h.trades, CASE WHEN h.trades = 0 OR h.net_profit IS NOT NULL THEN CASE WHEN coalesce(h.net_profit, 0) BETWEEN -1e15 AND 1e15 THEN (coalesce(h.net_profit, 0))::double precision WHEN coalesce(h.net_profit, 0) IS NULL THEN 0 ELSE 1e15 END END AS profit,
@@ -276,8 +268,7 @@ WHERE k.wanted = s.account_id
     AND (k.account_id IS NULL OR k.trades <> 0 OR k.profit <> 0 OR k.lots <> 0)
 
 -- name: count_rows_before
--- Rows that are stored of before the history that begins on $1: no count has them, and nothing is
--- done to them.
+-- Rows stored before the history from $1 on, which are neither counted nor changed.
 SELECT 'raw_metrics_daily' AS table_name, count(*) AS rows FROM "prop_trading_model".raw_metrics_daily
     WHERE date BETWEEN '0001-01-01' AND $1::date - 1
 UNION ALL
@@ -288,18 +279,16 @@ SELECT 'raw_trades_closed', count(*) FROM "prop_trading_model".raw_trades_closed
     WHERE trade_date BETWEEN '0001-01-01' AND $1::date - 1
 
 -- name: count_differing
--- How many accounts there are, and how many of them may have a date on which their tables disagree.
+-- Number of accounts, and of those that may have a disagreeing date.
 SELECT count(*) AS accounts, count(*) FILTER (WHERE differs) AS differing FROM recon_swept_accounts
 
 -- name: create_swept_days
--- The number of dates on which the tables of accounts really disagree; of those that may, or of
--- all.
+-- Number of disagreeing dates of these accounts.
 CREATE TEMP TABLE recon_swept_days ON COMMIT DROP AS
 SELECT account_id::text AS account_id, count(*) AS mismatched_days
-FROM -- The day matrix of some accounts, as v_recon_days has it of all. The condition stands at each
--- table: where those are distributed, none from outside the view would reach them, and each look
--- would read everything. Rows of a date that no calendar holds are left out: get_odd_rows names
--- them; so are those of before the history that the warehouse keeps.
+FROM -- Day matrix of some accounts, like v_recon_days for all. The condition is repeated for each table,
+-- since none outside the view reaches distributed tables, which would be read entirely. Without
+-- impossible dates, which get_odd_rows names, and dates before the history.
 (
     SELECT
         account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
@@ -331,7 +320,7 @@ WHERE daily <> hourly OR daily <> closed
 GROUP BY account_id
 
 -- name: differing_accounts
--- Accounts whose totals are not as they are stored.
+-- Accounts with totals other than stored.
 SELECT
     r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime,
     coalesce(s.has_daily, false) AS has_daily,
@@ -358,10 +347,10 @@ WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.h
            AND s.hourly = s.closed, true))
 
 -- name: refresh_stats
--- The totals and the checksum of all accounts, written only where they changed: how many did, and
--- those of them that someone holds, which are not written.
+-- Write changed totals and checksums; returns their number, and locked accounts, which are not
+-- written.
 WITH differing AS MATERIALIZED (
-    -- Accounts whose totals are not as they are stored.
+    -- Accounts with totals other than stored.
 SELECT
     r.account_id, coalesce(s.has_alltime, false) AS has_alltime, coalesce(s.alltime, 0) AS alltime,
     coalesce(s.has_daily, false) AS has_daily,
@@ -390,7 +379,7 @@ WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.h
     SELECT r.account_id
     FROM "prop_trading_model".trade_recon AS r
     WHERE r.account_id IN (SELECT account_id FROM differing)
-    -- In one order, so that no two of us wait for each other.
+    -- A common order prevents deadlocks between workers.
     ORDER BY r.account_id
     FOR NO KEY UPDATE OF r SKIP LOCKED
 ), written AS (
@@ -400,9 +389,8 @@ WHERE (r.has_alltime, r.num_trades_alltime, r.has_daily, r.num_trades_daily, r.h
         has_hourly = now.has_hourly, num_trades_hourly = now.hourly,
         has_raw_closed = now.has_closed, num_trades_raw_closed = now.closed,
         mismatched_days = now.mismatched_days, mismatched_money = now.mismatched_money,
-        trades_recon_checksum = now.checksum, issues = -- The issues of an account `r` for which `now` is counted, with one more where nothing is stored of
--- it any more and metrics were when it was last counted: somebody deleted its rows, or upstream
--- does not have it, which only upstream tells.
+        trades_recon_checksum = now.checksum, issues = -- Issues of an account `r` counted as `now`, adding one if nothing is stored but metrics were at
+-- the last count: rows were deleted, or the account is gone upstream, which only upstream knows.
 CASE
     WHEN (r.has_alltime OR r.has_daily)
         AND NOT (now.has_alltime OR now.has_daily OR now.has_hourly OR now.has_closed)
@@ -429,8 +417,8 @@ SELECT (SELECT count(*) FROM free) AS changed,
     ORDER BY 1) AS locked
 
 -- name: create_swept_few_hours
--- Dates with more than 10 trades in a single hourly row: only of those accounts
--- are the dates read that have an hour with so many.
+-- Dates with more than 10 trades in one hourly row, read only for accounts with
+-- such an hour.
 CREATE TEMP TABLE recon_swept_few_hours ON COMMIT DROP AS
 SELECT account_id::text AS account_id, array_agg(date ORDER BY date) AS dates
 FROM (
@@ -446,7 +434,7 @@ FROM (
 GROUP BY account_id
 
 -- name: note_few_hours
--- What was found of it, for accounts that are known; of all others nothing is noted any more.
+-- Record them for known accounts, clearing all others.
 WITH found AS MATERIALIZED (
     SELECT f.account_id, f.dates FROM recon_swept_few_hours AS f
         JOIN "prop_trading_model".trade_recon AS t ON t.account_id = f.account_id
@@ -460,9 +448,9 @@ ON CONFLICT (account_id) DO UPDATE SET dates = excluded.dates, noted_at = now()
 WHERE f.dates IS DISTINCT FROM excluded.dates
 
 -- name: stale_accounts
--- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is
--- some. What a worker has in hand, and what waits for somebody's word, is left to runs; an account
--- that was never looked at and of which nothing is stored is left as it is.
+-- Accounts ($1, null: all) whose status reports trouble that is over, or none despite trouble.
+-- Claimed and held accounts are left to runs; accounts never detected without stored rows stay as
+-- they are.
 SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0
     AND t.issues = '[]' AS is_whole
 FROM "prop_trading_model".trade_recon AS t
@@ -483,11 +471,11 @@ WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS
   END
 
 -- name: follow_state
--- The status of those accounts brought up to date; how many.
+-- Update the status of stale accounts; returns their number.
 WITH stale AS MATERIALIZED (
-    -- Accounts ($1, null: all) whose status tells of trouble that is over, or of none where there is
--- some. What a worker has in hand, and what waits for somebody's word, is left to runs; an account
--- that was never looked at and of which nothing is stored is left as it is.
+    -- Accounts ($1, null: all) whose status reports trouble that is over, or none despite trouble.
+-- Claimed and held accounts are left to runs; accounts never detected without stored rows stay as
+-- they are.
 SELECT t.account_id, t.trades_recon_checksum AND t.mismatched_days = 0 AND t.mismatched_money = 0
     AND t.issues = '[]' AS is_whole
 FROM "prop_trading_model".trade_recon AS t
@@ -506,7 +494,7 @@ WHERE ($1::text[] IS NULL OR t.account_id = ANY($1::text[])) AND t.claimed_by IS
               (SELECT FROM "prop_trading_model".recon_issue_history AS h
               WHERE h.account_id = t.account_id AND h.closed_at IS NULL)
   END
-    -- In one order, so that no two of us wait for each other.
+    -- A common order prevents deadlocks between workers.
     ORDER BY t.account_id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 )
@@ -522,9 +510,9 @@ FROM stale AS s
 WHERE t.account_id = s.account_id
 
 -- name: refresh_account_list
--- The account list, refreshed while readers go on reading it.
+-- Refresh the account list without blocking readers.
 REFRESH MATERIALIZED VIEW CONCURRENTLY "prop_trading_model".mv_all_account_ids
 
 -- name: refresh_account_list_plainly
--- The same where PostgreSQL refuses CONCURRENTLY (the view was never filled).
+-- For a view never filled, for which PostgreSQL rejects CONCURRENTLY.
 REFRESH MATERIALIZED VIEW "prop_trading_model".mv_all_account_ids

@@ -1,9 +1,9 @@
 -- name: clear_findings
--- Findings about these natural keys (true), before they are looked for again.
+-- Delete findings on these natural keys (true), to find them again.
 DELETE FROM "prop_trading_model".recon_identity_findings WHERE true
 
 -- name: find_null_ids
--- Trades of "prop_trading_model".raw_trades_closed without an account id, by natural key and by the ids that fit on their dates.
+-- Trades of "prop_trading_model".raw_trades_closed without account id, by natural key and by the ids that fit their dates.
 INSERT INTO "prop_trading_model".recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 SELECT $1, login, platform, broker, NULL, candidates, md5(array_to_string(candidates, '|')), sum(rows),
        coalesce(array_agg(DISTINCT trade_date) FILTER (WHERE trade_date BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
@@ -17,7 +17,8 @@ FROM (
         GROUP BY 1, 2, 3, 4
     ) AS g
     LEFT JOIN (
-        -- What a restore brought back without an id stays so. The copies tell of it, so that the trades are read by index alone.
+        -- Rows restored without an id keep none. Copies show them, so that an index alone serves
+        -- the trades.
         SELECT coalesce(c.row_data ->> 'login', '') AS login, coalesce(c.row_data ->> 'platform', '') AS platform,
                coalesce(c.row_data ->> 'broker', '') AS broker, p.date AS trade_date, count(*) AS rows
         FROM "prop_trading_model".recon_pins AS p
@@ -32,7 +33,7 @@ CROSS JOIN LATERAL (
     FROM "prop_trading_model".recon_identity AS i
     WHERE (i.login, i.platform, i.broker) = (nulls.login, nulls.platform, nulls.broker)
       AND (nulls.trade_date BETWEEN i.valid_from AND i.valid_to OR nulls.trade_date >= i.open_from)
-      -- Nobody held a key on a date that no calendar holds.
+      -- Impossible dates have no holder.
       AND nulls.trade_date BETWEEN '0001-01-01' AND '9999-12-31'
 ) AS fitting
 WHERE true
@@ -40,7 +41,7 @@ GROUP BY login, platform, broker, candidates
 ON CONFLICT DO NOTHING
 
 -- name: groups_of_holders
--- The first and last trade of "prop_trading_model".raw_trades_closed by account id ($5: which) and natural key.
+-- First and last trade of "prop_trading_model".raw_trades_closed by account id ($5) and natural key.
 SELECT account_id::text AS holder, login::text AS login, platform::text AS platform, coalesce(broker::text, '') AS broker,
        min(trade_date) AS first_day, max(trade_date) AS last_day
 FROM "prop_trading_model".raw_trades_closed
@@ -48,18 +49,19 @@ WHERE account_id IS NOT NULL AND account_id = ANY($5::text[]) AND trade_date BET
 GROUP BY 1, 2, 3, 4
 
 -- name: groups_as_swept
--- The same of all account ids, as a sweep summed it up.
+-- The same for all account ids, from a sweep.
 SELECT account_id AS holder, login, platform, broker, min(first_day) AS first_day, max(last_day) AS last_day
 FROM recon_swept
 WHERE table_name = $1
 GROUP BY account_id, login, platform, broker
 
 -- name: find_foreign_ids
--- Trades of "prop_trading_model".raw_trades_closed that carry a placeholder, or an id that their natural key did not have on their date: another account had the key then, or the
--- account had another key then, or did not hold the key yet. Groups that lie inside one range are passed over first.
+-- Trades of "prop_trading_model".raw_trades_closed under a placeholder, or under an id that did not hold their natural key on
+-- their date: another account held it, or the account held another key or not yet this one. Groups
+-- within one range are skipped first.
 INSERT INTO "prop_trading_model".recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH groups AS (
-    -- The same of all account ids, as a sweep summed it up.
+    -- The same for all account ids, from a sweep.
 SELECT account_id AS holder, login, platform, broker, min(first_day) AS first_day, max(last_day) AS last_day
 FROM recon_swept
 WHERE table_name = $1
@@ -69,7 +71,7 @@ GROUP BY account_id, login, platform, broker
         *,
         (
             "prop_trading_model".recon_is_placeholder(holder, login, platform, broker)
-            -- Another account's login stands for an unknown id no less than the account's own.
+            -- Any account's login may stand for an unknown id, not only the account's own.
             OR EXISTS (SELECT FROM "prop_trading_model".recon_identity AS i WHERE i.login = g.holder)
         )
         AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_identity AS i WHERE i.account_id = g.holder) AS placeholder
@@ -102,7 +104,8 @@ GROUP BY account_id, login, platform, broker
             WHERE i.account_id = d.holder AND (i.login, i.platform, i.broker) <> (d.login, d.platform, d.broker)
               AND (d.trade_date BETWEEN i.valid_from AND i.valid_to OR d.trade_date >= i.open_from)
         ) AS elsewhere,
-        -- By the account's own first day, whatever key it had then: old daily rows may be gone that would tell when it had this one.
+        -- By the account's first day under any key: daily rows showing when it held this one may be
+        -- deleted.
         d.trade_date < (
             SELECT coalesce(min(least(i.daily_from, i.first_trade)), min(least(i.valid_from, i.open_from)))
             FROM "prop_trading_model".recon_identity AS i
@@ -119,7 +122,7 @@ GROUP BY login, platform, broker, holder, candidates
 ON CONFLICT DO NOTHING
 
 -- name: find_placeholder_metrics
--- Metrics rows of "prop_trading_model".raw_metrics_alltime under a placeholder id, by natural key and by the ids that fit on their dates.
+-- Metrics rows of "prop_trading_model".raw_metrics_alltime under a placeholder, by natural key and by the ids that fit their dates.
 INSERT INTO "prop_trading_model".recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 SELECT $1, login, platform, broker, holder, candidates, md5(array_to_string(candidates, '|')), sum(rows),
        coalesce(array_agg(DISTINCT day) FILTER (WHERE day BETWEEN '0001-01-01' AND '9999-12-31'), '{}')
@@ -143,7 +146,8 @@ GROUP BY login, platform, broker, holder, candidates
 ON CONFLICT DO NOTHING
 
 -- name: find_foreign_metrics
--- Daily and alltime rows ($1, $2) of some natural keys that carry the id of an account which did not hold the key then.
+-- Daily and alltime rows ($1, $2) of natural keys under the id of an account that did not hold the
+-- key then.
 INSERT INTO "prop_trading_model".recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 SELECT CASE WHEN days = '{}' THEN $2 ELSE $1 END, login, platform, broker, holder, ARRAY[owner], md5(owner), greatest(cardinality(days), 1), days
 FROM "prop_trading_model".recon_foreign_metrics
@@ -151,8 +155,8 @@ WHERE true
 ON CONFLICT DO NOTHING
 
 -- name: find_shared_keys
--- Natural keys that several accounts hold at the same time. An account that counts trades and has no daily rows may have held it any day. Foreign
--- rows are no holding.
+-- Natural keys that several accounts hold at once. An account with trades but no daily rows may
+-- have held it any day. Foreign rows do not count.
 INSERT INTO "prop_trading_model".recon_identity_findings (table_name, login, platform, broker, holder, candidates, fits, rows, dates)
 WITH held AS (
     SELECT
@@ -177,7 +181,7 @@ GROUP BY login, platform, broker
 ON CONFLICT DO NOTHING
 
 -- name: get_findings_summary
--- Natural keys whose rows no account, or more than one, fits.
+-- Natural keys whose rows fit no account, or several.
 SELECT table_name, login, platform, broker, holder, candidates, rows
 FROM "prop_trading_model".recon_identity_findings
 WHERE cardinality(candidates) <> 1
@@ -185,14 +189,14 @@ ORDER BY rows DESC, login
 LIMIT $1
 
 -- name: count_findings
--- How many natural keys fit no account, and how many fit more than one.
+-- Numbers of natural keys that fit no account, and several.
 SELECT
     count(DISTINCT (login, platform, broker)) FILTER (WHERE candidates = '{}') AS unmatched,
     count(DISTINCT (login, platform, broker)) FILTER (WHERE cardinality(candidates) > 1) AS ambiguous
 FROM "prop_trading_model".recon_identity_findings
 
 -- name: get_affected_accounts
--- Accounts that a finding concerns, or whose open issues are about identity.
+-- Accounts with a finding, or with open issues on identity.
 SELECT DISTINCT account_id FROM "prop_trading_model".trade_recon JOIN (
     SELECT unnest(candidates) AS account_id FROM "prop_trading_model".recon_identity_findings
     UNION ALL

@@ -1,6 +1,7 @@
 -- name: held_by_accounts
--- Who held which natural key when, as the raw rows of accounts ($1) and upstream's own word tell it. A placeholder is the account of its natural key
--- where upstream sends the key without an id, or where no account with an id of its own holds it at the same time; for more see create_swept_placeholders.
+-- Holders of natural keys over time, from raw rows of accounts ($1) and from upstream's answers. A
+-- placeholder is its key's account if upstream sends the key without an id, or no account with an
+-- own id holds it at the same time; see create_swept_placeholders.
 WITH read AS MATERIALIZED (
     SELECT
         login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, bool_or(counts) AS counts,
@@ -21,7 +22,7 @@ WITH read AS MATERIALIZED (
         FROM "prop_trading_model".recon_upstream_holders
         WHERE account_id = ANY($1::text[])
         UNION ALL
-        -- Of an account without an id of which nothing but hourly rows is left.
+        -- Accounts without an id of which only hourly rows are left.
         SELECT login::text, platform::text, coalesce(broker::text, ''), account_id::text, NULL, NULL, false, false, NULL
         FROM "prop_trading_model".raw_metrics_hourly
         WHERE login IS NOT NULL AND platform IS NOT NULL AND account_id = ANY(ARRAY(
@@ -57,7 +58,7 @@ WHERE NOT stands_in
    )
 
 -- name: held_as_swept
--- The same of all accounts, as a sweep summed it up.
+-- The same for all accounts, from a sweep.
 SELECT login, platform, broker, account_id, CASE WHEN NOT today THEN first_day END AS daily_from, last_day AS daily_to, today, today AND trades > 0 AS counts,
        CASE WHEN today THEN first_day END AS first_trade
 FROM (
@@ -69,12 +70,13 @@ WHERE NOT stands_in OR (login, platform, broker, account_id) IN (SELECT login, p
 UNION ALL
 SELECT login, platform, broker, account_id, NULL, NULL, true, false, first_day FROM "prop_trading_model".recon_upstream_holders
 UNION ALL
--- Of an account without an id of which nothing but hourly rows is left.
+-- Accounts without an id of which only hourly rows are left.
 SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM recon_swept_placeholders WHERE is_account
 
 -- name: held_before
--- Further holders where the tables are only read from a date on ('0001-01-01'): what was known of older rows goes on to tell when each had its key; and an account of which
--- all trades come before that date held its key then and not since, on dates that nobody knows any more.
+-- More holders if tables are read from '0001-01-01' on only: older rows known before still prove
+-- who held a key; an account with all trades before that day held its key then and not since, on
+-- unknown dates.
 UNION ALL
 SELECT login, platform, broker, account_id, daily_from, least(daily_to, date '0001-01-01' - 1), false, false, NULL
 FROM "prop_trading_model".recon_identity
@@ -88,9 +90,11 @@ JOIN "prop_trading_model".recon_history AS h ON h.account_id = i.account_id AND 
 WHERE {{of_accounts}} AND i.today AND coalesce(i.daily_from, '0001-01-01') = '0001-01-01' AND NOT t.has_daily AND coalesce(t.num_trades_alltime, 0) = 0
 
 -- name: create_swept_placeholders
--- The placeholders in the metrics tables by natural key, and which of them is the account of its key: upstream sends the key without an id, or no
--- account with an id of its own holds it at the same time. That is so where the placeholder has an alltime row of its own, and its daily rows end before
--- all other accounts of the key begin or begin after all others end; otherwise it may stand for rows of theirs that came without an id.
+-- Placeholders in metrics tables by natural key, and which is its key's account: upstream sends the
+-- key without an id, or no account with an own id holds it at the same time, that is, the
+-- placeholder has an alltime row and its daily rows end before those of all other accounts of the
+-- key begin, or begin after they end. Otherwise it may stand for rows of theirs that came without
+-- an id.
 CREATE TEMP TABLE recon_swept_placeholders ON COMMIT DROP AS
 WITH found AS MATERIALIZED (
     SELECT account_id, login, platform, broker, bool_or(table_name = 'raw_metrics_alltime') AS today,
@@ -125,25 +129,25 @@ FROM found AS f
 LEFT JOIN accounts AS a USING (account_id, login, platform, broker)
 
 -- name: forget_upstream_holders
--- What upstream said of accounts whose own rows tell it by now.
+-- Forget upstream's answers on accounts that their own rows prove now.
 DELETE FROM "prop_trading_model".recon_upstream_holders AS u
 WHERE NOT "prop_trading_model".recon_is_placeholder(account_id, login, platform, broker)
   AND EXISTS (SELECT FROM recon_swept AS s WHERE s.table_name = 'raw_metrics_alltime' AND s.account_id = u.account_id)
 
 -- name: create_swept_keys
--- Room for the natural keys whose holders changed.
+-- Table of natural keys whose holders changed.
 CREATE TEMP TABLE recon_swept_keys (login text, platform text, broker text) ON COMMIT DROP
 
 -- name: get_placeholders
--- The ids in the metrics tables that stand for unknown accounts; an id that is an account's own stands for that.
+-- Ids in metrics tables that stand for unknown accounts, unless an account has the id.
 SELECT account_id FROM recon_swept_placeholders
 EXCEPT
 SELECT account_id FROM "prop_trading_model".recon_identity
 
 -- name: refresh_identity
--- Who held which natural key when; only what changed is written. Returned are, or kept for later, the keys whose holders changed.
+-- Write changed holders of natural keys; returns, or keeps for later, the keys concerned.
 WITH held AS (
-    -- The same of all accounts, as a sweep summed it up.
+    -- The same for all accounts, from a sweep.
 SELECT login, platform, broker, account_id, CASE WHEN NOT today THEN first_day END AS daily_from, last_day AS daily_to, today, today AND trades > 0 AS counts,
        CASE WHEN today THEN first_day END AS first_trade
 FROM (
@@ -155,7 +159,7 @@ WHERE NOT stands_in OR (login, platform, broker, account_id) IN (SELECT login, p
 UNION ALL
 SELECT login, platform, broker, account_id, NULL, NULL, true, false, first_day FROM "prop_trading_model".recon_upstream_holders
 UNION ALL
--- Of an account without an id of which nothing but hourly rows is left.
+-- Accounts without an id of which only hourly rows are left.
 SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM recon_swept_placeholders WHERE is_account
 ), fresh AS (
     SELECT login, platform, broker, account_id, min(daily_from) AS daily_from, max(daily_to) AS daily_to, bool_or(today) AS today, bool_or(counts) AS counts,
@@ -185,7 +189,7 @@ SELECT login, platform, broker, account_id, NULL, NULL, false, false, NULL FROM 
 INSERT INTO recon_swept_keys SELECT DISTINCT login, platform, broker FROM (SELECT * FROM gone UNION ALL SELECT * FROM written) AS changed
 
 -- name: replaced_placeholders
--- Placeholders that were the account of their natural key and are so no more: an account with an id of its own has the key.
+-- Placeholders that are no longer their key's account, since an account with an own id has it.
     DELETE FROM "prop_trading_model".recon_identity AS i
     USING (
         SELECT login, platform, broker, least(daily_from, first_trade) AS first_day, daily_to AS last_day FROM fresh
@@ -202,10 +206,11 @@ INSERT INTO recon_swept_keys SELECT DISTINCT login, platform, broker FROM (SELEC
     RETURNING i.login, i.platform, i.broker
 
 -- name: refresh_foreign_metrics
--- Daily rows under an id that their natural key did not have on their date (true: of which keys). The account whose id they carry does not hold the
--- key by alltime and has no hourly rows under it on that date; another account has rows under it then, and holds it by alltime, or nobody does and it
--- has hourly rows. No dates stand for an alltime row: its account has daily rows under other keys alone, and one that lacks its own has them under this.
--- Returned, or kept for later, are the keys of which that changed.
+-- Daily rows under an id that did not hold their natural key on their date (true).
+-- That account neither holds the key by alltime nor has hourly rows under it then; another account
+-- has rows under it then and holds it by alltime, or no one does and it has hourly rows. An alltime
+-- row without dates is foreign if its account has daily rows under other keys only, and an account
+-- without an alltime row has them under this one. Returns, or keeps for later, changed keys.
 WITH contested AS MATERIALIZED (
     SELECT h.login, h.platform, h.broker, h.account_id AS holder, o.account_id AS owner, o.today, h.daily_from, h.daily_to
     FROM "prop_trading_model".recon_identity AS h
@@ -274,14 +279,14 @@ WITH contested AS MATERIALIZED (
 INSERT INTO recon_swept_keys SELECT login, platform, broker FROM gone UNION SELECT login, platform, broker FROM written
 
 -- name: refresh_validity
--- The days on which each holder of some natural keys had it. A sole holder that alltime knows has it from its
--- first day on; where there are several, each has it on its daily range, and after the last of all ranges the one that
--- took over after all others, or, where the ranges do not tell who that is, each that alltime knows. Nothing is guessed: an account of which no
--- first day is known holds its key from today ($1::date) on.
+-- Days on which holders had their natural keys. A sole holder known to alltime has it from its
+-- first day on. Of several, each has it on its daily range, and after all ranges the last one to
+-- take over, or, if that is unclear, each known to alltime. No guesses: an account without known
+-- first day holds its key from today ($1::date) on.
 WITH touched AS (
     SELECT DISTINCT login, platform, broker FROM recon_swept_keys AS k (login, platform, broker)
 ), known AS MATERIALIZED (
-    -- A foreign daily row counts for the account whose key it has, and not for the one whose id it carries.
+    -- A foreign daily row counts for the holder of its key, not for its id.
     SELECT
         i.login, i.platform, i.broker, i.account_id, i.today, i.first_trade, f.holder IS NOT NULL AND f.own_from IS NULL AS is_foreign,
         CASE WHEN f.holder IS NOT NULL THEN f.own_from ELSE least(i.daily_from, o.first_day) END AS daily_from,
@@ -337,7 +342,7 @@ WHERE (i.login, i.platform, i.broker, i.account_id) = (r.login, r.platform, r.br
   AND (i.valid_from, i.valid_to, i.open_from) IS DISTINCT FROM (r.valid_from, r.valid_to, r.open_from)
 
 -- name: get_natural_keys
--- The natural keys that accounts hold or held, and those of findings that concern them: what was found may be so no more.
+-- Natural keys of accounts, past and present, and of findings on them, which may be outdated.
 SELECT login, platform, broker FROM "prop_trading_model".recon_identity WHERE account_id = ANY($1::text[])
 UNION
 SELECT login, platform, broker FROM "prop_trading_model".recon_identity_findings WHERE candidates && $1::text[] OR holder = ANY($1::text[])

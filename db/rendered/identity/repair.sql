@@ -1,7 +1,7 @@
 -- name: repair_null_ids
--- Fill the account id of trades of "prop_trading_model".raw_trades_closed for which exactly one fits; a copy is kept. At most $2 rows, so that the transaction stays short, but the
--- first $3, which the table refused. A row that ingestion is writing is left for the next time. Last how many rows resisted: triggers of the table
--- keep their id.
+-- Fill the account id of trades of "prop_trading_model".raw_trades_closed that exactly one account fits, keeping a copy. At most
+-- $2 rows, for a short transaction, after the first $3, which the table rejected. Rows that
+-- ingestion is writing wait. The last row counts those whose id triggers kept.
 WITH mendable AS MATERIALIZED (
     SELECT t."platform", t."broker", t."login", t."position", t."ticket", t."trade_date", f.candidates[1] AS account_id, to_jsonb(t) AS old_row
     FROM "prop_trading_model".recon_identity_findings AS f
@@ -29,7 +29,8 @@ UNION ALL
 SELECT NULL, NULL, 0, 0, NULL, count(*) - (SELECT count(*) FROM written WHERE mended) FROM mendable HAVING count(*) > 0
 
 -- name: repair_foreign_ids
--- Give trades of "prop_trading_model".raw_trades_closed that carry another's id or a placeholder to the one account that fits; a copy is kept. At most $2 rows, but the first $3.
+-- Reassign trades of "prop_trading_model".raw_trades_closed under another's id or a placeholder to the one account that fits,
+-- keeping a copy. At most $2 rows after the first $3.
 WITH mendable AS MATERIALIZED (
     SELECT t."platform", t."broker", t."login", t."position", t."ticket", t."trade_date", f.candidates[1] AS account_id, t.account_id AS holder, to_jsonb(t) AS old_row, t.trade_date AS day,
            f.holder <> f.login AND "prop_trading_model".recon_is_placeholder(f.holder, f.login, f.platform, f.broker) AS is_md5

@@ -6,8 +6,9 @@ WHERE removed_id = ANY($1::bigint[])
 ORDER BY removed_id DESC
 
 -- name: lock_present_rows
--- The rows of "prop_trading_model".raw_trades_closed that stand for copy $1 now, on whatever date: where they are, whether they have its whole key, and whether they differ from it in
--- a column that can be written (not in $2). Locked, but on several servers, which lock no rows for a join. is_foreign: somebody else wrote the row since.
+-- Stored rows of "prop_trading_model".raw_trades_closed for copy $1 on any date: their places, whether they have its whole key,
+-- and whether they differ in a writable column (not in $2). Locked, except on several servers,
+-- which cannot lock rows of a join. is_foreign: others wrote the row since.
 SELECT t.tableoid AS row_table, t.ctid AS row_place, NULL::text AS row_shard, NULL::text IS DISTINCT FROM NULL::text AS is_elsewhere, t.account_id::text AS account_id, t."trade_date" AS day, t."trade_date" = r."trade_date" AS has_key,
        (to_jsonb(t) - $2::text[]) = (to_jsonb(r) - $2::text[]) AS is_equal, (
     t.xmin <> c.xmin
@@ -51,7 +52,7 @@ ORDER BY t."trade_date"
 FOR UPDATE OF t
 
 -- name: keep_present_row
--- A copy of the row at a place of "prop_trading_model".raw_trades_closed, before it gets the values of copy $3; outside any run.
+-- Copy the row at a place of "prop_trading_model".raw_trades_closed before it gets the values of copy $3; outside any run.
 INSERT INTO "prop_trading_model".recon_removed_rows (account_id, table_name, date, reason, row_data)
 SELECT coalesce(t.account_id, c.account_id), c.table_name, t."trade_date", c.reason, to_jsonb(t)
 FROM "prop_trading_model".raw_trades_closed AS t
@@ -60,7 +61,8 @@ WHERE t.tableoid = $1::oid AND t.ctid = $2::tid AND true
 RETURNING removed_id
 
 -- name: write_back
--- Give the row at a place of "prop_trading_model".raw_trades_closed the values of copy $1; the row as it is now, and which of the columns $2 hold something else than the copy.
+-- Write the values of copy $1 to the row at a place of "prop_trading_model".raw_trades_closed; returns the row, and which of
+-- columns $2 differ from the copy.
 WITH written AS (
     UPDATE "prop_trading_model".raw_trades_closed AS t SET "trade_date" = r."trade_date", "broker" = r."broker", "manager" = r."manager", "platform" = r."platform", "ticket" = r."ticket", "position" = r."position", "login" = r."login", "account_id" = r."account_id", "std_symbol" = r."std_symbol", "side" = r."side", "lots" = r."lots", "contract_size" = r."contract_size", "qty_in_base_ccy" = r."qty_in_base_ccy", "volume_usd" = r."volume_usd", "stop_loss" = r."stop_loss", "take_profit" = r."take_profit", "open_time" = r."open_time", "open_price" = r."open_price", "close_time" = r."close_time", "close_price" = r."close_price", "duration" = r."duration", "profit" = r."profit", "commission" = r."commission", "fee" = r."fee", "swap" = r."swap", "comment" = r."comment", "ingestion_timestamp" = r."ingestion_timestamp", "source_api_endpoint" = r."source_api_endpoint"
     FROM "prop_trading_model".recon_removed_rows AS c
@@ -80,7 +82,7 @@ FROM shown AS w
 JOIN "prop_trading_model".recon_removed_rows AS c ON c.removed_id = $1
 
 -- name: insert_again
--- Store copy $1 in "prop_trading_model".raw_trades_closed again; the row as it is now, and which of the columns $2 hold something else than the copy.
+-- Insert copy $1 into "prop_trading_model".raw_trades_closed; returns the row, and which of columns $2 differ from the copy.
 WITH written AS (
     INSERT INTO "prop_trading_model".raw_trades_closed AS t ("trade_date", "broker", "manager", "platform", "ticket", "position", "login", "account_id", "std_symbol", "side", "lots", "contract_size", "qty_in_base_ccy", "volume_usd", "stop_loss", "take_profit", "open_time", "open_price", "close_time", "close_price", "duration", "profit", "commission", "fee", "swap", "comment", "ingestion_timestamp", "source_api_endpoint") OVERRIDING SYSTEM VALUE
     SELECT r."trade_date", r."broker", r."manager", r."platform", r."ticket", r."position", r."login", r."account_id", r."std_symbol", r."side", r."lots", r."contract_size", r."qty_in_base_ccy", r."volume_usd", r."stop_loss", r."take_profit", r."open_time", r."open_price", r."close_time", r."close_price", r."duration", r."profit", r."commission", r."fee", r."swap", r."comment", r."ingestion_timestamp", r."source_api_endpoint"
@@ -101,7 +103,7 @@ FROM shown AS w
 JOIN "prop_trading_model".recon_removed_rows AS c ON c.removed_id = $1
 
 -- name: name_changed_columns
--- Columns of $2 that a row has otherwise than its copy: by the column's type as it is now, or by a trigger.
+-- Columns of $2 that differ from the copy, by the present column type or a trigger.
 ARRAY(
     SELECT held.key FROM jsonb_each(c.row_data) AS held
     WHERE held.key = ANY($2::text[])

@@ -1,5 +1,6 @@
 -- name: get_copies_of_set
--- Copies $1, newest first, as far as it takes to put them in sets: of the row only its key and its account ({{named}}), as text, and which statement wrote it.
+-- Copies $1, newest first, with what sets are made by: key and account ({{named}}) as text, and the
+-- statement that wrote the row.
 SELECT c.removed_id, c.removed_at, c.table_name, c.account_id, c.date, c.reason, c.right_date, c.run_id, c.restored_at, ({{named}})::text AS row_text,
        concat_ws(' ', c.removed_at, c.xmin, c.cmin) AS written
 FROM (
@@ -10,14 +11,14 @@ FROM (
 ORDER BY c.removed_id DESC
 
 -- name: get_columns_of_copies
--- Which columns copies $1 have. JSON holds its keys in one order.
+-- Columns of copies $1. JSON orders keys consistently.
 SELECT removed_id, md5(ARRAY(SELECT jsonb_object_keys(row_data))::text) AS columns
 FROM "prop_trading_model".recon_removed_rows
 WHERE removed_id = ANY($1::bigint[])
 
 -- name: stores_as_copied
--- Whether the table $1 stores rows just as its copies among $2 have them: no trigger or rule chooses other values, and no column changed since the oldest of
--- those was kept. The version of a column that did is younger than the copy.
+-- Whether table $1 stores rows exactly like its copies among $2: no trigger or rule changes values,
+-- and no column changed since the oldest copy, which would give it a younger version.
 WITH RECURSIVE family AS (
     SELECT to_regclass($1)::oid AS relid
     UNION
@@ -26,7 +27,7 @@ WITH RECURSIVE family AS (
     SELECT max(age(xmin)) AS age FROM "prop_trading_model".recon_removed_rows WHERE removed_id = ANY($2::bigint[])
 )
 SELECT NOT EXISTS (
-           -- For each row, before it is written or instead of that.
+           -- Row triggers, BEFORE or INSTEAD OF.
            SELECT FROM family AS f JOIN pg_trigger AS t ON t.tgrelid = f.relid
            WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 1 <> 0 AND t.tgtype & 66 <> 0
        )
@@ -37,7 +38,7 @@ SELECT NOT EXISTS (
        )
 
 -- name: lock_present_rows_of_set
--- As lock_present_rows for copies $1 of different rows of "prop_trading_model".raw_trades_closed, where that is on one server.
+-- Like lock_present_rows, for copies $1 of different rows of "prop_trading_model".raw_trades_closed on one server.
 SELECT c.removed_id, t.tableoid AS row_table, t.ctid AS row_place, NULL::text AS row_shard, false AS is_elsewhere, t.account_id::text AS account_id, t."trade_date" AS day,
        t."trade_date" = r."trade_date" AS has_key, NOT (t."manager" IS DISTINCT FROM (c.row_data ->> 'manager')::integer OR t."std_symbol" IS DISTINCT FROM (c.row_data ->> 'std_symbol') OR t."side" IS DISTINCT FROM (c.row_data ->> 'side') OR t."lots" IS DISTINCT FROM (c.row_data ->> 'lots')::numeric(18,4) OR t."contract_size" IS DISTINCT FROM (c.row_data ->> 'contract_size')::numeric(18,4) OR t."qty_in_base_ccy" IS DISTINCT FROM (c.row_data ->> 'qty_in_base_ccy')::numeric(18,4) OR t."volume_usd" IS DISTINCT FROM (c.row_data ->> 'volume_usd')::numeric(18,4) OR t."stop_loss" IS DISTINCT FROM (c.row_data ->> 'stop_loss')::numeric(18,6) OR t."take_profit" IS DISTINCT FROM (c.row_data ->> 'take_profit')::numeric(18,6) OR t."open_time" IS DISTINCT FROM (c.row_data ->> 'open_time')::timestamp OR t."open_price" IS DISTINCT FROM (c.row_data ->> 'open_price')::numeric(18,6) OR t."close_time" IS DISTINCT FROM (c.row_data ->> 'close_time')::timestamp OR t."close_price" IS DISTINCT FROM (c.row_data ->> 'close_price')::numeric(18,6) OR t."duration" IS DISTINCT FROM (c.row_data ->> 'duration')::numeric(18,2) OR t."profit" IS DISTINCT FROM (c.row_data ->> 'profit')::numeric(18,2) OR t."commission" IS DISTINCT FROM (c.row_data ->> 'commission')::numeric(18,2) OR t."fee" IS DISTINCT FROM (c.row_data ->> 'fee')::numeric(18,2) OR t."swap" IS DISTINCT FROM (c.row_data ->> 'swap')::numeric(18,2) OR t."comment" IS DISTINCT FROM (c.row_data ->> 'comment') OR t."ingestion_timestamp" IS DISTINCT FROM (c.row_data ->> 'ingestion_timestamp')::timestamp OR t."source_api_endpoint" IS DISTINCT FROM (c.row_data ->> 'source_api_endpoint') OR t."trade_date" IS DISTINCT FROM (c.row_data ->> 'trade_date')::date OR t."broker" IS DISTINCT FROM (c.row_data ->> 'broker')::integer OR t."platform" IS DISTINCT FROM (c.row_data ->> 'platform')::integer OR t."ticket" IS DISTINCT FROM (c.row_data ->> 'ticket') OR t."position" IS DISTINCT FROM (c.row_data ->> 'position') OR t."login" IS DISTINCT FROM (c.row_data ->> 'login') OR t."account_id" IS DISTINCT FROM (c.row_data ->> 'account_id')) AS is_equal, (
     t.xmin <> c.xmin
@@ -85,7 +86,8 @@ ORDER BY c.removed_id, t."trade_date"
 FOR UPDATE OF t
 
 -- name: keep_present_rows
--- Copies of rows at places ($2 to $4) of "prop_trading_model".raw_trades_closed, before they get the values of copies $1; outside any run, and numbered in the order of those.
+-- Copy rows at places ($2 to $4) of "prop_trading_model".raw_trades_closed before they get the values of copies $1; outside any
+-- run, numbered in that order.
 INSERT INTO "prop_trading_model".recon_removed_rows (account_id, table_name, date, reason, row_data)
 SELECT coalesce(t.account_id, c.account_id), c.table_name, t."trade_date", c.reason, to_jsonb(t)
 FROM unnest($1::bigint[], $2::oid[], $3::tid[], $4::date[]) AS p (removed_id, row_table, row_place, day)
@@ -95,7 +97,8 @@ ORDER BY p.removed_id
 RETURNING removed_id
 
 -- name: write_back_rows
--- Give rows at places ($3 to $5) of "prop_trading_model".raw_trades_closed the values of copies $2; the rows as they are now, and which of the columns $1 hold something else than the copy.
+-- Write the values of copies $2 to rows at places ($3 to $5) of "prop_trading_model".raw_trades_closed; returns the rows, and
+-- which of columns $1 differ from the copy.
 WITH written AS (
     UPDATE "prop_trading_model".raw_trades_closed AS t SET "trade_date" = r."trade_date", "broker" = r."broker", "manager" = r."manager", "platform" = r."platform", "ticket" = r."ticket", "position" = r."position", "login" = r."login", "account_id" = r."account_id", "std_symbol" = r."std_symbol", "side" = r."side", "lots" = r."lots", "contract_size" = r."contract_size", "qty_in_base_ccy" = r."qty_in_base_ccy", "volume_usd" = r."volume_usd", "stop_loss" = r."stop_loss", "take_profit" = r."take_profit", "open_time" = r."open_time", "open_price" = r."open_price", "close_time" = r."close_time", "close_price" = r."close_price", "duration" = r."duration", "profit" = r."profit", "commission" = r."commission", "fee" = r."fee", "swap" = r."swap", "comment" = r."comment", "ingestion_timestamp" = r."ingestion_timestamp", "source_api_endpoint" = r."source_api_endpoint"
     FROM unnest($2::bigint[], $3::oid[], $4::tid[], $5::date[]) AS p (removed_id, row_table, row_place, day)
@@ -114,7 +117,7 @@ SELECT w.removed_id, w.account_id, w.day, ARRAY(
 ) AS changed FROM shown AS w CROSS JOIN LATERAL (SELECT w.row_data, $1::text[] AS compared) AS c
 
 -- name: write_back_rows_as_copied
--- As write_back_rows, of a table that stores rows just as copies have them.
+-- Like write_back_rows, for tables that store rows as copied.
 UPDATE "prop_trading_model".raw_trades_closed AS t SET "trade_date" = r."trade_date", "broker" = r."broker", "manager" = r."manager", "platform" = r."platform", "ticket" = r."ticket", "position" = r."position", "login" = r."login", "account_id" = r."account_id", "std_symbol" = r."std_symbol", "side" = r."side", "lots" = r."lots", "contract_size" = r."contract_size", "qty_in_base_ccy" = r."qty_in_base_ccy", "volume_usd" = r."volume_usd", "stop_loss" = r."stop_loss", "take_profit" = r."take_profit", "open_time" = r."open_time", "open_price" = r."open_price", "close_time" = r."close_time", "close_price" = r."close_price", "duration" = r."duration", "profit" = r."profit", "commission" = r."commission", "fee" = r."fee", "swap" = r."swap", "comment" = r."comment", "ingestion_timestamp" = r."ingestion_timestamp", "source_api_endpoint" = r."source_api_endpoint"
 FROM unnest($1::bigint[], $2::oid[], $3::tid[], $4::date[]) AS p (removed_id, row_table, row_place, day)
 JOIN "prop_trading_model".recon_removed_rows AS c ON c.removed_id = p.removed_id
@@ -123,7 +126,7 @@ WHERE t.tableoid = p.row_table AND t.ctid = p.row_place AND t."trade_date" = p.d
 RETURNING c.removed_id, t.account_id::text AS account_id, t."trade_date" AS day, '{}'::text[] AS changed
 
 -- name: insert_rows_as_copied
--- As insert_rows_again, of a table that stores rows just as copies have them: which they are needs not be told.
+-- Like insert_rows_again, for tables that store rows as copied, returning nothing.
 INSERT INTO "prop_trading_model".raw_trades_closed AS t ("trade_date", "broker", "manager", "platform", "ticket", "position", "login", "account_id", "std_symbol", "side", "lots", "contract_size", "qty_in_base_ccy", "volume_usd", "stop_loss", "take_profit", "open_time", "open_price", "close_time", "close_price", "duration", "profit", "commission", "fee", "swap", "comment", "ingestion_timestamp", "source_api_endpoint") OVERRIDING SYSTEM VALUE
 SELECT r."trade_date", r."broker", r."manager", r."platform", r."ticket", r."position", r."login", r."account_id", r."std_symbol", r."side", r."lots", r."contract_size", r."qty_in_base_ccy", r."volume_usd", r."stop_loss", r."take_profit", r."open_time", r."open_price", r."close_time", r."close_price", r."duration", r."profit", r."commission", r."fee", r."swap", r."comment", r."ingestion_timestamp", r."source_api_endpoint"
 FROM "prop_trading_model".recon_removed_rows AS c
@@ -131,7 +134,8 @@ CROSS JOIN LATERAL jsonb_populate_record(NULL::"prop_trading_model".raw_trades_c
 WHERE c.removed_id = ANY($1::bigint[])
 
 -- name: insert_rows_again
--- Store copies $1 in "prop_trading_model".raw_trades_closed again; the rows as they are now, each by its copy's key, and which of the columns $2 hold something else than the copy.
+-- Insert copies $1 into "prop_trading_model".raw_trades_closed; returns the rows by their copy's key, and which of columns $2
+-- differ from the copy.
 WITH written AS (
     INSERT INTO "prop_trading_model".raw_trades_closed AS t ("trade_date", "broker", "manager", "platform", "ticket", "position", "login", "account_id", "std_symbol", "side", "lots", "contract_size", "qty_in_base_ccy", "volume_usd", "stop_loss", "take_profit", "open_time", "open_price", "close_time", "close_price", "duration", "profit", "commission", "fee", "swap", "comment", "ingestion_timestamp", "source_api_endpoint") OVERRIDING SYSTEM VALUE
     SELECT r."trade_date", r."broker", r."manager", r."platform", r."ticket", r."position", r."login", r."account_id", r."std_symbol", r."side", r."lots", r."contract_size", r."qty_in_base_ccy", r."volume_usd", r."stop_loss", r."take_profit", r."open_time", r."open_price", r."close_time", r."close_price", r."duration", r."profit", r."commission", r."fee", r."swap", r."comment", r."ingestion_timestamp", r."source_api_endpoint"
@@ -160,7 +164,7 @@ JOIN (SELECT removed_id, row_data, $2::text[] AS compared FROM (
 ) AS p) AS c ON jsonb_build_array(w.new_row -> 'platform', w.new_row -> 'broker', w.new_row -> 'login', w.new_row -> 'position', w.new_row -> 'ticket', w.new_row -> 'trade_date') = jsonb_build_array(c.row_data -> 'platform', c.row_data -> 'broker', c.row_data -> 'login', c.row_data -> 'position', c.row_data -> 'ticket', c.row_data -> 'trade_date')
 
 -- name: name_changed_columns_of_set
--- As name_changed_columns, for columns `compared`; most rows are just as their copies.
+-- Like name_changed_columns, for columns `compared`; most rows equal their copies.
 CASE WHEN w.new_row = c.row_data THEN '{}'::text[] ELSE ARRAY(
     SELECT held.key FROM jsonb_each(c.row_data) AS held
     WHERE held.key = ANY(c.compared)

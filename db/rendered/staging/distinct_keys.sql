@@ -1,5 +1,6 @@
 -- name: count_distinct_keys
--- Distinct keys of a fetch ($1) behind a row ($2). One that came twice hides one that is missing, with a key or without; a refused row is kept as it was sent.
+-- Distinct keys of a fetch ($1) after an ordinal ($2). A repeated row, with or without a key, hides
+-- a missing one; rejected rows compare as sent.
 SELECT count(DISTINCT ("account_id", "login", "platform", "broker")) FILTER (WHERE "account_id" IS NOT NULL) + count(DISTINCT source::text) FILTER (WHERE NOT ("account_id" IS NOT NULL))
 FROM "prop_trading_model".recon_stage_alltime
 WHERE fetch_id = $1 AND ordinal > $2

@@ -1,6 +1,6 @@
 -- name: get_known_logins
--- Logins that equal numbers ($1) when their leading zeros are left out: of the accounts ($4), and (without an account) of the numbers' platforms and
--- brokers ($2, $3).
+-- Logins equal to numbers ($1) but for leading zeros: of the accounts ($4), and without account of
+-- the numbers' platforms and brokers ($2, $3).
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS s (login, platform, broker, account_id)
 ), keys AS MATERIALIZED (

@@ -1,13 +1,13 @@
 -- name: register_fetch
--- Note whose fetch this is before its first row is staged.
+-- Register a fetch before its first row is staged.
 INSERT INTO "prop_trading_model".recon_fetches (fetch_id, worker_id, table_name) VALUES ($1, $2, $3)
 
 -- name: forget_fetch
--- The fetch has no rows in staging any more.
+-- Unregister a fetch without staged rows.
 DELETE FROM "prop_trading_model".recon_fetches WHERE fetch_id = $1
 
 -- name: get_dead_fetches
--- Fetches whose worker has no heartbeat within the lease.
+-- Fetches of workers without heartbeat within the lease.
 SELECT fetch_id, table_name
 FROM "prop_trading_model".recon_fetches AS f
 WHERE NOT EXISTS (
@@ -16,11 +16,11 @@ WHERE NOT EXISTS (
 )
 
 -- name: holds_any
--- Whether a fetch brought anything of those who were asked for ($2); a row that cannot be held may be theirs.
+-- Whether a fetch has a row of those asked for ($2), or a rejected one that may be theirs.
 SELECT EXISTS (SELECT FROM "prop_trading_model".recon_stage_daily WHERE fetch_id = $1 AND (refused IS NOT NULL OR {{id}}::text = ANY($2::text[])))
 
 -- name: leave_out_rows
--- Rows of a proven fetch of before the first date that is compared ($2): taken out, and what they count, by account and date.
+-- Remove rows of a proven fetch before date $2; returns their counts by account and date.
 WITH gone AS (
     DELETE FROM "prop_trading_model".recon_stage_daily WHERE fetch_id = $1 AND {{day}} < $2::date
     RETURNING account_id::text AS account_id, {{day}} AS day, {{count}} AS trades, {{net_profit}} AS net_profit, {{total_lots}} AS total_lots
@@ -30,10 +30,10 @@ FROM gone
 GROUP BY account_id, day
 
 -- name: renumber_first
--- The first row that is left becomes the first of all, unless that is left itself.
+-- Make the first remaining row number one, unless it is.
 UPDATE "prop_trading_model".recon_stage_daily SET ordinal = 1
 WHERE fetch_id = $1 AND ordinal = (SELECT min(ordinal) FROM "prop_trading_model".recon_stage_daily WHERE fetch_id = $1) AND ordinal > 1
 
 -- name: delete_rows
--- Drop the rows of a fetch ($1), but the first $2.
+-- Delete rows of a fetch ($1), except the first $2.
 DELETE FROM "prop_trading_model".recon_stage_daily WHERE fetch_id = $1 AND ordinal > $2

@@ -1,5 +1,5 @@
 -- name: get_stored_keys
--- The natural keys under which rows of accounts ($1) are stored, and the first date of each.
+-- Natural keys of stored rows of accounts ($1), with the first date of each.
 SELECT account_id, login, platform, broker, min(day) AS first_day
 FROM (
     SELECT account_id::text, login::text, platform::text, coalesce(broker::text, '') AS broker, NULL::date AS day

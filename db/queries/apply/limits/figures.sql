@@ -1,5 +1,5 @@
 -- name: count_rows
--- How many rows the raw tables hold of accounts, all tables together.
+-- Number of rows of accounts in all raw tables.
 SELECT account_id, sum(rows)::bigint AS rows
 FROM (
     SELECT account_id::text, count(*) AS rows FROM {{alltime}} WHERE account_id = ANY($1::text[]) GROUP BY account_id
@@ -11,7 +11,7 @@ FROM (
 GROUP BY account_id
 
 -- name: count_trades
--- How many trades {{raw}} counts for accounts.
+-- Number of trades that {{raw}} counts for accounts.
 SELECT w.account_id, coalesce(c.trades, 0){{less_history_of_w}} AS trades
 FROM unnest($1::text[]) AS w (account_id)
 LEFT JOIN (
@@ -19,7 +19,8 @@ LEFT JOIN (
 ) AS c ON c.account_id = w.account_id
 
 -- name: count_sent
--- How many rows a fetch ($1) brought of accounts ($2), and how many trades these count; trades are null where one of them has a count that is none.
+-- Rows and trades that a fetch ($1) sent for accounts ($2); trades are null if any count is
+-- invalid.
 SELECT w.account_id, w.rows, w.trades{{less_history_of_w}} AS trades
 FROM (
     SELECT account_id, count(*) AS rows, {{sent_trades}} AS trades FROM {{stage}} WHERE fetch_id = $1 AND account_id = ANY($2::text[]) GROUP BY account_id

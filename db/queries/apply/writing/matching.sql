@@ -1,6 +1,7 @@
 -- name: match_rows
--- How the rows of a fetch meet those that are stored, by account of the stored ones: how many meet one in its place, how many one under another date,
--- and the ordinals of those that differ; and how many meet none, but of a distributed table (count_writable tells how many there are).
+-- Match rows of a fetch with stored rows, by account of the stored ones: number met in place,
+-- number met under another date, ordinals that differ, and number unmatched (not for distributed
+-- tables; see count_writable).
 SELECT account_id, count(*) FILTER (WHERE NOT is_met) AS missing, count(*) FILTER (WHERE is_in_place) AS met,
        count(*) FILTER (WHERE is_met AND NOT is_in_place) AS elsewhere, array_agg(ordinal) FILTER (WHERE differs) AS differing
 FROM (
@@ -14,10 +15,10 @@ FROM (
 GROUP BY account_id
 
 -- name: get_natural_keys
--- The natural keys of staged trades.
+-- Natural keys of staged trades.
 SELECT platform::text AS platform, broker::text AS broker, login::text AS login
 FROM (SELECT DISTINCT s.platform, s.broker, s.login FROM {{stage}} AS s WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}) AS keys
 
 -- name: count_writable
--- How many rows may be written.
+-- Number of writable rows.
 SELECT count(*) FROM {{stage}} AS s WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}

@@ -1,6 +1,6 @@
 -- name: withhold_moves
--- Trades that upstream has under another date than we, where ours still moves (from $4 on): neither moved nor stored a second time ($5 says why).
--- A date that no calendar holds does not move: its trades go to where upstream has them.
+-- Withhold ($5) trades that upstream has under another date while their stored date is unsettled
+-- (from $4 on). Impossible dates do not count as unsettled: their trades move.
 WITH known AS MATERIALIZED (
     SELECT s.ordinal, coalesce(s.account_id, t.account_id) AS account_id, s.{{date}} AS new_date, t.{{date}} AS old_date
     FROM {{stage}} AS s
@@ -14,7 +14,8 @@ WITH known AS MATERIALIZED (
 SELECT account_id, array_agg(DISTINCT old_date) || array_agg(DISTINCT new_date) AS days FROM known GROUP BY account_id
 
 -- name: get_written_elsewhere
--- Staged trades that are stored under another date by rows which somebody wrote since the fetch began ($4): what those say is newer than the fetch.
+-- Staged trades stored under another date by a later writer than the fetch ($4), who has newer
+-- data.
 SELECT s.account_id, array_agg(DISTINCT s.ordinal) AS ordinals
 FROM {{stage}} AS s
 JOIN {{raw}} AS t ON {{same_unit}} AND t.{{date}} <> s.{{date}}{{t_since}}
@@ -23,7 +24,7 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND also.{{first_key}} 
 GROUP BY s.account_id
 
 -- name: move_trades
--- Trades that upstream has under another date than we: moved there, or removed as doubles where we have them under both, or under two others.
+-- Move trades to upstream's date, or remove doubles stored under both, or under two other dates.
 WITH known AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.ordinal, s.{{date}} AS new_date, coalesce(s.account_id, t.account_id) AS owner, to_jsonb(t) AS old_row
     FROM {{stage}} AS s
@@ -58,7 +59,7 @@ FROM gone
 GROUP BY owner
 
 -- name: reject_moves
--- Trades that cannot be moved to the date that upstream has: not brought in under it either, or they would stand twice.
+-- Reject trades that cannot be moved; inserting them would double them.
 WITH found AS MATERIALIZED (
     SELECT DISTINCT s.ordinal
     FROM {{stage}} AS s
@@ -73,7 +74,7 @@ FROM told AS m
 WHERE s.fetch_id = $1 AND s.ordinal = m.ordinal
 
 -- name: move_shards
--- Rows that upstream has under another {{shard}} than we, in a table that is distributed by it: each is taken out and stored again in its new shard.
+-- Move rows to upstream's {{shard}} in a distributed table, by delete and insert.
 WITH known AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.{{shard}} AS new_shard, t.account_id AS owner, {{day_of_t}} AS day, to_jsonb(t) AS old_row
     FROM {{stage}} AS s

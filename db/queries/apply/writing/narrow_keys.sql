@@ -1,6 +1,7 @@
 -- name: reject_too_narrow
--- Rows that a unique key of the table which is narrower than upstream's ({{narrow}}) cannot hold: beside another row of upstream, the stored one
--- or else the first, or beside a stored row that upstream does not send here. The row that is there stays, and both are named.
+-- Reject rows excluded by a unique key narrower than upstream's ({{narrow}}): beside another row of
+-- upstream (the stored or else the first one stays), or beside a stored row that upstream does not
+-- send here. The conflicting row is returned.
 WITH mine AS MATERIALIZED (
     SELECT s.ordinal, s.account_id, {{s_narrow}}, {{key_text}} AS key, {{is_stored}} AS stored
     FROM {{stage}} AS s
@@ -17,7 +18,8 @@ WITH mine AS MATERIALIZED (
     JOIN {{raw}} AS t ON {{same_narrow}}
     WHERE r.place = 1 AND NOT r.stored
 ), told AS MATERIALIZED (
-    -- Before the update and not in it: beside a distributed table none may call functions that are not immutable.
+    -- Before the update: beside distributed tables it must not call functions that are not
+    -- immutable.
     SELECT s.ordinal, b.other_key, b.other_account, to_json(s) AS source,
            CASE WHEN b.is_sent THEN format('%s %s of account %s too, and the unique key %s takes one of them', $5::text, b.other_key, b.holder, $6::text)
                 ELSE format('%s: the unique key %s is taken by %s of account %s', $4::text, $6::text, b.other_key, b.holder) END AS reason

@@ -1,7 +1,7 @@
 -- name: overwrite_rows
--- Stored rows that differ from upstream in a field that it sent: a copy kept, then only those written, in key order. {{only}} limits them to some ordinals.
--- A trade under an id that is none of these accounts' ($2) is only taken if nobody can have written it since the fetch began ($6). Last those that a
--- trigger of the table kept as they were.
+-- Overwrite stored rows that differ in sent fields, keeping copies, in key order; {{only}} limits
+-- them to ordinals. A trade under an id of none of these accounts ($2) is only taken if no later
+-- writer than the fetch ($6) can have written it. Rows that a trigger kept come last.
 WITH changed AS MATERIALIZED (
     SELECT {{t_key}}{{place}}, s.ordinal, to_jsonb(t) AS old_row, {{figures_differ}} AS figures, {{loses}} AS loses, {{falls}} AS falls, {{blanks}} AS blanks, {{gains}} AS gains,
            {{new_values}}
@@ -26,11 +26,12 @@ SELECT account_id, holder, count(*) AS rows, array_agg(DISTINCT day) AS days, ar
 FROM written
 GROUP BY account_id, holder
 UNION ALL
--- By EXCEPT, which hashes: of what a statement makes itself PostgreSQL expects one row, and would loop over all pairs.
+-- EXCEPT hashes; with a join PostgreSQL would estimate one row and loop over all pairs.
 SELECT NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, false, 0, array_agg(ordinal) FROM (SELECT ordinal FROM changed EXCEPT SELECT ordinal FROM written) AS kept HAVING count(*) > 0
 
 -- name: insert_rows
--- Rows of upstream that are not stored, in key order; where it is known that none is, nobody looks. {{only}} limits them to some ordinals, to find one that is refused.
+-- Insert missing rows in key order, skipping the existence check if none is stored; {{only}} limits
+-- them to ordinals, in a search for rejected ones.
 WITH written AS (
     INSERT INTO {{raw}} ({{columns}})
     SELECT {{s_columns}}
@@ -47,11 +48,11 @@ FROM (SELECT account_id, day, count(*)::integer AS rows, bool_or(is_empty) AS is
 GROUP BY account_id
 
 -- name: get_missing_rows
--- Rows of upstream that are not stored. {{only}} limits them to some ordinals.
+-- Rows of upstream that are not stored; {{only}} limits them to ordinals.
 SELECT s.ordinal, s.account_id, {{day_of_s}} AS day
 FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}} AND {{only}} AND NOT {{is_stored}}
 
 -- name: avoid_sort
--- For the rest of the transaction rows are read in the order of an index rather than sorted.
+-- For the rest of the transaction prefer index order over sorting.
 SELECT set_config('enable_sort', 'off', true)

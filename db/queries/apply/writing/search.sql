@@ -1,5 +1,5 @@
 -- name: get_writable
--- The ordinals of the rows that may be written, to search among them for one that is refused.
+-- Ordinals of writable rows, to search for a rejected one.
 SELECT s.ordinal
 FROM {{stage}} AS s
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND {{held}}

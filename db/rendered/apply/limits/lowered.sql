@@ -1,5 +1,5 @@
 -- name: count_moving_trades
--- How many trades each table below alltime counts for accounts ($1) on dates that still move (from $2 on).
+-- Trades of accounts ($1) on unsettled dates (from $2 on), in each table below alltime.
 SELECT account_id, sum(daily)::bigint AS daily, sum(hourly)::bigint AS hourly, sum(closed)::bigint AS closed
 FROM (
     SELECT account_id::text AS account_id, "prop_trading_model".recon_count(num_trades)::bigint AS daily, 0::bigint AS hourly, 0::bigint AS closed
@@ -12,8 +12,9 @@ FROM (
 GROUP BY account_id
 
 -- name: judge_lost_days_of_daily
--- Dates ($1, $2) on which daily was lowered, not those from $3 on, and what hourly rows and closed trades count there: whether one of them counts more than daily
--- does now (then upstream lowers the account), whether none does (then daily alone had counted too much), and whether one does not.
+-- Dates ($1, $2) before $3 on which daily was lowered: whether hourly rows or closed trades count
+-- more than daily now (upstream lowers the account), neither does (daily alone had too much), or
+-- one does not.
 SELECT lost.account_id, lost.day, finer.most > daily.trades AS is_lowered, finer.most <= daily.trades AS is_damage, finer.least <= daily.trades AS is_shared
 FROM unnest($1::text[], $2::date[]) AS lost (account_id, day)
 JOIN (
@@ -37,9 +38,10 @@ JOIN (
 WHERE $3::date IS NULL OR lost.day < $3::date
 
 -- name: judge_lost_days_of_finer
--- Dates ($1, $2) on which the table $4 of hourly rows or closed trades lost rows or counts, not those from $3 on, each with what the others count there, and what
--- they count in all (`life`): whether it counts fewer trades than daily now, and whether it counts no fewer than another table of which we took nothing there since
--- the account was whole: then it had too much. Of daily, no row is a count of 0.
+-- Dates ($1, $2) before $3 on which table $4 (hourly rows or closed trades) lost rows or counts,
+-- with the counts of the others there and in all (`life`): whether it counts fewer trades than
+-- daily now, and whether it had too much, that is, still counts no fewer than another table of
+-- which nothing was removed there since the account was whole. A missing daily row counts 0.
 WITH sides AS MATERIALIZED (
     SELECT 'raw_metrics_daily' AS name, account_id::text AS account_id, date AS day, sum("prop_trading_model".recon_count(num_trades))::bigint AS trades FROM "prop_trading_model".raw_metrics_daily
     WHERE account_id = ANY($1::text[]) AND date BETWEEN '0001-01-01' AND '9999-12-31'

@@ -1,15 +1,16 @@
 -- name: reject_doubled_rows
--- Rows of upstream that share a key of "prop_trading_model".raw_metrics_daily: the table cannot hold them side by side.
+-- Reject rows that share a key of "prop_trading_model".raw_metrics_daily.
 UPDATE "prop_trading_model".recon_stage_daily AS s SET refused = $2, source = to_json(s)
 FROM (SELECT "account_id", "date" FROM "prop_trading_model".recon_stage_daily WHERE fetch_id = $1 AND refused IS NULL GROUP BY "account_id", "date" HAVING count(*) > 1) AS d
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND s."account_id" = d."account_id" AND s."date" = d."date"
 
 -- name: has_pins
--- Whether rows of the table $1 are pinned.
+-- Whether table $1 has pins.
 SELECT EXISTS (SELECT FROM "prop_trading_model".recon_pins WHERE table_name = $1)
 
 -- name: release_equal_pins
--- Pinned rows of the table $2 for which upstream says now what is stored, under the same date: they need no pin any more, if no double of them is pinned.
+-- Release pins of table $2 whose row upstream now sends as stored, on the same date, unless a
+-- double of it is pinned.
 WITH equal AS MATERIALIZED (
     SELECT ARRAY[s."account_id"::text, s."date"::text] AS row_key
     FROM "prop_trading_model".recon_stage_daily AS s
@@ -20,7 +21,7 @@ WITH equal AS MATERIALIZED (
 DELETE FROM "prop_trading_model".recon_pins AS p USING equal AS e WHERE p.table_name = $2 AND p.row_key = e.row_key
 
 -- name: reject_pinned
--- Rows of upstream that meet a pinned row of the table $2, on whatever date: nothing of them is written. Another date than the pinned row has is noted.
+-- Reject rows that meet a pin of table $2 on any date, noting a date other than the pinned row's.
 WITH met AS (
     UPDATE "prop_trading_model".recon_stage_daily AS s SET refused = 'pinned by restore'
     FROM "prop_trading_model".recon_pins AS p
@@ -32,9 +33,9 @@ FROM met
 WHERE p.table_name = $2 AND p.row_key = met.row_key AND met.day IS DISTINCT FROM coalesce(p.upstream_date, p.date)
 
 -- name: reject_unfit_rows
--- Rows that a CHECK or NOT NULL of the table refuses, as far as the columns were sent.
+-- Reject rows that violate CHECK or NOT NULL in columns that were sent.
 UPDATE "prop_trading_model".recon_stage_daily SET refused = $2, source = to_json(recon_stage_daily) WHERE fetch_id = $1 AND refused IS NULL AND {{are_sent}} AND NOT ({{condition}})
 
 -- name: reject_rows
--- Rows that the table does not take for one reason: they stay in staging with it.
+-- Reject staged rows for one reason.
 UPDATE "prop_trading_model".recon_stage_daily AS s SET refused = $3, source = to_json(s) WHERE s.fetch_id = $1 AND s.ordinal = ANY($2::bigint[])

@@ -1,5 +1,5 @@
 -- name: get_rejected
--- Rows of a fetch that could not be held, and numbers that were out of range, with the accounts of $2 that they belong to, by reason.
+-- Rejected rows and out-of-range numbers of a fetch, by reason, with their accounts among $2.
 SELECT owners, refused, count(*) AS rows, coalesce(sum(cardinality(nulled)), 0)::bigint AS nulled, array_agg(ordinal ORDER BY ordinal) AS ordinals,
        array_agg(row_key ORDER BY ordinal) AS keys, string_agg(DISTINCT array_to_string(nulled, ', '), ', ') AS nulled_columns
 FROM (
@@ -12,21 +12,20 @@ FROM (
         END AS owners,
         ordinal, refused, nulled, concat_ws('|', s."account_id", s."date") AS row_key
     FROM "prop_trading_model".recon_stage_daily AS s
-    -- What is only withheld until its date is settled is held as it stands.
+    -- Withheld rows are stored as they are until their date settles.
     WHERE fetch_id = $1 AND (refused IS NOT NULL OR nulled IS NOT NULL) AND refused IS DISTINCT FROM $3 AND refused IS DISTINCT FROM 'pinned by restore'
 ) AS unheld
 GROUP BY owners, refused
 
 -- name: set_aside_rows
--- Keep the rows that the warehouse cannot hold as they were sent, with the reason; but those for which only a partition is missing ($5) and whose trades tell
--- that, and
--- those that are held but for a value and are nobody's of $2, and those that are only withheld until their date is settled ($6). $7 are the dates that
--- were read. How many rows were set aside and how many values nulled, by account ('': none of these), but those that another read of this run ($4)
--- brought already.
+-- Set aside rejected rows with the reason, except rows lacking only a partition ($5) whose trades
+-- show that, rows of none of $2 with just a nulled value, and withheld ones ($6). $7 are the dates
+-- read. Returns rows and nulled values by account ('': none of these), without those that another
+-- read of this run ($4) set aside already.
 WITH unheld AS MATERIALIZED (
     SELECT
         nullif(concat_ws('|', s."account_id", s."date"), '') AS row_key,
-        -- Of what was sent: a row that was refused at the write was noted with what staging adds, which is new each time.
+        -- By sent values: staging adds values to rows rejected at the write that differ each time.
         md5(CASE WHEN source ->> 'fetch_id' IS NULL AND source IS NOT NULL THEN source::text
                  ELSE (to_jsonb(s) - ARRAY['fetch_id', 'ordinal', 'unsent', 'refused', 'nulled', 'source'])::text END) AS row_digest,
         s."date" AS day,
@@ -51,7 +50,8 @@ WITH unheld AS MATERIALIZED (
     WHERE fetch_id = $1 AND refused IS DISTINCT FROM $6 AND refused IS DISTINCT FROM 'pinned by restore'
       AND (refused IS NOT NULL AND (NOT starts_with(refused, $5) OR "prop_trading_model".recon_count(num_trades) = 0) OR refused IS NULL AND nulled IS NOT NULL)
 ), beside AS MATERIALIZED (
-    -- A row without a date came with the dates that its account has in the fetch: it goes once each of them was read without it.
+    -- A row without date arrived with its account's dates in the fetch; it is dropped once each was
+    -- read without it.
     SELECT account_id::text AS owner, array_agg(DISTINCT "date") AS days, range_agg(daterange("date", "date", '[]')) AS spans
     FROM "prop_trading_model".recon_stage_daily
     WHERE fetch_id = $1 AND refused IS NULL AND "date" IS NOT NULL
@@ -74,12 +74,12 @@ WITH unheld AS MATERIALIZED (
     SET copies = CASE WHEN a.run_id = excluded.run_id THEN greatest(a.copies, excluded.copies) ELSE excluded.copies END,
         date = excluded.date, account_id = excluded.account_id, reason = excluded.reason, row_data = excluded.row_data,
         run_id = excluded.run_id, last_seen = now(), asked = excluded.asked,
-        -- Fewer dates tell better which read must bring it.
+        -- Fewer dates narrow down the read that must bring it.
         asked_dates = CASE WHEN a.asked_dates && excluded.asked_dates THEN a.asked_dates * excluded.asked_dates
                            ELSE coalesce(excluded.asked_dates, a.asked_dates) END
     RETURNING a.account_id, a.date
 ), doubted AS (
-    -- Audits read them again, since no count tells when upstream stops sending it.
+    -- Audits reread them, since no count shows when upstream stops sending them.
     INSERT INTO "prop_trading_model".recon_doubted_dates (account_id, date)
     SELECT DISTINCT kept.account_id, day FROM kept JOIN beside AS b ON b.owner = kept.account_id, unnest(b.days) AS days (day)
     WHERE kept.date IS NULL
@@ -89,14 +89,15 @@ SELECT CASE WHEN w.owner = ANY($2::text[]) THEN w.owner ELSE '' END AS owner,
        coalesce(sum(greatest(w.copies - coalesce(a.copies, 0), 0)) FILTER (WHERE w.is_refused AND NOT starts_with(w.reason, $5)), 0)::bigint AS rows,
        coalesce(sum(w.nulled) FILTER (WHERE a.row_key IS NULL), 0)::bigint AS nulled
 FROM whole AS w
--- As they stood before this statement.
+-- As of before this statement.
 LEFT JOIN "prop_trading_model".recon_set_aside_rows AS a
     ON a.table_name = $3 AND a.row_key = w.row_key AND a.row_digest = w.row_digest AND a.run_id = $4
 GROUP BY 1
 
 -- name: release_set_aside
--- Rows of accounts ($2), or of none that came when these were asked for, that were set aside on the dates that were read, and were not again in this
--- transaction: stored by now, or not sent any more. One without a date goes once each date for which it came was read without it.
+-- Release set-aside rows of accounts ($2), or of none if these were asked for, on the dates read,
+-- that did not return in this transaction: they are stored or no longer sent. A row without date is
+-- released once each of its dates was read without it.
 WITH brought AS MATERIALIZED (
     SELECT a.row_key, a.row_digest, a.date IS NULL AND a.asked_dates && (SELECT range_agg(daterange(day, day, '[]')) FROM unnest($3::date[]) AS read (day)) AND NOT a.asked_dates <@ (SELECT range_agg(daterange(day, day, '[]')) FROM unnest($3::date[]) AS read (day)) AS may_come
     FROM "prop_trading_model".recon_set_aside_rows AS a

@@ -1,6 +1,6 @@
 -- name: get_violated_index
--- The unique index of a name ($4) at a table ($2, $3), if that is the raw table ($1), one of its partitions or a child of it; whether it is one on plain columns for
--- all rows, its columns, and how it is defined.
+-- The unique index named $4 of table $2.$3, if that is the raw table ($1), its partition or child:
+-- whether it is plain (columns only, all rows), its columns and definition.
 WITH RECURSIVE family AS (
     SELECT to_regclass($1)::oid AS relid
     UNION

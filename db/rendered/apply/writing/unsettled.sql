@@ -1,5 +1,5 @@
 -- name: withhold_falling_rows
--- Rows of upstream on dates that still move (from $4 on) that would lower the count of a stored row: nothing of them is written ($5 says why).
+-- Withhold ($5) rows of upstream that would lower a stored count on unsettled dates (from $4 on).
 WITH falling AS MATERIALIZED (
     SELECT s.ordinal, s.account_id, t."date" AS day
     FROM "prop_trading_model".recon_stage_daily AS s
@@ -19,8 +19,8 @@ JOIN "prop_trading_model".raw_metrics_daily AS t ON t."account_id" = s."account_
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND s.account_id = ANY($2::text[]) AND (($3::date[] IS NULL AND s."date" BETWEEN '0001-01-01' AND '9999-12-31') OR s."date" = ANY($3::date[])) AND (get_bit(s.unsent, 24) = 1) IS NOT TRUE AND coalesce(s.num_trades, 0) < coalesce(t.num_trades, 0)
 
 -- name: get_stored_levels
--- What is counted of accounts ($1) below alltime: by daily, and on dates that still move ($2 to $3) by the level that counts most, by daily, and
--- by the level below daily that counts most.
+-- Counts of accounts ($1) below alltime: by daily; and on unsettled dates ($2 to $3) the highest of
+-- all levels, daily, and the highest below daily.
 SELECT account_id, sum(daily)::bigint AS daily, coalesce(sum(greatest(daily, hourly, closed)) FILTER (WHERE day BETWEEN $2::date AND $3::date), 0)::bigint AS moving,
        coalesce(sum(daily) FILTER (WHERE day BETWEEN $2::date AND $3::date), 0)::bigint AS moving_daily,
        coalesce(sum(greatest(hourly, closed)) FILTER (WHERE day BETWEEN $2::date AND $3::date), 0)::bigint AS moving_finer

@@ -1,7 +1,6 @@
 -- name: days_with_money
--- The day matrix of some accounts with the amounts of each table, as days_of_accounts has it
--- without. A date's sums are exact until they are complete; from then on floating-point numbers do,
--- which take little memory and time to sum.
+-- The day matrix of days_of_accounts with amounts of each table. Sums of a date are exact until
+-- complete, then floating-point, which is cheaper to store and sum.
 (
     SELECT
         account_id, date, coalesce(sum(daily), 0)::bigint AS daily,
@@ -45,8 +44,7 @@
 )
 
 -- name: money_sums
--- What the look adds to the sums over an account's dates: each table's amounts, marks, and rows,
--- and the dates on which they differ.
+-- Per account: amounts, marks and rows of each table, and dates on which they differ.
 , sum(days.hourly_rows)::bigint AS hourly_rows, sum(days.daily_rows)::bigint AS daily_rows,
         sum(daily_profit) AS daily_profit, sum(daily_lots) AS daily_lots,
         sum(hourly_profit) AS hourly_profit, sum(hourly_lots) AS hourly_lots,
@@ -58,7 +56,7 @@
             FILTER (WHERE {{breaks}}) AS money_days
 
 -- name: money_join
--- The amounts of an account side by side, as the sweep has them in one row.
+-- Amounts of an account side by side, like a sweep's row.
 CROSS JOIN LATERAL (
     SELECT a.account_id IS NOT NULL AS has_alltime, coalesce(m.has_daily, false) AS has_daily,
         coalesce(m.has_hourly, false) AS has_hourly,
@@ -70,8 +68,8 @@ CROSS JOIN LATERAL (
 ) AS s
 
 -- name: learn_relations
--- For how many accounts each relation holds. Only accounts tell whose counts agree in the two
--- tables: of others it is known that rows are wrong.
+-- Number of accounts by relation held, among accounts with equal counts in both tables; others have
+-- wrong rows.
 SELECT r.relation, r.accounts, r.holding
 FROM (
     SELECT {{counts}}
@@ -81,8 +79,7 @@ FROM (
 CROSS JOIN LATERAL (VALUES {{relations}}) AS r (relation, accounts, holding)
 
 -- name: keep_relations
--- What was learned of relations ($1 names, $2 accounts, $3 holding, $4 used, $5 reasons) in place
--- of what was known.
+-- Replace what is known of relations ($1 names, $2 accounts, $3 holding, $4 used, $5 reasons).
 WITH gone AS (
     DELETE FROM "prop_trading_model".recon_money_relations WHERE relation <> ALL($1::text[])
 )
@@ -92,13 +89,12 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::
 ON CONFLICT (relation) DO UPDATE
 SET accounts = excluded.accounts, holding = excluded.holding, is_used = excluded.is_used,
     reason = excluded.reason, learned_at = now()
--- What is the same stays the same, or each sweep would change the report.
+-- Unchanged rows stay, or each sweep would change the report.
 WHERE (r.accounts, r.holding, r.is_used, r.reason) IS DISTINCT
     FROM (excluded.accounts, excluded.holding, excluded.is_used, excluded.reason)
 
 -- name: create_swept_suspects
--- Accounts whose counts agree and whose amounts do not: by their totals, or by their marks on some
--- date.
+-- Accounts with equal counts and different amounts: in total, or by marks on some date.
 CREATE TEMP TABLE recon_swept_suspects ON COMMIT DROP AS
 SELECT s.account_id, {{totals}} AS by_totals, {{dates}} AS by_date
 FROM recon_swept_accounts AS s
@@ -106,13 +102,12 @@ WHERE s.is_known AND NOT s.differs AND s.alltime = s.daily AND s.daily = s.hourl
     AND s.hourly = s.closed AND ({{totals}} OR {{dates}})
 
 -- name: count_suspects
--- How many of the accounts may have dates on which amounts differ.
+-- Number of accounts that may have dates with different amounts.
 SELECT count(*) FILTER (WHERE by_date) AS dated,
     (SELECT count(*) FROM recon_swept_accounts) AS accounts FROM recon_swept_suspects
 
 -- name: create_swept_money
--- The number of dates on which the amounts of those accounts really differ; 1 where only their
--- totals do.
+-- Number of dates with different amounts, by account; 1 if only totals differ.
 CREATE TEMP TABLE recon_swept_money ON COMMIT DROP AS
 SELECT s.account_id, greatest(coalesce(d.dates, 0), s.by_totals::integer) AS mismatched_money
 FROM recon_swept_suspects AS s
@@ -123,6 +118,6 @@ LEFT JOIN (
 WHERE s.by_totals OR d.dates > 0
 
 -- name: get_relations
--- What the last sweep learned.
+-- Relations as the last sweep learned them.
 SELECT relation, accounts, holding, is_used, reason, learned_at
     FROM "prop_trading_model".recon_money_relations ORDER BY relation

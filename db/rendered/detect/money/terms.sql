@@ -1,6 +1,5 @@
 -- name: get_costly_tables
--- Large raw tables whose counts stand in an index of the table and whose amounts do not: to sum
--- them, all rows would be read instead of the index.
+-- Large raw tables with an index covering counts but not amounts, whose sums would read all rows.
 SELECT uncovered.table_name
 FROM (
     SELECT w.raw AS table_name, c.oid AS relation
@@ -17,5 +16,5 @@ FROM (
        AND NOT bool_or(string_to_array(($2::text[])[w.place] || ',' || ($3::text[])[w.place],
            ',') <@ held.names)
 ) AS uncovered
--- To know how large a table is, each of its files is asked for.
+-- Asking for a table's size checks each of its files.
 WHERE (SELECT sum(pg_table_size(t.relid)) FROM pg_partition_tree(uncovered.relation) AS t) > $4
