@@ -1,11 +1,12 @@
 """Accepts open issues until a date."""
 
 import datetime as dt
-from collections.abc import Mapping
 
 from app.domain.issues.acceptance import last_date
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import required_reason
+from app.engine.records import read
+from app.engine.report.models.accounts import AcceptedIssue
 from app.engine.repositories import Repositories
 from app.errors import NotOpen
 from app.store.results.acceptances import Wish
@@ -20,7 +21,7 @@ class Accepting:
 
     async def accept(
         self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
-    ) -> Mapping[str, object]:
+    ) -> AcceptedIssue:
         """Accept an open issue as it stands.
 
         Raises NotFound, NotOpen, or InvalidRequest (reason, date).
@@ -35,17 +36,14 @@ class Accepting:
                 issue=code.value,
                 until=ends.isoformat(),
             )
-        shown = [
-            row
-            for row in await self._store.acceptances.listed(self._today, account_id)
-            if row["issue"] == code
-        ]
+        listed = await self._store.acceptances.listed(self._today, account_id)
+        shown = [row for row in (read(AcceptedIssue, row) for row in listed) if row.issue == code]
         if not shown:
             raise NotOpen(
                 f"The issue {code.value} of {account_id!r} was closed at this moment: there is"
                 " nothing left to accept."
             )
-        return dict(shown[0])
+        return shown[0]
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None = None) -> bool:
         """Withdraw an acceptance; False without one.

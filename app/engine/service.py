@@ -5,7 +5,7 @@ import datetime as dt
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from app.domain.ids import RunId
 from app.domain.issues.codes import IssueCode
@@ -16,7 +16,8 @@ from app.engine.config import EngineConfig
 from app.engine.preparation.history import begin_history
 from app.engine.preparation.inspection import record_disagreements
 from app.engine.preparation.maintenance import MaintenanceResult, fix_ids, maintain
-from app.engine.report.models.accounts import AccountOutcome, RunUnderWay
+from app.engine.records import RunRow, read
+from app.engine.report.models.accounts import AcceptedIssue, AccountOutcome, RunUnderWay
 from app.engine.report.refresh import SnapshotRefresher
 from app.engine.report.views import Readings
 from app.engine.repositories import Repositories
@@ -54,9 +55,7 @@ class ReconService:
             store = await self._compared()
             result = await maintain(store, self._config.today(self._now()))
             await record_disagreements(store, self._config, self._now())
-        await self.store.orders.note(
-            "maintenance", None, reason, seconds=result.as_json()["seconds"]
-        )
+        await self.store.orders.note("maintenance", None, reason, seconds=result.seconds)
         return result
 
     async def fix_ids(self) -> MaintenanceResult:
@@ -87,7 +86,7 @@ class ReconService:
 
     async def accept(
         self, account_id: str, code: IssueCode, reason: str, until: dt.date | None = None
-    ) -> Mapping[str, object]:
+    ) -> AcceptedIssue:
         """Accept an open issue; see `Accepting.accept`."""
         async with self.summary.ending():
             return await self._accepting().accept(account_id, code, reason, until)
@@ -129,7 +128,7 @@ class ReconService:
         """Wait until the run or this process ends, at most `seconds`."""
         pause, until = _LOOK_SECONDS, time.monotonic() + seconds
         while True:
-            status = RunStatus((await self.store.run_reader.get(run_id))["status"])
+            status = RunStatus(read(RunRow, await self.store.run_reader.get(run_id)).status)
             left = until - time.monotonic()
             if status.is_end or left <= 0 or self.pool.is_stopping:
                 return status

@@ -1,7 +1,7 @@
 """`trade-recon accept` and `unaccept`."""
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from app.engine.acceptances import Accepting
-    from app.engine.report.models.accounts import AcceptedIssues
+    from app.engine.report.models.accounts import AcceptedIssue, AcceptedIssues
 
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account.")]
@@ -89,15 +89,15 @@ def unaccept(
 async def _accepted(
     account_id: str, code: IssueCode, reason: str, until: dt.date | None
 ) -> ExitCode:
-    row: dict[str, Any] = {}
+    accepted: list[AcceptedIssue] = []
 
     async def work(accepting: "Accepting") -> None:
-        row.update(await accepting.accept(account_id, code, reason, until))
+        accepted.append(await accepting.accept(account_id, code, reason, until))
 
     console = await _ordered(account_id, work)
     told = (
-        f"Accepted until {row['until']}: {code.value} of {account_id}. It counts again then, or"
-        " once its figures change."
+        f"Accepted until {accepted[0].until}: {code.value} of {account_id}. It counts again then,"
+        " or once its figures change."
     )
     console.print(told, markup=False, soft_wrap=True)
     return ExitCode.SUCCESS

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from app.domain.accounts.comparison import Difference
 from app.domain.accounts.counts import CountedDay
 from app.domain.accounts.hold import Hold
-from app.domain.accounts.set_aside import SetAside
+from app.domain.accounts.set_aside import NarrowRow, SetAside
 from app.domain.accounts.settling import Moving, MovingFigures
 from app.domain.accounts.view import AcceptedIssue
 from app.domain.contract.tables import Endpoint
@@ -117,7 +117,7 @@ class Progress:
     """Columns, by table, stored otherwise than sent."""
     unknown_keys: list[str] = field(default_factory=list)
     """Trades of keys that no account has."""
-    too_narrow: list[Mapping[str, object]] = field(default_factory=list)
+    too_narrow: list[NarrowRow] = field(default_factory=list)
     """Rows that share a key."""
     again: dict[Endpoint, set[dt.date]] = field(default_factory=dict)
     """Dates that daily may refute."""

@@ -1,10 +1,24 @@
 """Upstream rows that the warehouse cannot hold."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.wording.counts import counted
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowRow:
+    """A row that shares a key of the table with another one, told in `beside`."""
+
+    table: str
+    key: str
+    reason: str
+    beside: Mapping[str, object] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """As evidence of an issue."""
+        return {"table": self.table, "key": self.key, "reason": self.reason, **self.beside}
 
 
 @dataclass(slots=True)

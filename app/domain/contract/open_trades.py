@@ -3,6 +3,7 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 from app.domain.contract.rows import fields_of
 
@@ -39,32 +40,43 @@ def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
     return frozenset((login.lstrip("0"), platform, broker) for login, platform, broker in keys)
 
 
+@dataclass(frozen=True, slots=True)
+class DifferingDate:
+    """A date on which upstream and the warehouse count different open trades."""
+
+    date: str
+    upstream: int
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedOpenTrades:
+    """Both counts, by date where they differ; other stored dates are earlier snapshots."""
+
+    upstream: int | None = None
+    stored: int | None = None
+    stored_of_other_dates: int | None = None
+    dates: tuple[DifferingDate, ...] = ()
+    dates_that_differ: int = 0
+    error: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """As recorded."""
+        return asdict(self)
+
+
 def compared(
     sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
-) -> dict[str, object]:
-    """Both counts as JSON; other stored dates are earlier snapshots."""
+) -> ComparedOpenTrades:
+    """Compare counts by date."""
     days = sorted((day for day in sent if day is not None), reverse=True)
     differ = [day for day in days if sent[day] != stored.get(day, 0)]
-    return {
-        "upstream": sum(sent.values()),
-        "stored": sum(stored.get(day, 0) for day in sent),
-        "stored_of_other_dates": sum(rows for day, rows in stored.items() if day not in sent),
-        "dates": [
-            {"date": day.isoformat(), "upstream": sent[day], "stored": stored.get(day, 0)}
-            for day in differ[:_SHOWN]
-        ],
-        "dates_that_differ": len(differ),
-        "error": None,
-    }
-
-
-def not_compared(reason: str) -> dict[str, object]:
-    """Upstream's snapshot could not be read."""
-    return {
-        "upstream": None,
-        "stored": None,
-        "stored_of_other_dates": None,
-        "dates": [],
-        "dates_that_differ": 0,
-        "error": reason,
-    }
+    return ComparedOpenTrades(
+        upstream=sum(sent.values()),
+        stored=sum(stored.get(day, 0) for day in sent),
+        stored_of_other_dates=sum(rows for day, rows in stored.items() if day not in sent),
+        dates=tuple(
+            DifferingDate(day.isoformat(), sent[day], stored.get(day, 0)) for day in differ[:_SHOWN]
+        ),
+        dates_that_differ=len(differ),
+    )

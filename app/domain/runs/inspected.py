@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from app.domain.accounts.view import AcceptedIssue, AccountView
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.acceptance import disagreement_of, is_covered
@@ -79,11 +81,30 @@ def _unseen_money(view: AccountView) -> list[Issue]:
     ]
 
 
+class IssueAccounts(msgspec.Struct):
+    """Accounts with an issue, and the first of them."""
+
+    accounts: int = 0
+    sample: list[str] = []
+
+    def add(self, other: "IssueAccounts") -> None:
+        """Add others."""
+        self.accounts += other.accounts
+        self.sample = [*self.sample, *other.sample][:_SAMPLE]
+
+
+class _KeptIssue(IssueAccounts):
+    """An issue as recorded; single statements and earlier versions keep it under one severity."""
+
+    severity: int = int(Severity.INFO)
+    severities: dict[str, IssueAccounts] = {}
+
+
 @dataclass(slots=True)
 class InspectionFigures:
     """Accounts by issue, table, broker and date."""
 
-    issues: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    issues: dict[tuple[str, int], IssueAccounts] = field(default_factory=dict)
     """By type and severity."""
     tables: dict[str, Counter[str]] = field(default_factory=dict)
     brokers: Counter[str] = field(default_factory=Counter)
@@ -106,10 +127,9 @@ class InspectionFigures:
             return
         # Once, though an earlier system may have left several entries of one type.
         for kind in {(str(entry["type"]), _severity(entry)) for entry in account.entries}:
-            known = self.issues.setdefault(kind, {"accounts": 0, "sample": []})
-            known["accounts"] += 1
-            if len(known["sample"]) < _SAMPLE:
-                known["sample"].append(account.account_id)
+            self.issues.setdefault(kind, IssueAccounts()).add(
+                IssueAccounts(1, [account.account_id])
+            )
         for issue, table in {
             (str(entry["type"]), table) for entry in account.entries for table in _affected(entry)
         }:
@@ -174,32 +194,27 @@ class InspectionFigures:
 
     def _kept_issues(self) -> dict[str, dict[str, Any]]:
         """Also as earlier versions read them."""
-        kept: dict[str, dict[str, Any]] = {}
+        kept: dict[str, _KeptIssue] = {}
         for (issue, severity), known in self.issues.items():
-            whole = kept.setdefault(
-                issue, {"accounts": 0, "severity": severity, "sample": [], "severities": {}}
-            )
-            whole["accounts"] += known["accounts"]
-            whole["severity"] = min(whole["severity"], severity)
-            whole["sample"] = [*whole["sample"], *known["sample"]][:_SAMPLE]
-            whole["severities"][str(severity)] = known
-        return kept
+            whole = kept.setdefault(issue, _KeptIssue(severity=severity))
+            whole.add(known)
+            whole.severity = min(whole.severity, severity)
+            whole.severities[str(severity)] = known
+        return {issue: msgspec.to_builtins(whole) for issue, whole in kept.items()}
 
     @classmethod
     def summed(cls, kept: Iterable[Mapping[str, Any]]) -> "InspectionFigures":
         """The sum of recorded figures."""
         total = cls()
         for each in kept:
-            for issue, kept_issue in each.get("issues", {}).items():
-                # Single statements and earlier versions keep each issue under one severity.
-                for severity, figures in kept_issue.get(
-                    "severities", {kept_issue["severity"]: kept_issue}
+            for issue, entry in each.get("issues", {}).items():
+                kept_issue = msgspec.convert(entry, _KeptIssue)
+                for severity, figures in (
+                    kept_issue.severities or {str(kept_issue.severity): kept_issue}
                 ).items():
-                    known = total.issues.setdefault(
-                        (issue, int(severity)), {"accounts": 0, "sample": []}
-                    )
-                    known["accounts"] += figures["accounts"]
-                    known["sample"] = sorted([*known["sample"], *figures["sample"]])[:_SAMPLE]
+                    known = total.issues.setdefault((issue, int(severity)), IssueAccounts())
+                    known.accounts += figures.accounts
+                    known.sample = sorted([*known.sample, *figures.sample])[:_SAMPLE]
             for issue, tables in each.get("tables", {}).items():
                 total.tables.setdefault(issue, Counter()).update(tables)
             total.brokers.update(each.get("brokers", {}))

@@ -136,13 +136,13 @@ def narrow_key_issues(progress: Progress) -> tuple[Issue, ...]:
     """Rows that share a key."""
     if not progress.too_narrow:
         return ()
-    tables = tuple(sorted({str(entry["table"]) for entry in progress.too_narrow}))
+    tables = tuple(sorted({row.table for row in progress.too_narrow}))
     text = (
         "Rows of upstream that the table's own key cannot hold beside others:"
         f" {len(progress.too_narrow)}; nothing was overwritten."
     )
     evidence = {
         "total_mismatches": len(progress.too_narrow),
-        "metadata": {"rows": [dict(entry) for entry in progress.too_narrow[:SAMPLE]]},
+        "metadata": {"rows": [row.as_json() for row in progress.too_narrow[:SAMPLE]]},
     }
     return (Issue(IssueCode.KEY_TOO_NARROW, Severity.HIGH, text, tables, SHOW_ROWS, evidence),)

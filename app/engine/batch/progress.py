@@ -87,9 +87,9 @@ def _note_values(progress: Progress, done: Applied) -> None:
     progress.refused.take_in(done.refused)
     for table, columns in done.unheld.items():
         progress.unheld.setdefault(table, set()).update(columns)
-    last = {(each["table"], each["key"]) for each in done.too_narrow}
+    last = {(row.table, row.key) for row in done.too_narrow}
     progress.too_narrow[:] = [
-        *(each for each in progress.too_narrow if (each["table"], each["key"]) not in last),
+        *(row for row in progress.too_narrow if (row.table, row.key) not in last),
         *done.too_narrow,
     ]
 

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from app.domain.contract.open_trades import (
+    ComparedOpenTrades,
     NaturalKey,
     compared,
     date_of,
     is_of,
-    not_compared,
     without_zeros,
 )
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
@@ -45,17 +45,17 @@ async def compare_open_trades(store: Repositories, client: UpstreamClient, run_i
             run_id=str(run_id),
             reason=str(error),
         )
-        await store.open_trades.note(run_id, not_compared(str(error)))
+        await store.open_trades.note(run_id, ComparedOpenTrades(error=str(error)).as_json())
         return
     found = compared(sent, await store.open_trades.stored())
-    await store.open_trades.note(run_id, found)
-    if found["dates_that_differ"]:
+    await store.open_trades.note(run_id, found.as_json())
+    if found.dates_that_differ:
         _log.info(
             "The stored open trades are not as many as in upstream's snapshot; nothing is changed.",
             action="audit.open_trades_differ",
             run_id=str(run_id),
-            upstream=found["upstream"],
-            stored=found["stored"],
+            upstream=found.upstream,
+            stored=found.stored,
         )
 
 
@@ -82,10 +82,10 @@ async def compare_open_trades_of(
             run_id=str(run_id),
             reason=str(error),
         )
-        await store.open_trades.note_named(run_id, not_compared(str(error)))
+        await store.open_trades.note_named(run_id, ComparedOpenTrades(error=str(error)).as_json())
         return
     await store.open_trades.note_named(
-        run_id, compared(sent, await store.open_trades.stored_of(keys))
+        run_id, compared(sent, await store.open_trades.stored_of(keys)).as_json()
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from app.domain.states import Outcome, RunStatus
+from app.engine.records import read
 from app.engine.report.models.accounts import (
     AcceptedIssue,
     AcceptedIssues,
@@ -21,7 +22,7 @@ from app.engine.report.models.accounts import (
     SetAsideRow,
 )
 from app.engine.report.models.runs import RunState
-from app.engine.report.records import AttemptRow, read
+from app.engine.report.records import AttemptRow, OpenIssues, RejectedRow
 from app.engine.report.runs import compared_rows
 from app.engine.repositories import Repositories
 from app.store.database.transaction import Record
@@ -76,7 +77,7 @@ class AccountReader:
             status=state.status,
             error=state.error,
             issues_found=attempt.issues_found or [],
-            issues=account.state["issues"],
+            issues=read(OpenIssues, account.state).issues,
             compared=compared_rows(attempt.compared, attempt.requests),
             open_trades=state.open_trades,
             rests_on=state.rests_on,
@@ -118,5 +119,6 @@ def _unattempted(state: RunState) -> AttemptRow:
 
 
 def _set_aside(row: Record) -> SetAsideRow:
-    nulled = nulled_values(row["table"], row["reason"], row["row_text"])
+    rejected = read(RejectedRow, row)
+    nulled = nulled_values(rejected.table, rejected.reason, rejected.row_text)
     return read(SetAsideRow, row, nulled=nulled)

@@ -10,6 +10,7 @@ import msgspec
 from app.domain.accounts.money import dropped_sentence
 from app.domain.runs.inspected import InspectionFigures
 from app.domain.states import Outcome, RunKind, RunStatus
+from app.engine.records import read
 from app.engine.report.inspection_text import sentence
 from app.engine.report.models.inspection import (
     Breakdowns,
@@ -28,7 +29,7 @@ from app.engine.report.models.inspection import (
 )
 from app.engine.report.models.report import UnresolvedKeys
 from app.engine.report.models.runs import RunState
-from app.engine.report.records import read
+from app.engine.report.records import MaintenanceNote, RequestNote
 from app.engine.report.runs import RunReader
 from app.engine.report.snapshot import unresolved_keys
 from app.engine.repositories import Repositories
@@ -73,7 +74,7 @@ class InspectionReader:
         )
         identity = (
             await unresolved_keys(self._store)
-            if state.request.get("account_ids") is None
+            if read(RequestNote, state.request).account_ids is None
             else UnresolvedKeys(unmatched=0, ambiguous=0, sample=[])
         )
         accounts = _accounts(state)
@@ -84,7 +85,7 @@ class InspectionReader:
             msgspec.structs.asdict(state) | msgspec.structs.asdict(breakdowns),
             accounts=accounts,
             message=sentence(state.status, accounts, breakdowns)
-            + dropped_sentence(state.maintenance.get("money_dropped", ())),
+            + dropped_sentence(read(MaintenanceNote, state.maintenance).money_dropped),
             identity=identity,
             not_inspected=[
                 UnreadAccount(account_id=each.account_id, reason=each.detail) for each in unread
@@ -146,9 +147,9 @@ def _by_issue(figures: InspectionFigures, total: int) -> list[InspectedIssue]:
         InspectedIssue(
             issue=issue,
             severity=severity,
-            accounts=known["accounts"],
-            share=_share(known["accounts"], total),
-            sample=known["sample"],
+            accounts=known.accounts,
+            share=_share(known.accounts, total),
+            sample=known.sample,
         )
         for (issue, severity), known in figures.issues.items()
     ]

@@ -1,100 +1,45 @@
-"""Rows of the store as types."""
+"""Further rows of the store as types."""
 
-import datetime as dt
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Struct
 
-from app.domain.ids import RunId
 from app.engine.report.models.accounts import AccountEffort
-from app.store.database.transaction import Record
-
-_Model = TypeVar("_Model", bound=Struct)
 
 
-def read(kind: type[_Model], row: Mapping[str, Any] | Record, **others: object) -> _Model:
-    """A row as a struct of its columns and `others`."""
-    columns = {name: row[name] for name in kind.__struct_fields__ if name in row}
-    return kind(**{**columns, **others})
+class RequestNote(Struct, frozen=True, kw_only=True):
+    """A run's request as stored; earlier versions left fields out."""
+
+    account_ids: Sequence[str] | None = None
+    depth: str | None = None
+    changed_only: bool = False
 
 
-class EndedRunRow(Struct, frozen=True, kw_only=True):
-    """How a run ended, with accounts held now."""
+class MaintenanceNote(Struct, frozen=True, kw_only=True):
+    """What a run keeps of its maintenance."""
 
-    run_id: RunId
-    kind: str
-    status: str
-    finished_at: dt.datetime | None
-    confirmed_at: dt.datetime | None
-    error: str | None
-    needs_confirmation: int
-    newly_held: int
-    held_since: Any
-    left_over: Mapping[str, Any] | None
-    still_held: int = 0
-    requests: int = 0
-    api: Mapping[str, Any] = {}
+    money_dropped: Sequence[str] = ()
 
 
-class ListedRunRow(EndedRunRow, frozen=True, kw_only=True):
-    """A run in a list."""
+class ResultLevel(Struct, frozen=True, kw_only=True):
+    """What a row of a run's result counts: a table, date or broker."""
 
-    created_at: dt.datetime
-    started_at: dt.datetime | None
-    stop_at: dt.datetime | None
-    history_from: dt.date | None
-    total: int
-    unchanged: int
-    healed: int
-    explained: int
-    partial: int
-    failed: int
-    flapping: int
-    gone: int
-    found: int
-    skipped: int
-    rows_inserted: int
-    rows_updated: int
-    rows_moved: int
-    rows_removed: int
-    rows_set_aside: int
-
-    @property
-    def compared_accounts(self) -> int:
-        """Accounts compared."""
-        return (
-            self.unchanged
-            + self.healed
-            + self.explained
-            + self.partial
-            + self.flapping
-            + self.needs_confirmation
-            + self.found
-        )
-
-    @property
-    def done(self) -> int:
-        """Accounts with an outcome."""
-        return self.compared_accounts + self.failed + self.gone
+    level: str
 
 
-class RunRow(ListedRunRow, frozen=True, kw_only=True):
-    """All columns of a run."""
+class OpenIssues(Struct, frozen=True, kw_only=True):
+    """An account's open issues, as stored."""
 
-    prepared_at: dt.datetime | None
-    prepared_by: uuid.UUID | None
-    paused_at: dt.datetime | None
-    request: Any
-    waiting: int
-    postponed: int
-    known_accounts: int | None
-    values_nulled: int
-    phases: Mapping[str, float]
-    maintenance: Mapping[str, Any]
-    compared: Mapping[str, Mapping[str, int]] | None
-    named_open_trades: Mapping[str, Any] | None
+    issues: Any
+
+
+class RejectedRow(Struct, frozen=True, kw_only=True):
+    """A row of upstream as rejected."""
+
+    table: str
+    reason: str
+    row_text: str
 
 
 class AttemptRow(AccountEffort, frozen=True, kw_only=True):

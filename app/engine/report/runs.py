@@ -15,6 +15,7 @@ from app.domain.runs.leftovers import Leftovers, standing_status
 from app.domain.runs.waits import Wait, guarded
 from app.domain.states import Depth, RunStatus
 from app.domain.wording.counts import choose
+from app.engine.records import EndedRunRow, ListedRunRow, RunRow, read
 from app.engine.report.models.report import EndedRun
 from app.engine.report.models.runs import (
     ComparedRows,
@@ -35,7 +36,7 @@ from app.engine.report.models.runs import (
     TableResult,
     UnderWay,
 )
-from app.engine.report.records import EndedRunRow, ListedRunRow, RunRow, read
+from app.engine.report.records import MaintenanceNote, RequestNote, ResultLevel
 from app.engine.report.waits import WaitReasons
 from app.engine.repositories import Repositories
 from app.store.database.transaction import Record
@@ -138,17 +139,17 @@ class RunReader:
     async def result(self, run_id: uuid.UUID) -> RunResult:
         """Written rows by table, date, broker and issue; NotFound if unknown."""
         rows, issues = await self._store.run_reader.result(run_id)
-        by_level: dict[str, list[TableResult]] = {"table": [], "date": [], "broker": []}
-        for row in rows:
-            by_level[row["level"]].append(read(TableResult, row))
+        counted = [(read(ResultLevel, row).level, read(TableResult, row)) for row in rows]
         by_date = sorted(
-            by_level["date"], key=lambda each: (each.date or dt.date.max, each.table), reverse=True
+            (each for level, each in counted if level == "date"),
+            key=lambda each: (each.date or dt.date.max, each.table),
+            reverse=True,
         )
         return RunResult(
             run_id=run_id,
-            by_table=by_level["table"],
+            by_table=[each for level, each in counted if level == "table"],
             by_date=by_date[:_DATES_SHOWN],
-            by_broker=by_level["broker"],
+            by_broker=[each for level, each in counted if level == "broker"],
             by_issue=[read(IssueResult, row) for row in issues],
         )
 
@@ -216,13 +217,13 @@ def _rows(row: ListedRunRow) -> RunRows:
 
 def _rests_on(row: RunRow, pinned: int) -> str | None:
     """What an ended run compared."""
-    request = row.request if isinstance(row.request, dict) else {}
-    ids, depth = request.get("account_ids"), request.get("depth")
+    request = read(RequestNote, row.request if isinstance(row.request, dict) else {})
+    ids, depth = request.account_ids, request.depth
     return Basis(
         row.kind,
         by_rows=depth == Depth.ROWS or (depth is None and ids is not None),
         named=None if ids is None else len(ids),
-        changed_only=bool(request.get("changed_only")),
+        changed_only=request.changed_only,
         taken=row.total - row.unchanged,
         known=row.known_accounts,
         requests=row.requests,
@@ -233,7 +234,7 @@ def _rests_on(row: RunRow, pinned: int) -> str | None:
         left_out=row.skipped,
         unread=row.failed + row.gone + row.waiting,
         pinned=pinned,
-    ).sentence + dropped_sentence(row.maintenance.get("money_dropped", ()))
+    ).sentence + dropped_sentence(read(MaintenanceNote, row.maintenance).money_dropped)
 
 
 def _standing(row: _Row, still: int) -> _Row:

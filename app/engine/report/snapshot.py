@@ -11,6 +11,7 @@ from app.domain.runs.grounds import audited
 from app.domain.states import Outcome
 from app.domain.wording.counts import counted
 from app.engine.config import EngineConfig
+from app.engine.records import read
 from app.engine.report.models.report import (
     AcceptedFigures,
     Activity,
@@ -20,7 +21,6 @@ from app.engine.report.models.report import (
     UnresolvedKey,
     UnresolvedKeys,
 )
-from app.engine.report.records import read
 from app.engine.report.runs import ended_run
 from app.engine.repositories import Repositories
 from app.store.database.transaction import Connection, Record

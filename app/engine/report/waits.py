@@ -8,7 +8,7 @@ from app.domain.ids import RunId
 from app.domain.runs import waits
 from app.domain.runs.waits import Process, Wait, WaitReason
 from app.domain.states import RunKind, RunStatus
-from app.engine.report.records import RunRow
+from app.engine.records import RunRow
 from app.store.runs.waits import RunWaits
 
 _SILENT_SHARE = 0.5

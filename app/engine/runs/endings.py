@@ -7,6 +7,7 @@ from app.domain.ids import RunId
 from app.domain.states import RunStatus
 from app.engine.config import EngineConfig
 from app.engine.end_log import log_end
+from app.engine.records import RunRow, read
 from app.engine.report.refresh import SnapshotRefresher
 from app.engine.repositories import Repositories
 from app.engine.runs.locked_accounts import LockedAccounts
@@ -80,8 +81,8 @@ class RunEndings:
 
     async def _count_waiting(self, run_id: RunId) -> int:
         """Waiting accounts, after deleted and lost ones are recorded."""
-        state = await self._store.run_reader.get(run_id)
-        waiting = int(state["waiting"] - state["untried"])
+        row = read(RunRow, await self._store.run_reader.get(run_id))
+        waiting = row.waiting - row.untried
         if not waiting:
             return 0
         lost = await self._store.claims.release_lost()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from app.domain.ids import RunId
-from app.engine.report.records import RunRow, read
+from app.engine.records import RunRow, read
 from app.engine.report.waits import WaitReasons
 from app.engine.repositories import Repositories
 from app.errors import ReconError

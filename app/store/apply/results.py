@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.domain.accounts.hold import Hold
-from app.domain.accounts.set_aside import SetAside
+from app.domain.accounts.set_aside import NarrowRow, SetAside
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Applied:
     refused: SetAside = field(default_factory=SetAside)
     unheld: dict[str, set[str]] = field(default_factory=dict)
     """Columns stored differently than sent, by table."""
-    too_narrow: list[dict[str, object]] = field(default_factory=list)
+    too_narrow: list[NarrowRow] = field(default_factory=list)
     left_alone: bool = False
     """Changed by another writer."""
     claim_lost: bool = False

@@ -10,6 +10,7 @@ from app.web.request_limits import NO_NUL, refuse_unknown_parameters
 from app.web.routes.common import Service, problems
 from app.web.schemas.acceptances import Acceptance, AcceptedIssue, Withdrawn
 from app.web.schemas.common import AccountId
+from app.web.views import shown
 
 router = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
 
@@ -34,9 +35,8 @@ async def accept_issue(
     It counts again once its figures change, its date comes, or the acceptance is withdrawn. Safe to
     repeat; a new reason or date replaces the old.
     """
-    return AcceptedIssue.model_validate(
-        await service.accept(account_id, code, acceptance.reason, acceptance.until)
-    )
+    accepted = await service.accept(account_id, code, acceptance.reason, acceptance.until)
+    return shown(AcceptedIssue, accepted)
 
 
 @router.delete(

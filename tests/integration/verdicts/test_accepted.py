@@ -178,7 +178,7 @@ async def test_an_accepted_issue_counts_again_once_its_figures_change(
         await _add_absent(connection, account)
         await run(service, RunKind.AUDIT)
         accepted = await service.accept(account, _ABSENT, "known", _UNTIL)
-        assert accepted["evidence"]["type"] == _ABSENT  # type: ignore[index]
+        assert accepted.evidence["type"] == _ABSENT
         await _add_absent(connection, account, days_ago=20)
         state = await run(service, RunKind.FULL)
         assert (state["status"], _left(state)) == (
@@ -326,7 +326,7 @@ async def test_accepting_twice_is_accepting_once_and_another_date_takes_the_plac
         one, two = [await service.accept(account, _ABSENT, "known", _UNTIL) for _ in range(2)]
         assert one == two
         later = await service.accept(account, _ABSENT, "known", _UNTIL + dt.timedelta(days=1))
-        assert later["until"] == _UNTIL + dt.timedelta(days=1)
+        assert later.until == _UNTIL + dt.timedelta(days=1)
         rows = await connection.fetch(
             "SELECT ended_as FROM recon_accepted_issues ORDER BY acceptance_id"
         )

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 
+from app.domain.accounts.set_aside import NarrowRow
 from app.store.apply.job import ApplyJob
 from app.store.apply.rejects.reasons import NO_PARTITION, TOO_NARROW, WITHHELD
 from app.store.apply.results import Applied
@@ -78,7 +79,7 @@ def _report(job: ApplyJob, row: Record, applied: dict[str, Applied]) -> None:
             continue
         if reason.startswith(TOO_NARROW):
             done.too_narrow += [
-                {"table": table, "key": key, "reason": reason, **job.beside.get(ordinal, {})}
+                NarrowRow(table, key, reason, job.beside.get(ordinal, {}))
                 for ordinal, key in zip(row["ordinals"], row["keys"], strict=True)
             ]
         else:

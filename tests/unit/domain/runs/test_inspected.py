@@ -10,7 +10,7 @@ import pytest
 from app.domain.accounts.view import AccountView
 from app.domain.issues.codes import Issue, Severity
 from app.domain.issues.detection import detect
-from app.domain.runs.inspected import Inspected, InspectionFigures
+from app.domain.runs.inspected import Inspected, InspectionFigures, IssueAccounts
 from tests.support.account_views import day, totals
 
 _FIRST = dt.date(2026, 9, 28)
@@ -109,7 +109,7 @@ def test_an_issue_of_two_severities_is_counted_for_each_as_the_report_does() -> 
     ]
     figures = _added(*((view, tuple(detect(view))) for view in views))
     counted = {
-        key: known["accounts"]
+        key: known.accounts
         for key, known in figures.issues.items()
         if key[0] == "trade_count_mismatch"
     }
@@ -124,9 +124,7 @@ def test_figures_of_an_earlier_version_are_still_read() -> None:
         "issues": {"unsettled": {"accounts": 3, "severity": 5, "sample": ["a"]}},
         "lacking": {"2026-01-05": 4},
     }
-    assert InspectionFigures.summed([kept]).issues == {
-        ("unsettled", 5): {"accounts": 3, "sample": ["a"]}
-    }
+    assert InspectionFigures.summed([kept]).issues == {("unsettled", 5): IssueAccounts(3, ["a"])}
 
 
 def test_an_account_with_several_entries_of_one_type_counts_once_for_it_and_for_its_tables() -> (
@@ -143,7 +141,7 @@ def test_an_account_with_several_entries_of_one_type_counts_once_for_it_and_for_
         {"type": "unsettled", "severity": 5},
     )
     figures.add(Inspected("a", None, entries), AccountView("a", totals(1, 1, 1, 1)), ["b"])
-    assert {kind: known["accounts"] for kind, known in figures.issues.items()} == {
+    assert {kind: known.accounts for kind, known in figures.issues.items()} == {
         ("absent_upstream", 3): 1,
         ("unsettled", 5): 1,
     }

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.accounts.counts import Drift, IdentityFinding
 from app.domain.accounts.progress import Progress
+from app.domain.accounts.set_aside import NarrowRow
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.issues.absence import absence, carried
@@ -201,7 +202,7 @@ def test_trades_of_an_ambiguous_key_explain_their_own_absence() -> None:
 
 def test_a_key_that_is_too_narrow_explains_the_rows_that_it_cannot_hold() -> None:
     progress = read_everything()
-    progress.too_narrow.append({"table": "raw_trades_closed", "key": "8|1|7"})
+    progress.too_narrow.append(NarrowRow("raw_trades_closed", "8|1|7", "is no longer unique"))
     assert left(AccountView("a", totals(3, 3, 3, 2), days=(day(3, 3, 2),)), progress) == {
         "key_too_narrow"
     }
