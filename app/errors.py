@@ -67,7 +67,7 @@ class UpstreamError(ReconError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The API rejects the key (401, or 403 for all); `answer` quotes it."""
+    """The key is rejected (401, or 403 for all); `answer` quotes the API."""
 
     def __init__(self, message: str, answer: str = "") -> None:
         super().__init__(message)
@@ -128,10 +128,7 @@ class DatabaseError(ReconError):
 
 
 class MissingRight(DatabaseError):
-    """The role lacks a right; the sentence says how to grant it.
-
-    `lack` names the first one missing.
-    """
+    """The role lacks a right, `lack` the first; the sentence says how to grant it."""
 
     def __init__(self, message: str, *, lack: str = "", role: str | None = None) -> None:
         super().__init__(message)

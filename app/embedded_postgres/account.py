@@ -1,4 +1,4 @@
-"""The server's operating-system account, and programs run as it."""
+"""The server's account, and programs run as it."""
 
 import os
 import pwd
@@ -47,7 +47,7 @@ def account_for(home: Path) -> Account | None:
 
 
 def home_for_root(pointer: Path) -> Path:
-    """A data folder that other accounts can enter; `pointer` links to it."""
+    """A data folder for other accounts; `pointer` links to it."""
     _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="cluster-", dir=_ROOT_HOME))
     home.chmod(_MODE_PRIVATE_ENTRY)
@@ -67,7 +67,7 @@ def run_as(
     variables: Mapping[str, str] | None = None,
     log: TextIO | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as the account; output goes to `log` and the result's `stdout`."""
+    """Run a program as the account; output goes to `log` and `stdout`."""
     # PGPORT and the like would move the server; `_TRANSIENT` needs LC_ALL=C.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", **(variables or {})}

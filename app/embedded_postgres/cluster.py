@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A data folder, its programs, and the account that runs them (None: ours)."""
+    """A data folder, its programs, and their account (None: ours)."""
 
     folder: Path
     programs: Path
@@ -90,7 +90,7 @@ def open_cluster(home: Path, wheel: Path) -> Cluster:
 
 
 def _programs(wheel: Path, home: Path, account: Account | None) -> Path:
-    """The programs, copied to `home` if the account cannot run them in place."""
+    """The programs, copied to `home` if not executable in place."""
     programs = wheel / "pginstall" / "bin"
     if account is None or _runs(programs, account):
         return programs

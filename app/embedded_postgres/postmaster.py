@@ -18,11 +18,11 @@ from app.telemetry import get_logger
 
 _log = get_logger(__name__)
 START_SECONDS = 60.0
-"""Limit of a start, and of another process's start or stop."""
+"""Limit of a start or stop."""
 PORT = 5432
 """Part of the socket's name; no address is listened on."""
 _LONGEST_SOCKET_PATH = 103
-"""Bytes that every system takes (macOS 103, Linux 107)."""
+"""For every system (macOS 103, Linux 107)."""
 _NO_PROCESS = 2**31 - 1
 _TRANSIENT = ("is still in use", "lock file")
 """Messages while a killed server disappears."""
@@ -79,7 +79,7 @@ def _postmaster(cluster: Cluster) -> _Postmaster | None:
 
 
 def _serves(pid: int, cluster: Cluster) -> bool:
-    """Whether the process is this cluster's server: ids are reused."""
+    """Whether it is this cluster's server: ids are reused."""
     import psutil  # noqa: PLC0415 - part of the extra, which may be missing
 
     try:
@@ -104,7 +104,7 @@ def _disown(cluster: Cluster) -> None:
 
 
 def _launch(cluster: Cluster, settings: Mapping[str, str], deadline: float) -> None:
-    """One start by pg_ctl; ConfigurationError for a lasting failure."""
+    """One start; ConfigurationError for a lasting failure."""
     # -D again, in the server's command line, where `_serves` finds it. pg_ctl passes these words
     # through a shell.
     socket_folder = _socket_folder(cluster)

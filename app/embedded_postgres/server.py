@@ -109,7 +109,7 @@ class EmbeddedPostgres:
 
 
 def was_made(data_dir: Path) -> bool:
-    """Whether a server was ever started in the folder."""
+    """Whether a server was ever started there."""
     return (data_dir.expanduser() / _OWNERS).exists()
 
 

@@ -23,7 +23,7 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """A page of the feed; `next` is its cursor, `more` says that others follow."""
+    """A page; `next` is its cursor, `more`: others follow."""
 
     changes: tuple[FeedEntry, ...]
     next: int

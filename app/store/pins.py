@@ -65,7 +65,7 @@ class Pins:
         return len(rows), days
 
     async def overtaken(self, account_ids: Sequence[str] | None = None) -> list[int]:
-        """Copies of pinned rows, of accounts or all, written or deleted since their restore."""
+        """Copies of pinned rows written or deleted since their restore."""
         ids = None if account_ids is None else list(account_ids)
         names = {row["table_name"] for row in await self._database.fetch(self._tables, ids)}
         tables = [table for table in TABLES.values() if table.name in names]

@@ -30,7 +30,7 @@ from app.telemetry import get_logger
 _SLOWER = 1.001
 """Spreads permits beyond the rate, against clock drift."""
 _BLOCK_SECONDS = 0.25
-"""Longest block: lost with a killed replica, and a wait for others."""
+"""Longest block: the loss with a killed replica."""
 _WAY_SHARE = 1 / 3
 _ADVANCE_SHARE = 1 / 2
 _LEAST_WAY = 0.05
@@ -47,9 +47,7 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Block:
-    """Permits on the loop's clock: the first valid from `due` to `until`, the others `interval`
-    apart.
-    """
+    """Permits on the loop's clock: the first from `due` to `until`, others `interval` apart."""
 
     due: float
     until: float
@@ -64,7 +62,7 @@ class _Block:
         self.passed += 1
 
     def next_size(self, now: float) -> int:
-        """The next block's size: double if used up in time, else what was used."""
+        """Double if used up in time, else what was used."""
         return max(
             1, 2 * self.used if self.used == self.permits and now <= self.until else self.used
         )
@@ -72,9 +70,7 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A draw's permits, the database's time, seconds until the quota is spent, and our times around
-    it.
-    """
+    """A draw: permits, the database's time, seconds until the quota is spent, our times."""
 
     permits: int
     now: float
@@ -127,7 +123,7 @@ class Quota:
         )
 
     async def _use(self) -> bool:
-        """Wait for the block's first valid permit and use it; whether there was one."""
+        """Use the block's first valid permit; whether there was one."""
         loop, block = asyncio.get_running_loop(), self._block
         while block.passed < block.permits:
             await asyncio.sleep(block.due - loop.time())
@@ -139,7 +135,7 @@ class Quota:
         return False
 
     async def _draw(self) -> _Block:
-        """The next permits, after a wait if enough are under way."""
+        """The next permits."""
         size = min(self._block.next_size(asyncio.get_running_loop().time()), self._most)
         is_restart = False
         while True:
@@ -201,7 +197,7 @@ class Quota:
         return _Answer(row["permits"], row["now"], row["spent_in"], sent, received)
 
     def _was_set_forward(self, answer: _Answer) -> bool:
-        """Whether the database's clock gained on ours, beyond drift, since the last draw."""
+        """Whether the database's clock gained on ours beyond drift."""
         last, self._last = self._last, answer
         if last is None:
             return False

@@ -1,9 +1,9 @@
-"""The pace and chunks in which this process writes raw tables."""
+"""Pace and chunks of writes to raw tables."""
 
 from aiolimiter import AsyncLimiter
 
 CHUNK_ROWS = 20_000
-"""Most rows of one transaction in a raw table, where they can be parted."""
+"""Most rows of one transaction, where they can be parted."""
 
 
 class WritePace:

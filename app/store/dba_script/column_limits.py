@@ -1,6 +1,4 @@
-"""Advice on columns that cannot hold the API's values, known from types, sampled rows and rows set
-aside, with the ALTER for their owner.
-"""
+"""Advice on columns that cannot hold the API's values, with the ALTER for their owner."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -52,8 +50,8 @@ async def advise_fit(
 ) -> list[Advice]:
     """Advice on each table with misfits.
 
-    `knows_refused`: trade-recon is installed. `is_brief`: documented types that lose no row get one
-    sentence.
+    `knows_refused`: trade-recon is installed. `is_brief`: one sentence on documented types that
+    lose no row.
     """
     sql = database.queries("dba_script/column_limits")
     refused = await _refused_texts(database, sql, survey) if knows_refused else []
@@ -80,7 +78,7 @@ async def advise_fit(
 
 
 def _by_table(found: Sequence[Misfit]) -> Mapping[str, Mapping[str, Misfit]]:
-    """One misfit for each column, by table: the first that loses rows, else the first."""
+    """A column's first misfit that loses rows, or first, by table."""
     by_table: dict[str, dict[str, Misfit]] = defaultdict(dict)
     for misfit in sorted(found, key=lambda each: not each.loses_rows):
         by_table[misfit.table].setdefault(misfit.column, misfit)
@@ -102,7 +100,7 @@ def _as_documented(columns: Sequence[Misfit]) -> str:
 async def _refused_texts(
     database: Database, sql: Mapping[str, str], survey: Survey
 ) -> list[Misfit]:
-    """Misfits of rows set aside for a text in a numeric key."""
+    """Misfits of set-aside rows with a text in a numeric key."""
     found = []
     for row in await database.fetch(sql["list_refused_texts"], IS_TEXT):
         facts = survey.tables.get(row["table_name"])

@@ -1,4 +1,4 @@
-"""Statements that give a role exactly the rights that trade-recon needs. Pure: no I/O."""
+"""Statements that give a role trade-recon's rights. Pure: no I/O."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class GrantPlace:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object that the role must own; `kind` is PostgreSQL's letter or `function`."""
+    """An object to own; `kind` is PostgreSQL's letter or `function`."""
 
     kind: str
     name: str
@@ -63,7 +63,7 @@ class Surroundings:
 
 
 def advise_role(role: str, found: Surroundings) -> Iterator[str]:
-    """Statements for role, schema, tables and ownership, in order."""
+    """Statements for role, schema, tables, ownership."""
     place, name = found.place, identifier(role)
     yield comment(
         "It logs in, and has no password yet: the owner of the server gives it one by ALTER ROLE"

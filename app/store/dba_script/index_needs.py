@@ -1,4 +1,4 @@
-"""Indexes that the queries need, and those of a warehouse."""
+"""Indexes that queries need, and a warehouse's."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class IndexedTable:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index: key columns lead `columns`; `parent`'s is the one it is attached to."""
+    """An index; key columns lead `columns`, `parent` is the partitioned one."""
 
     oid: int
     table: int
@@ -90,7 +90,7 @@ class Need:
         return leads and index.key[0] == self.key[0]
 
     def is_built_as(self, index: Index, columns: Collection[str]) -> bool:
-        """Whether it is exactly the index to build, and so can be attached."""
+        """Whether it is exactly the index to build."""
         return (
             index.is_plain
             and index.method == self._method
@@ -105,7 +105,7 @@ class Need:
         return tuple(column for column in self.include if column in columns)
 
     def definition(self, columns: Collection[str]) -> str:
-        """The part of CREATE INDEX after the table's name."""
+        """CREATE INDEX after the table's name."""
         if self.is_brin:
             return (
                 f"USING brin ({listed(self.key)}) WITH (pages_per_range = 32, autosummarize = on)"
@@ -126,7 +126,7 @@ class Need:
 
 
 def _finds_a_trade(index: Index) -> bool:
-    """Whether the unique key identifies a trade, its position before the date."""
+    """Whether it identifies a trade, position before date."""
     before_date = (
         index.key[: index.key.index("trade_date")] if "trade_date" in index.key else index.key
     )
@@ -205,7 +205,7 @@ NEEDS = (
 
 
 class Warehouse:
-    """A warehouse's tables, partitions, indexes and names."""
+    """A warehouse's tables, indexes and names."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class Warehouse:
         return [index for index in self._indexes if index.table == table.oid]
 
     def serves(self, need: Need, table: IndexedTable) -> bool:
-        """Whether an index of the table, or of each partition, suffices."""
+        """Whether the table's, or each partition's, index suffices."""
         if any(need.is_served_by(index) for index in self.indexes(table)):
             return True
         leaves = [] if table.kind == "r" else list(self.leaves(table))

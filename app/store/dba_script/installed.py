@@ -1,4 +1,4 @@
-"""Objects of trade-recon in the catalogue, and those from before it."""
+"""Objects of trade-recon in the catalogue, and earlier ones."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _STAGES = tuple(
 _KEPT = ("recon_earlier", "recon_earlier_trade_recon")
 _VIEWS = ("v_reconciliation_progress", "mv_all_account_ids")
 _EARLIER_COLUMNS = 17
-"""Columns that the earlier trade_recon has, too."""
+"""How many of our columns the earlier trade_recon has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,9 @@ async def read_installed(database: Database, role: str) -> Installed:
 async def _list_strange(
     connection: Connection, schema: str, sql: Mapping[str, str]
 ) -> Sequence[str]:
-    """Foreign objects under our names, but for one equal to one put aside.
+    """Foreign objects under our names.
 
-    That is dropped, since the one put aside gets its name back.
+    One equal to an object put aside is dropped instead, since that gets its name back.
     """
     returned = {row["oid"] for row in await connection.fetch(sql["list_returned"])}
     return [
@@ -111,7 +111,6 @@ async def _list_strange(
 
 
 async def _column(connection: Connection, name: str, statement: str) -> Sequence[str]:
-    """A column of a statement over the raw tables."""
     return [row[name] for row in await connection.fetch(statement, list(RAW_TABLES))]
 
 

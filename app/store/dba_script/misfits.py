@@ -155,7 +155,7 @@ def _too_narrow(table: str, field: Field, column: Column, largest: Decimal) -> M
 
 
 def _opened(raw: msgspec.Raw) -> object:
-    """A text, or a number with all digits; None for null or a structure."""
+    """A text, or a number with all digits; else None."""
     text = bytes(raw).decode("utf-8", "replace")
     if text[:1] in ('"', "t", "f", "n"):
         try:

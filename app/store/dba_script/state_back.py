@@ -8,7 +8,6 @@ from app.store.dba_script.installed import Installed, columns_that_go
 from app.store.schema.introspect import STATE_TABLE
 
 _FIRES: Mapping[str, str] = {"O": "", "A": "ALWAYS ", "R": "REPLICA "}
-"""How a trigger or rule was enabled."""
 
 
 def state_back(role: str, found: Installed) -> Iterator[str]:
@@ -49,7 +48,7 @@ def state_back(role: str, found: Installed) -> Iterator[str]:
 
 
 def _rows(found: Installed, columns: Sequence[str]) -> Iterator[str]:
-    """Restore the copy's rows, writing only those that differ: others refer to them."""
+    """Restore rows, writing only those that differ: others refer to them."""
     table, kept = (
         qualified(found.schema, STATE_TABLE),
         qualified(found.schema, "recon_earlier_trade_recon"),
@@ -85,7 +84,7 @@ def _rows(found: Installed, columns: Sequence[str]) -> Iterator[str]:
 
 
 def _quietly(table: str, now: Mapping[str, Any], statements: Iterator[str]) -> Iterator[str]:
-    """Run statements without the owner's triggers, rules, policies and unvalidated constraints."""
+    """Run statements without triggers, rules, policies and unvalidated constraints."""
     before, after = list[str](), list[str]()
     if now["is_forced"]:
         before.append(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;")

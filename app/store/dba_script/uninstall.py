@@ -158,7 +158,7 @@ def _no_worker(schema: str) -> str:
 
 
 def _comes_back(row: Record, found: Installed) -> bool:
-    """Whether it is the first one put aside, with its former name free."""
+    """Whether it gets its former name."""
     former = f"{row['former']}({row['arguments']})" if row["kind"] == "ROUTINE" else row["former"]
     return row["place"] == 1 and row["kind"] != "INDEX" and former not in found.strange
 

@@ -20,7 +20,7 @@ _PINS = 100
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account: row of trade_recon, attempts, history, set-aside rows, pins, acceptances."""
+    """One account, with what runs recorded."""
 
     state: Record
     attempts: list[Record]
@@ -90,7 +90,7 @@ class AccountReader:
         limit: int,
         today: dt.date | None = None,
     ) -> list[Record]:
-        """Accounts with ids behind `after`, in these states on a date, with this open issue."""
+        """Accounts behind `after`, in these states on a date, with this open issue."""
         return await self._database.fetch(
             self._sql["list_accounts"], statuses, issue, after, limit, today, seconds=SWEEP_SECONDS
         )

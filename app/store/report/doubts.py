@@ -1,4 +1,4 @@
-"""Why dates are in doubt, and which accounts hold `reconciled_through` back."""
+"""Dates in doubt, and accounts that hold `reconciled_through` back."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +101,7 @@ def _of_issue(row: Record, since: dt.date) -> Iterator[Doubt]:
 
 
 def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list[Mapping[str, Any]]:
-    """The first accounts that hold the date back, with their number; undated ones lead."""
+    """The first accounts that hold the date back, undated ones first, with their number."""
     number = states["undated"] + (rows[0]["account_count"] if rows else 0)
     undated = [
         {"account_id": account_id, "issue": None, "first_date": None}
@@ -119,7 +119,7 @@ def accounts_holding(states: Record, rows: Sequence[Record], limit: int) -> list
 
 
 def _undated(issue: Record) -> int:
-    """The number of accounts whose issue names no date."""
+    """Accounts whose issue names no date."""
     if issue["is_unreadable"]:
         return int(issue["counting"])
     return int(issue["dateless"]) if issue["issue_type"] in OF_DATES else 0

@@ -79,7 +79,7 @@ class Figures:
         open_from: dt.date,
         over: Sequence[Mapping[str, Any]],
     ) -> ReportFigures:
-        """The figures; days `over` are known, those from `open_from` are counted."""
+        """The figures; days `over` are known, those from `open_from` counted."""
         states = await self._states(connection, horizon.today)
         rows = await connection.fetch(
             self._sql["count_issues"],

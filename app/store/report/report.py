@@ -20,7 +20,7 @@ Shown = Callable[[ReportFigures, Connection], Awaitable[Mapping[str, object]]]
 
 @dataclass(frozen=True, slots=True)
 class KeptFigures:
-    """A snapshot, with its time and that of reading, by the database's clock."""
+    """A snapshot; times are the database's."""
 
     figures: Mapping[str, Any]
     computed_at: dt.datetime
@@ -101,12 +101,12 @@ class Reports:
     async def newest_runs(
         self, today: dt.date | None = None
     ) -> tuple[Record | None, Record | None, Record | None]:
-        """The newest ended run, the newest holding accounts, the newest full audit."""
+        """The newest: ended, holding accounts, full audit."""
         audit = await self._database.fetch_row(self._sql["get_last_audit"])
         return await self.last_run(today), await self.holding_run(today), audit
 
     async def is_ready(self) -> bool:
-        """Whether the schema answers; DatabaseUnavailable if it does not or is read-only."""
+        """Whether the schema answers; DatabaseUnavailable if not, or read-only."""
         (row,) = await self._database.ask(self._sql["is_ready"], seconds=_READY_SECONDS)
         if row["is_read_only"]:
             raise DatabaseUnavailable(TAKES_NO_WRITES)

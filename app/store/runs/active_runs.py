@@ -70,7 +70,7 @@ class ActiveRuns:
         return await self._database.fetch(self._get_left, worker_id, lease_seconds)
 
     def _readable(self, row: Record) -> ActiveRun | None:
-        """The run of a row; None if only another version can read it."""
+        """The run; None if only another version can read it."""
         try:
             request = msgspec.convert({**row["request"], "kind": row["kind"]}, RunRequest)
         except (msgspec.ValidationError, TypeError) as error:

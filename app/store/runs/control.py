@@ -92,7 +92,7 @@ class RunControl:
             ) from error
 
     async def _find_standing(self, run_id: uuid.UUID, today: dt.date | None) -> list[str] | None:
-        """Accounts still held; None if the whole run may go on."""
+        """Accounts still held; None for the whole run."""
         row = await self._database.fetch_row(self._get_standing, run_id, today)
         if row is None or not row["held"]:
             return None
@@ -126,7 +126,7 @@ class RunControl:
     async def suspend(
         self, run_id: uuid.UUID, reason: str, confirmed_at: dt.datetime | None
     ) -> bool:
-        """Stop a run whose upstream is suspect, unless confirmed since `confirmed_at`."""
+        """Stop a run with suspect upstream, unless confirmed since `confirmed_at`."""
         is_stopped = (
             await self._database.fetch_value(self._suspend, run_id, reason, confirmed_at)
             is not None

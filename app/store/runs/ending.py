@@ -1,4 +1,4 @@
-"""The status and reason with which a run ends."""
+"""A run's final status and reason."""
 
 import datetime as dt
 import uuid
@@ -110,7 +110,7 @@ def _without_partition(missing: Sequence[str], first: dt.date | None) -> str:
 def _finds_upstream_well(state: Record, limits: HoldLimits) -> bool:
     """Whether an audit compared enough to clear upstream.
 
-    Accounts not compared, or held before, count as lowered.
+    Accounts held before, or not compared, count as lowered.
     """
     known = state["known"]
     if known is None:

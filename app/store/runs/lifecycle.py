@@ -31,9 +31,9 @@ class Runs:
         self._wrap_up = WrapUp(database)
 
     async def create(self, request: RunRequest, key: IdempotencyKey | None = None) -> RunId:
-        """Create a run and wake listeners; with a known `key`, the run of that key.
+        """Create a run and wake listeners; of a known `key`, its run.
 
-        Raises Conflict if the key came with another request, or another full run is active.
+        Raises Conflict for a key of another request, or beside another full run.
         """
         run_id = RunId(uuid.uuid4())
         kept = None if key is None else key.key, None if key is None else key.digest
@@ -63,7 +63,7 @@ class Runs:
                 )
 
     async def of_key(self, key: IdempotencyKey) -> RunId | None:
-        """The run started with the key; Conflict if by another request."""
+        """The key's run; Conflict if by another request."""
         row = await self._database.fetch_row(self._sql["get_run_of_key"], key.key)
         if row is None:
             return None
@@ -76,7 +76,7 @@ class Runs:
         return RunId(uuid.UUID(str(row["run_id"])))
 
     async def finish(self, run_id: RunId, guard: HoldLimits, today: dt.date | None = None) -> bool:
-        """End the run if nothing of it waits; whether this call did.
+        """End the run if nothing waits; whether this call did.
 
         Acceptances until `today` have ended.
         """
@@ -107,13 +107,13 @@ class Runs:
         return is_ended
 
     async def end_early(self, run_id: RunId, status: RunStatus, reason: str) -> None:
-        """End a run that cannot go on; waiting accounts get no blame."""
+        """End a run that cannot go on, without blame."""
         await self._database.execute(self._sql["count_written"], run_id, seconds=SWEEP_SECONDS)
         await self._database.execute(self._sql["end_run"], run_id, status.value, reason)
         await self._wrap_up.clear_scan(run_id)
 
     async def is_past(self, moment: dt.datetime) -> bool:
-        """Whether the moment has passed by the database's clock."""
+        """By the database's clock."""
         return bool(await self._database.fetch_value(self._sql["is_past"], moment))
 
     async def note_history(self, run_id: RunId, first: dt.date | None) -> None:
@@ -125,13 +125,13 @@ class Runs:
         await self._database.execute(self._sql["note_search"], run_id, new, known, fault or None)
 
     async def is_suspicion_standing(self, run_id: RunId) -> bool:
-        """Whether an earlier run's suspicion is neither confirmed nor refuted by an audit."""
+        """Whether an earlier suspicion is neither confirmed nor refuted."""
         return bool(await self._database.fetch_value(self._sql["get_standing_suspicion"], run_id))
 
     async def note_suspicion(
         self, run_id: RunId, reason: str, confirmed_at: dt.datetime | None
     ) -> None:
-        """Mark upstream as suspect, unless confirmed since `confirmed_at`."""
+        """Mark upstream as suspect, unless since confirmed."""
         await self._database.execute(self._sql["note_suspicion"], run_id, reason, confirmed_at)
 
     async def add_phase(self, run_id: RunId, phase: str, seconds: float) -> None:

@@ -28,7 +28,7 @@ class RunReader:
         return row
 
     async def find_sole(self) -> Record | None:
-        """The active full run (`run_id`, `status`), of which there is at most one."""
+        """The active full run (`run_id`, `status`), at most one."""
         return await self._database.fetch_row(self._sql["get_sole_run"])
 
     async def listed(
@@ -39,9 +39,8 @@ class RunReader:
         limit: int,
         today: dt.date | None = None,
     ) -> list[Record]:
-        """Runs older than `before`, newest first, of these statuses and kinds (None: any).
-
-        Raises NotFound without the run `before`.
+        """Runs older than `before` (or NotFound), newest first, of these statuses and kinds (None:
+        any).
         """
         if before is not None:
             await self.get(before)
@@ -60,7 +59,7 @@ class RunReader:
         return int(await self._database.fetch_value(self._sql["count_pinned_rows"], run_id))
 
     async def still_held(self, run_id: uuid.UUID, today: dt.date | None = None) -> int:
-        """How many accounts are still held on a date."""
+        """The number of accounts still held on a date."""
         return int(await self._database.fetch_value(self._sql["count_still_held"], run_id, today))
 
     async def gone_accounts(self, run_id: uuid.UUID, limit: int) -> list[str]:
@@ -71,7 +70,7 @@ class RunReader:
         ]
 
     async def result(self, run_id: uuid.UUID) -> tuple[list[Record], list[Record]]:
-        """Rows written, by table, date and broker, and the issues behind them; or NotFound."""
+        """Rows written, by table, date and broker, and their issues; or NotFound."""
         await self.get(run_id)
         rows = await self._database.fetch(
             self._sql["get_run_result"], run_id, seconds=SWEEP_SECONDS

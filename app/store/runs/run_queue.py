@@ -1,4 +1,4 @@
-"""A run's preparation: its worker and its queue of accounts."""
+"""A run's preparation, and its queue of accounts."""
 
 import contextlib
 import uuid
@@ -30,7 +30,7 @@ class Queued:
 
 
 class Queue:
-    """A run's accounts, queued in one transaction that `finish` makes valid."""
+    """A run's accounts, queued in one transaction."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Queue:
     async def mismatched(
         self, *, retry: bool, limit: int | None, among: Sequence[str] | None = None
     ) -> Queued:
-        """Queue mismatched accounts, of all or `among` these; `retry`: also those backing off."""
+        """Queue mismatched accounts, all or `among` these; `retry`: also those backing off."""
         limits, values = (
             ("true", ()) if among is None else ("account_id = ANY($4::text[])", (list(among),))
         )
@@ -101,7 +101,7 @@ class Queue:
         )
 
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
-        """Let batches begin at the commit; ClaimLost if another worker took over."""
+        """Let batches begin at the commit; ClaimLost after a takeover."""
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)
         done = {
             **maintenance,
@@ -123,7 +123,7 @@ class Preparations:
         self._sql = database.queries("runs/run_queue")
 
     async def take(self, run_id: uuid.UUID) -> bool:
-        """Take the preparation, even from a worker without heartbeat; whether that worked."""
+        """Take the preparation, even from a dead worker; whether that worked."""
         return (
             await self._database.fetch_value(
                 self._sql["take_preparation"], run_id, self._worker_id, self._lease_seconds
@@ -133,7 +133,7 @@ class Preparations:
 
     @contextlib.asynccontextmanager
     async def transaction(self, run_id: uuid.UUID) -> AsyncIterator[Connection]:
-        """A transaction that commits only while this worker prepares the run (ClaimLost)."""
+        """A transaction, committed while this worker prepares the run; else ClaimLost."""
         async with self._database.transaction(statement_seconds=SWEEP_SECONDS) as connection:
             yield connection
             await _hold(connection, self._sql, run_id, self._worker_id)
@@ -159,7 +159,7 @@ class Preparations:
 async def _hold(
     connection: Connection, sql: Mapping[str, str], run_id: uuid.UUID, worker_id: uuid.UUID
 ) -> None:
-    """Lock the preparation until the commit; called last, to hold it briefly."""
+    """Lock the preparation, last, until the commit."""
     if await connection.fetch_value(sql["hold_preparation"], run_id, worker_id) is None:
         raise ClaimLost(
             "Another worker prepares the run by now, or it was paused or ended: nothing of ours"

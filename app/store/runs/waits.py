@@ -1,4 +1,4 @@
-"""What delays a run: processes, their accounts, and foreign locks."""
+"""What delays a run: processes, accounts, foreign locks."""
 
 import datetime as dt
 import uuid
@@ -13,7 +13,7 @@ _LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """The first waiting accounts: free, postponed (and until when), claimed."""
+    """The first waiting accounts: free, postponed (until), claimed."""
 
     due: int
     postponed: int
@@ -32,7 +32,7 @@ class RunWaits:
         self._under_way = sql["get_runs_under_way"]
 
     async def processes(self, run_id: uuid.UUID) -> tuple[Mapping[uuid.UUID, Process], dt.datetime]:
-        """Processes of the run within a day, and the database's time."""
+        """The run's processes within a day, and the database's time."""
         rows = await self._database.fetch(self._processes, run_id)
         found = {
             row["worker_id"]: Process(
@@ -73,7 +73,7 @@ class RunWaits:
         return (0, None) if row is None else (row["runs"], row["first"])
 
     async def blocker(self) -> Blocker | None:
-        """The oldest foreign session that may lock rows of trade_recon."""
+        """The oldest foreign session with possible locks."""
         row = await self._database.fetch_row(self._blockers)
         return (
             None

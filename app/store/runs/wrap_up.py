@@ -6,7 +6,7 @@ from app.store.database.pool import Database
 
 
 class WrapUp:
-    """Clears an active run's data, and notes holds."""
+    """Clears an active run's data, notes holds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -18,5 +18,5 @@ class WrapUp:
         await self._database.execute(self._clear_scan, run_id)
 
     async def note_held_since(self, run_id: uuid.UUID) -> None:
-        """Note the run since which its held accounts are held."""
+        """Note since which run its held accounts are held."""
         await self._database.execute(self._note_held_since, run_id)

@@ -1,6 +1,6 @@
 """Our functions, views and columns, compared with their recorded definitions.
 
-The earlier system's migrations, run again, replace them; `migrate` restores ours.
+The earlier system's migrations replace them; `migrate` restores ours.
 """
 
 import json
@@ -41,7 +41,7 @@ class DefinitionChange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A changed object: its recorded (`kept`) and present definition."""
+    """A changed object, as recorded (`kept`) and at present."""
 
     change: DefinitionChange
     kind: str
@@ -51,7 +51,7 @@ class Stray:
 
     @property
     def sentence(self) -> str:
-        """The finding, without a full stop."""
+        """Without a full stop."""
         what = f"the {self.kind} {self.name}"
         match self.change:
             case DefinitionChange.BESIDE:
@@ -121,14 +121,14 @@ async def compare(connection: Connection, schema: str) -> Compared:
 
 
 async def is_taken_over(connection: Connection, schema: str) -> bool:
-    """Whether names shared with the earlier system are ours."""
+    """Whether the shared names are ours."""
     return bool(
         await connection.fetch_value(load_queries("schema/definitions", schema)["is_taken_over"])
     )
 
 
 def _by_signature(present: Mapping[tuple[str, str], Record]) -> list[Stray]:
-    """The earlier system's functions, where no definitions were recorded."""
+    """The earlier system's functions, if no definitions were recorded."""
     own = {f"{FUNCTIONS[0]}(text)", f"{FUNCTIONS[1]}()"}
     return [
         _beside(row)
@@ -140,7 +140,7 @@ def _by_signature(present: Mapping[tuple[str, str], Record]) -> list[Stray]:
 def _replaced_indexes(
     kept: Sequence[Record], present: Mapping[tuple[str, str], Record], found: Collection[str]
 ) -> list[Stray]:
-    """Indexes of a replaced materialized view, whatever their present names."""
+    """Indexes of a replaced materialized view."""
     return [
         Stray(
             DefinitionChange.REPLACED,
@@ -197,7 +197,7 @@ async def _present(connection: Connection, sql: Mapping[str, str]) -> dict[tuple
 
 
 async def keep(connection: Connection, schema: str) -> None:
-    """Record the present definitions, if their table exists."""
+    """Record the present definitions."""
     if not await connection.fetch_value(_IS_KEPT, f"{quote(schema)}.recon_definitions"):
         return
     sql = load_queries("schema/definitions", schema)

@@ -15,7 +15,6 @@ from app.store.schema.state_rows import STATE_TYPES
 
 _MAY_BE_EMPTY = frozenset({"account_id", "last_checked", "last_reconciled", "last_failed_attempt"})
 _FIRST = 17
-"""Columns that the earlier system may have."""
 _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 
@@ -69,7 +68,7 @@ async def _foretell_state(
 
 
 def _empty(columns: Sequence[str]) -> str:
-    """The condition that the migration fills a NULL of the row."""
+    """The condition that a row has a NULL to fill."""
     known = [
         name for name in list(STATE_TYPES)[:_FIRST] if name in columns and name not in _MAY_BE_EMPTY
     ]
@@ -91,7 +90,7 @@ async def unmet(
 ) -> list[str]:
     """NOT VALID constraints of trade_recon broken by its rows, as parts of a sentence.
 
-    `before_migration`: by rows that it writes; others affect their account alone.
+    `before_migration`: by rows that it writes, as others affect their account alone.
     """
     state, sql = survey.tables.get(STATE_TABLE), load_queries("schema/earlier_system", schema)
     written = _empty([*state.by_name]) if state is not None and before_migration else "true"
@@ -112,7 +111,7 @@ async def list_aside(connection: Connection, schema: str) -> list[str]:
 
 
 async def keep_state(connection: Connection, schema: str) -> bool:
-    """Copy the earlier trade_recon before its change; whether it exists."""
+    """Copy the earlier trade_recon; whether it exists."""
     sql = load_queries("schema/earlier_system", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False

@@ -1,4 +1,4 @@
-"""The warehouse's history: its first date, and counts before it."""
+"""The warehouse's history: first date, and counts before it."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _COUNTED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Upstream's daily counts before the history; `is_added`: to earlier ones."""
+    """Upstream's daily counts before the history; `is_added` to earlier ones."""
 
     trades: int
     net_profit: Decimal | None
@@ -27,7 +27,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """What looks like a detached partition of `parent`, by the `month` in its name."""
+    """A table named like a partition of `parent` for `month`."""
 
     parent: str
     name: str
@@ -56,7 +56,7 @@ class Histories:
         )
 
     async def held_from(self) -> dt.date | None:
-        """The first date with partitions in all compared tables, if any."""
+        """The first date with partitions in all compared tables."""
         day: dt.date | None = await self._database.fetch_value(self._held_from, list(_COUNTED))
         return day
 
@@ -65,12 +65,12 @@ class Histories:
         return bool(await self._database.fetch_value(self._is_adopted, list(_COUNTED)))
 
     async def detached(self) -> list[Detached]:
-        """Tables that look like detached partitions."""
+        """Tables named like partitions."""
         rows = await self._database.fetch(self._detached, [table.name for table in TABLES.values()])
         return [Detached(row["parent"], row["name"], row["month"]) for row in rows]
 
     async def note_window(self, first: dt.date | None) -> bool:
-        """Record the first date, and drop pending work before it; whether it changed."""
+        """Record the first date and drop pending work before it; whether it changed."""
         changed = await self._database.execute(self._note, first) > 0
         if first is not None:
             for statement in self._forget:

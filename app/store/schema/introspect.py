@@ -1,4 +1,4 @@
-"""Facts from the catalogue about trade-recon's tables, judged elsewhere."""
+"""Facts from the catalogue about trade-recon's tables."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _CREATED = re.compile(
 
 
 class ColumnFacts(msgspec.Struct, frozen=True):
-    """A column; `base_type` is the type below its domains, `default` that of an INSERT."""
+    """A column; `base_type` is below its domains, `default` an INSERT's."""
 
     name: str
     sql_type: str
@@ -97,8 +97,8 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
 
 
 class SchemaFacts(msgspec.Struct, frozen=True):
-    """Our role's rights, objects under our names, `lost` tables of ours, and schemas `elsewhere`
-    with raw tables, if this has none.
+    """Our role's rights, objects under our names, `lost` tables, and schemas `elsewhere` with raw
+    tables.
     """
 
     is_read_only: bool
@@ -146,7 +146,7 @@ async def survey(database: Database | Connection, schema: str) -> Survey:
 async def _tried(
     database: Database | Connection, sql: Mapping[str, str], facts: TableFacts
 ) -> TableFacts:
-    """Facts with CHECKs and domains that reject sample rows, tried by PostgreSQL."""
+    """Facts with CHECKs and domains that reject sample rows."""
     ours = STATE_TYPES.keys() - {"account_id"}
     # Unknown here: ids, which upstream gives, and columns for which we write the default.
     unknown = {"account_id"} | {
@@ -182,7 +182,6 @@ async def _tried(
 
 
 async def _refuses(database: Database | Connection, statement: str, *parameters: object) -> bool:
-    """Whether a CHECK or domain rejects, or fails at, a sample."""
     try:
         return bool(await database.fetch_value(statement, json.dumps(SAMPLES), *parameters))
     except (RowRefused, DatabaseError):

@@ -13,7 +13,7 @@ _LOCK_TIMEOUT = "3s"
 
 
 async def lock_migrations(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Exclude other migrations until the commit; wait briefly for other locks."""
+    """Exclude other migrations until the commit."""
     # A transaction's lock, which also holds behind a transaction pooler.
     await lift_limits(connection, schema)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
@@ -22,7 +22,7 @@ async def lock_migrations(connection: "asyncpg.Connection[asyncpg.Record]", sche
 
 
 async def lift_limits(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Override the role's and database's settings in the transaction."""
+    """Override the role's and database's settings."""
     await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.execute("SELECT set_config('statement_timeout', '0', true)")
     await connection.execute(load_queries("schema/migration_lock", schema)["forget_own_tablespace"])

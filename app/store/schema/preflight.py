@@ -27,7 +27,7 @@ def require(
 
 
 def require_tables(survey: Survey) -> None:
-    """Raise ConfigurationError if a table is missing, which stops even a reader."""
+    """Raise ConfigurationError for a missing table, which stops even a reader."""
     for problem in _lost_problems(survey.schema):
         raise ConfigurationError(f"The record cannot be read: {problem}. Nothing was changed.")
     missing = [table.name for table in TABLES.values() if table.name not in survey.tables]

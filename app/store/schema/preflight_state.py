@@ -1,4 +1,4 @@
-"""Whether trade-recon can work with an earlier system's trade_recon."""
+"""Whether an earlier system's trade_recon can be used."""
 
 from collections.abc import Iterable, Iterator
 
@@ -109,7 +109,6 @@ def _refusing_checks(facts: TableFacts) -> Iterator[str]:
 
 
 def _row_problems(facts: TableFacts) -> Iterator[str]:
-    """Obstacles to adding or locking rows."""
     if facts.distributed_by is not None:
         yield (
             "is distributed: its rows are locked together, so that it must be a table of the"

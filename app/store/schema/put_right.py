@@ -1,4 +1,4 @@
-"""Restores objects of ours that differ from the migrations'."""
+"""Restores changed objects of ours."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from app.store.schema.introspect import STATE_TABLE
 
 
 async def put_right(connection: Connection, schema: str, strays: Iterable[Stray]) -> list[str]:
-    """Put strange objects aside and restore ours; sentences on what was done."""
+    """Put strange objects aside and restore ours; sentences on each."""
     sql, done = load_queries("schema/put_right", schema), list[str]()
     # Indexes first: those of a materialized view disappear with it.
     strays = sorted(strays, key=lambda stray: stray.kind != "index")
@@ -48,7 +48,7 @@ def _statement(kept: Record, schema: str) -> str:
 
 
 async def _put_aside(connection: Connection, sql: Mapping[str, str], strange: Record) -> str:
-    """Rename it, or drop it if an equal one is already aside and nothing depends on it."""
+    """Rename it, or drop it if an equal one is aside and nothing depends on it."""
     kind = strange["kind"]
     if await connection.fetch_value(sql["is_aside_already"], strange["made"]) and await _try(
         connection, f"DROP {kind.upper()} {strange['identity']}"
@@ -91,7 +91,7 @@ async def _restore_columns(
 
 
 async def _try(connection: Connection, statement: str) -> bool:
-    """Whether PostgreSQL executes it, in a savepoint."""
+    """Whether PostgreSQL executes it."""
     try:
         async with connection.savepoint():
             await connection.execute(statement)

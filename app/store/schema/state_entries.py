@@ -1,4 +1,4 @@
-"""Adds and removes rows of trade_recon, whose owner's foreign keys and triggers may reject some.
+"""Adds and removes rows of trade_recon; its owner's foreign keys and triggers may reject some.
 
 A rejection costs its row alone, found by bisection.
 """
@@ -13,7 +13,7 @@ from app.store.database.sql_text import literal
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
 
 _PATIENCE = 200
-"""Rejected rows isolated; beyond that, their neighbours wait too."""
+"""Rejected rows isolated; then their neighbours wait."""
 _REFUSING = (RowRefused, DatabaseError)
 
 
@@ -71,7 +71,7 @@ class Entries:
         )
 
     async def may_go(self, connection: Connection) -> str:
-        """The condition that no other table refers to the row t."""
+        """The condition that no other table refers to t."""
         conditions = list[str]()
         for row in await list_references(connection, self._schema):
             if row["is_readable"]:
@@ -92,7 +92,7 @@ class Entries:
 
 
 async def piecewise(connection: Connection, statement: str, account_ids: Sequence[str]) -> Tried:
-    """Run a statement on accounts, bisecting where it is rejected."""
+    """Run a statement on accounts, bisecting rejections."""
     rows, refused, waiting, alone = (
         0,
         dict[str, str](),

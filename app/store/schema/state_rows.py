@@ -31,7 +31,7 @@ STATE_TYPES: Mapping[str, tuple[str, ...]] = {
     "claimed_at": ("timestamp with time zone",),
     "whole_copy": ("bigint",),
 }
-"""Columns we write, and their possible types, ours first."""
+"""Columns we write, and possible types, ours first."""
 
 LONGEST_SIGNATURE = 64
 """Characters of explained_as."""
@@ -99,4 +99,4 @@ SAMPLES: Sequence[Mapping[str, object]] = (
         )
     ),
 )
-"""Rows as runs write them: new, equal, different, explained, failed."""
+"""Rows as written: new, equal, different, explained, failed."""

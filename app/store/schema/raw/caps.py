@@ -1,6 +1,6 @@
 """Caps that ingestion seems to apply: largest amounts that several rows share.
 
-A few rows suffice for round amounts and a type's largest; others are judged by all values.
+A few rows suffice for round amounts and a type's largest.
 """
 
 from collections import defaultdict
@@ -24,13 +24,12 @@ _LEAST_ROWS = 3
 _LEAST_VALUES = 12
 """Fewer are sizes and classes, round by nature."""
 _SAMPLE = 500_000
-"""Rows read of a table, by its statistics."""
 _ROUND = frozenset(Decimal(10) ** power for power in range(3, 13))
 """Not 100, where percentages end."""
 
 
 async def proposed_caps(database: Database, catalogue: Catalogue, known: Caps) -> str:
-    """Rules to add to the `known` ones in RECON_CAPS; a cap of one table names it."""
+    """Rules to add to the `known` ones in RECON_CAPS."""
     rules: dict[str, Decimal] = {}
     largest: dict[str, list[Decimal]] = defaultdict(list)
     stops: list[tuple[str, Column, Decimal]] = []
@@ -93,7 +92,6 @@ def unused_sentence(rules: Sequence[str]) -> str:
 
 
 async def _sample_of(database: Database, table: WarehouseTable) -> str:
-    """The clause that samples a large table."""
     rows = await database.fetch_value(
         "SELECT sum(c.reltuples) FROM pg_partition_tree($1::text::regclass) AS p JOIN pg_class AS c"
         " ON c.oid = p.relid WHERE p.isleaf",
@@ -110,7 +108,6 @@ async def _sample_of(database: Database, table: WarehouseTable) -> str:
 async def _largest(
     database: Database, table: WarehouseTable, columns: list[Column], sample: str
 ) -> dict[Column, Decimal]:
-    """Each column's largest amount, if any."""
     amounts = ", ".join(
         f"max(abs(nullif({quote(column.name)}, 'NaN')))::numeric" for column in columns
     )
@@ -155,7 +152,7 @@ async def _cut_off(
 async def _piled_up(
     database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str
 ) -> list[Column]:
-    """Columns cut off at an amount that is not round."""
+    """Columns cut off at another amount."""
     finite = {column: amount for column, amount in largest.items() if amount.is_finite()}
     if not finite:
         return []
@@ -195,7 +192,7 @@ async def _with_values_below(
 
 
 def _stands(column: Column, comparison: str, amount: Decimal) -> str:
-    """Compare absolute values with an amount, in a setting's digits; NaN is above all."""
+    """Compare absolute values with an amount; NaN is above all."""
     return f"abs({quote(column.name)}) {comparison} '{amount:f}'::{column.sql_type}"
 
 
@@ -205,5 +202,5 @@ def _may_be_capped(table: WarehouseTable, column: Column, known: Caps) -> bool:
 
 
 def _ends_of(column: Column) -> frozenset[Decimal]:
-    """Amounts at which values may stop: round ones, and the type's largest."""
+    """Round amounts, and the type's largest."""
     return _ROUND if column.largest is None else _ROUND | {column.largest}

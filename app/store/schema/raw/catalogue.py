@@ -32,7 +32,7 @@ class Catalogue:
         return self._tables[endpoint]
 
     def is_like(self, other: "Catalogue") -> bool:
-        """Whether statements composed for the other fit."""
+        """Whether the other's statements fit."""
         return self._tables == other._tables  # noqa: SLF001 - one of our own
 
     @classmethod
@@ -102,7 +102,6 @@ def warehouse_table(
 
 
 def _columns(table: Table, facts: TableFacts, caps: Caps) -> tuple[Column, ...]:
-    """The columns that the API fills."""
     return tuple(
         _column(field, stored, table.key, caps.of(table.name, field.column, stored.base_type))
         for field in table.fields
@@ -137,7 +136,7 @@ def _not_nulls(
 
 
 def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
-    """Constraints that staged rows can be tested with; others fail the write."""
+    """Constraints that can be tested on staged rows."""
     known = {column.name for column in columns}
     return [
         check
@@ -147,7 +146,7 @@ def _checks(facts: TableFacts, columns: Sequence[Column]) -> list[CheckFacts]:
 
 
 def _origin(endpoint: Endpoint, facts: TableFacts) -> list[tuple[str, str]]:
-    """Expressions for a row's time and source."""
+    """A row's time and source, as expressions."""
     origin: list[tuple[str, str]] = []
     when, whence = (
         facts.by_name.get("ingestion_timestamp"),

@@ -14,7 +14,6 @@ FIGURES = ("num_trades", "net_profit", "total_lots")
 IS_TEXT = "is a text, which the column cannot hold"
 """The reason for a text in a numeric key."""
 _SCHEMA = r"""(?:pg_catalog\.|(?:[^".]+|"(?:[^"]|"")+")\.(?=citext$))?"""
-"""A type's schema: citext often has its own."""
 _TYPE = re.compile(
     _SCHEMA
     + r"(?P<name>[a-z ]+?)(?:\((?P<first>\d+)(?:,(?P<second>-?\d+))?\))?(?P<zone> with(?:out)? time"
@@ -31,7 +30,7 @@ _PLAIN = "^-?[0-9]{1,60}$"
 
 
 class Kind(StrEnum):
-    """How a value is read from JSON."""
+    """How JSON is read."""
 
     NUMBER = "number"
     TEXT = "text"
@@ -60,22 +59,22 @@ class Column:
 
     @property
     def is_count(self) -> bool:
-        """Whether it counts: only whole numbers from 0 replace the stored value."""
+        """Whether only whole numbers from 0 replace the stored value."""
         return self.kind is Kind.NUMBER and self.name.startswith(_COUNTS)
 
     @property
     def is_always_number(self) -> bool:
-        """Whether a text is meaningless: an hour, a count, a figure."""
+        """Whether a text is meaningless: hour, count, figure."""
         return self.is_count or self.name == _HOUR or self.name in FIGURES
 
     @property
     def is_code(self) -> bool:
-        """Whether a documented text is stored as number: only digits fit."""
+        """Whether a documented text is stored as number."""
         return self.kind is Kind.NUMBER and self.name in _CODES
 
     @property
     def is_opened_as_number(self) -> bool:
-        """Whether JSON is read as a number, not as a text."""
+        """Whether JSON is read as a number."""
         return self.kind is Kind.NUMBER and not self.is_code
 
     @property
@@ -132,7 +131,7 @@ class Column:
                 return self._timestamp(value, readers)
 
     def _number(self, value: str, readers: str | None) -> str:
-        """A number, compared before rounding, since rounding twice costs more."""
+        """Compared before rounding: rounding twice costs more."""
         if self.is_code:
             return self._rounded(f"(CASE WHEN {value} ~ '{_PLAIN}' THEN {value}::numeric END)")
         if readers is not None:
@@ -156,7 +155,7 @@ class Column:
         return self._rounded(value)
 
     def capped(self, sent: str) -> str:
-        """The expression of the value written for a `sent` one."""
+        """The value written for a `sent` one."""
         return (
             sent
             if self.cap is None
@@ -164,7 +163,7 @@ class Column:
         )
 
     def kept(self, stored: str, sent: str) -> str:
-        """The stored value if it equals the `sent` one, else that, capped."""
+        """The stored value if it equals the `sent` one, else `capped`."""
         return (
             sent
             if self.cap is None
@@ -172,7 +171,6 @@ class Column:
         )
 
     def _most(self, value: str) -> str:
-        """The cap, with the value's sign."""
         return self._rounded(f"(CASE WHEN {value} < 0 THEN -1 ELSE 1 END * {self.cap or 0:f})")
 
     def _rounded(self, value: str) -> str:

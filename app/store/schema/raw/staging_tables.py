@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 from app.store.schema.migration_lock import lock_migrations
 
 _STATISTICS_TARGET = 10
-"""Samples 3,000 rows; the default costs as much as writing 1,000."""
+"""Samples 3,000 rows; the default costs as writing 1,000."""
 
 
 async def fit_staging(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    """Recreate staging tables whose raw table or layout changed; fetches under way restart."""
+    """Recreate outdated staging tables; fetches under way restart."""
     tables = (await survey(Connection(connection), schema)).tables
     for endpoint in STAGED:
         table = warehouse_table(endpoint, tables[TABLES[endpoint].name], schema)

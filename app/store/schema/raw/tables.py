@@ -1,4 +1,4 @@
-"""A warehouse's raw tables as they are: columns, types and keys may differ from ours."""
+"""A warehouse's raw tables; columns, types and keys may differ from ours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.store.schema.introspect import CheckFacts, UniqueKey
 from app.store.schema.raw.columns import FIGURES, Column
 
 STAGED = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
-"""Endpoints that are fetched and repaired; of open trades only ids are."""
+"""Endpoints fetched and repaired; of open trades only ids are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class WarehouseTable:
 
     Key parts in `nullable` may be NULL. `is_unique`: one row per key. Rows of upstream may share
     `narrow_keys`. `checks` concern the API's columns. `has_guards`: triggers act before a write.
-    `origin` are a row's source, as expressions. `distributed_by` is Citus' column, never assigned.
-    `stored` are writable columns.
+    `origin` are expressions for a row's source. Citus' `distributed_by` is never assigned. `stored`
+    are writable columns.
     """
 
     table: Table
@@ -43,7 +43,7 @@ class WarehouseTable:
 
     @property
     def names(self) -> frozenset[str]:
-        """Names of the columns that the API fills."""
+        """Names of `columns`."""
         return frozenset(column.name for column in self.columns)
 
     @property
@@ -84,7 +84,7 @@ class WarehouseTable:
 
     @property
     def place_order(self) -> str:
-        """The order of doubled `t` of a sent `s`; the first stays."""
+        """The order of doubled `t`; the first stays."""
         if self.distributed_by is None:
             return "t.tableoid, t.ctid"
         column = quote(self.distributed_by)
