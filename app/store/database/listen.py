@@ -29,7 +29,7 @@ _VARIABLE = "DATABASE_DIRECT_URL"
 _CONNECT_SECONDS = 15.0
 _ANSWER_SECONDS = 10.0
 _ECHO_SECONDS = 10.0
-_LOOK_SECONDS = 30.0
+_PROBE_SECONDS = 30.0
 """Probe interval: a silently dead connection looks idle."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
@@ -164,7 +164,7 @@ async def _compare(database: Database, direct: "asyncpg.Connection[Record]") -> 
 async def _until_lost(connection: "asyncpg.Connection[Record]", lost: asyncio.Event) -> None:
     while True:
         try:
-            async with asyncio.timeout(_LOOK_SECONDS):
+            async with asyncio.timeout(_PROBE_SECONDS):
                 await lost.wait()
         except TimeoutError:
             with translated(_VARIABLE):

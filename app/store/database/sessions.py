@@ -25,7 +25,7 @@ _RESTED_SECONDS = 5.0
 """Idle time after which a session is probed."""
 _PROOF_SECONDS = 2.0
 _CLOSE_SECONDS = 1.5
-_LOOK_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 _ASK_SECONDS = 2.0
 _LONG_SECONDS = 15.0
 """Age at which a statement is checked at the server."""
@@ -99,7 +99,7 @@ class Sessions:
     async def watch(self) -> None:
         """End sessions whose statement the server no longer runs; never returns."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             # PostgreSQL may be away for a moment: the next round tries again.
             with contextlib.suppress(
                 asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError

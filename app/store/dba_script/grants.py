@@ -16,7 +16,7 @@ from app.store.dba_script.index_needs import IndexedTable
 
 _SETS_ROLE = 160_000
 """From this version membership may exclude SET ROLE."""
-_MENDED_ONLY = "raw_trades_open"
+_IDS_ONLY = "raw_trades_open"
 _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "function": "FUNCTION"}
 
 
@@ -95,9 +95,7 @@ def _raw_tables(role: str, found: Surroundings) -> Iterator[str]:
     for table in found.tables:
         if table.owner == role:
             continue
-        rights = (
-            "SELECT, UPDATE" if table.name == _MENDED_ONLY else "SELECT, INSERT, UPDATE, DELETE"
-        )
+        rights = "SELECT, UPDATE" if table.name == _IDS_ONLY else "SELECT, INSERT, UPDATE, DELETE"
         yield f"GRANT {rights} ON TABLE {table.qualified} TO {name};"
         if table.has_row_security:
             yield comment("Rows that row-level security hides would read as missing.")

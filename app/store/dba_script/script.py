@@ -31,8 +31,8 @@ async def advise(database: Database, role: str) -> str:
             f"A role cannot be called {role!r}: a name has 1 to {LONGEST_NAME} visible bytes and is"
             " not public, none or pg_something."
         )
-    found, warehouse = await _look(database, role)
-    # A comment stands right above what it is about.
+    found, warehouse = await _read_catalogue(database, role)
+    # A comment precedes its statement without a blank line.
     return (
         "".join(
             f"{part}\n" if part.startswith("--") else f"{part}\n\n"
@@ -42,7 +42,7 @@ async def advise(database: Database, role: str) -> str:
     )
 
 
-async def _look(database: Database, role: str) -> tuple[Surroundings, Warehouse]:
+async def _read_catalogue(database: Database, role: str) -> tuple[Surroundings, Warehouse]:
     sql = database.queries("dba_script/script")
     # Repeatable read: one snapshot of the catalogue, though partitions come and go.
     async with database.transaction("repeatable_read") as connection:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.domain.runs.waits import Blocker, Process
 from app.store.database.pool import Database
 
-_LOOKED_AT = 1000
+_FIRST_WAITING = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class RunWaits:
 
     async def idle(self, run_id: uuid.UUID) -> Idle:
         """State of the run's first waiting accounts."""
-        row = await self._database.fetch_row(self._idle, run_id, _LOOKED_AT)
+        row = await self._database.fetch_row(self._idle, run_id, _FIRST_WAITING)
         return (
             Idle(0, 0, None, 0)
             if row is None

@@ -18,7 +18,7 @@ MINIMUM: Mapping[Endpoint, tuple[str, ...]] = {
     Endpoint.OPEN: ("trade_date", "position", "ticket", "account_id", *_NATURAL_KEY),
 }
 """Columns without which nothing can be detected or repaired."""
-_MENDED_ONLY = frozenset({Endpoint.OPEN})
+_IDS_ONLY = frozenset({Endpoint.OPEN})
 """Only account ids are repaired there."""
 _SHOWN = 5
 DISTRIBUTED_BY = "login"
@@ -51,7 +51,7 @@ def table_problems(endpoint: Endpoint, table: Table, facts: TableFacts) -> Itera
             " change with its own: make it NO ACTION"
         )
     yield from publication_problems(facts)
-    if endpoint not in _MENDED_ONLY and not any(
+    if endpoint not in _IDS_ONLY and not any(
         trigger.is_before_row and trigger.on_insert for trigger in facts.triggers or ()
     ):
         yield from _unfilled_problems(endpoint, table, facts)
@@ -130,14 +130,12 @@ def _fitting_kinds(column: str) -> frozenset[Kind]:
 
 def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
     needed = (
-        ("SELECT", "UPDATE")
-        if endpoint in _MENDED_ONLY
-        else ("SELECT", "INSERT", "UPDATE", "DELETE")
+        ("SELECT", "UPDATE") if endpoint in _IDS_ONLY else ("SELECT", "INSERT", "UPDATE", "DELETE")
     )
     missing = [right for right in needed if right in (facts.missing_rights or ())]
     if missing:
         yield f"does not grant us {', '.join(missing)}"
-    if facts.denied_sequences and endpoint not in _MENDED_ONLY:
+    if facts.denied_sequences and endpoint not in _IDS_ONLY:
         yield (
             f"numbers its rows by {', '.join(facts.denied_sequences)}, which we have no USAGE on:"
             " no row could be added"
@@ -151,7 +149,7 @@ def _right_problems(endpoint: Endpoint, facts: TableFacts) -> Iterator[str]:
 
 def table_notes(endpoint: Endpoint, table: Table, facts: TableFacts) -> Iterator[str]:
     """Notes, as sentences."""
-    if endpoint not in _MENDED_ONLY:
+    if endpoint not in _IDS_ONLY:
         yield from _narrow_key_notes(table, facts)
     key, keys = set(table.key), facts.keys or ()
     if facts.distributed_by is not None and facts.distributed_by not in key:

@@ -79,7 +79,7 @@ async def test_a_long_statement_whose_connection_died_is_missed_at_the_server(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.database.sessions._LONG_SECONDS", 1.0)
-    monkeypatch.setattr("app.store.database.sessions._LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("app.store.database.sessions._CHECK_SECONDS", 0.2)
     async with _through_a_network(database) as (proxy, pool):
 
         async def sweep() -> None:
@@ -100,7 +100,7 @@ async def test_a_long_statement_of_a_role_that_acts_as_another_is_left_to_the_se
     postgres: Server, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.store.database.sessions._LONG_SECONDS", 0.3)
-    monkeypatch.setattr("app.store.database.sessions._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("app.store.database.sessions._CHECK_SECONDS", 0.1)
     role = f"acting_{secrets.token_hex(4)}"
     await postgres.execute(f"CREATE ROLE {role} LOGIN IN ROLE postgres")
     try:

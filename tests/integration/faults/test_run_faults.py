@@ -255,7 +255,7 @@ async def test_whatever_fails_in_the_surroundings_every_run_ends_and_nothing_is_
     seed: int,
 ) -> None:
     monkeypatch.setattr("app.store.database.sessions._LONG_SECONDS", 1.0)
-    monkeypatch.setattr("app.store.database.sessions._LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("app.store.database.sessions._CHECK_SECONDS", 0.2)
     monkeypatch.setattr("app.store.database.sessions._RESTED_SECONDS", 0.5)
     monkeypatch.setattr("app.engine.runs.workers._LONGEST_PAUSE", 1.0)
     drawn = random.Random(seed)
