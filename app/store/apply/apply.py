@@ -70,10 +70,14 @@ class Applier:
         self._set_aside = SetAsideRows(database, catalogue, window)
         self._run_losses = RunLosses(database)
         self._writer = SliceWriter(database, catalogue, self._rejects, self._descents, window)
-        limits = LossLimits(database, catalogue, self._run_losses, window)
+        self._attempts = PartAttempts(
+            database, self._transaction(feed), self._rejects, self._run_losses, pace
+        )
+
+    def _transaction(self, feed: ChangeFeed) -> WriteTransaction:
+        limits = LossLimits(self._database, self._catalogue, self._run_losses, self.window)
         steps = Steps(self._fingerprints, self._writer, limits, self._run_losses, feed)
-        transaction = WriteTransaction(database, catalogue, steps, window)
-        self._attempts = PartAttempts(database, transaction, self._rejects, self._run_losses, pace)
+        return WriteTransaction(self._database, self._catalogue, steps, self.window)
 
     async def fingerprints(self, proven: Slice) -> Fingerprints:
         """Fingerprints before a fetch."""
@@ -122,8 +126,7 @@ class Applier:
             if len(part.account_ids) > 1 or not applied[part.account_ids[0]].hold:
                 await self._attempts.apply(job, part, applied)
         await self._set_aside.record(job, applied)
-        if proven.endpoint is Endpoint.DAILY:
-            await self._report_unsettled(job, applied)
+        await self._report_unsettled(job, applied)
         return dict(applied)
 
     async def _reject(self, job: ApplyJob) -> None:
@@ -132,6 +135,8 @@ class Applier:
         await self._partitions.provide(job, await self._rejects.reject_unfit(job))
 
     async def _report_unsettled(self, job: ApplyJob, applied: dict[str, Applied]) -> None:
+        if job.proven.endpoint is not Endpoint.DAILY:
+            return
         moving = job.context.moving_from, job.context.moving_until
         for row in await self._database.fetch(
             self._sql.of("get_moving_figures", job.table), job.staged.fetch_id, *moving

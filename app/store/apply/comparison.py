@@ -46,6 +46,28 @@ class _Found:
             )
         )
 
+    def note_changed(self, endpoint: Endpoint, row: Record) -> None:
+        """Record rows that both sides have."""
+        self.differences[row["account_id"]].append(
+            Difference(
+                endpoint,
+                row["day"],
+                Differs.CHANGED,
+                row["rows"],
+                tuple(row["columns"]),
+                counts=COUNT in row["columns"],
+                refused=row["refused"],
+                samples=tuple(row["samples"]),
+            )
+        )
+
+    def of(self, account_ids: Sequence[str]) -> dict[str, ComparedTable]:
+        """Results of these accounts."""
+        return {
+            account_id: ComparedTable(self.rows[account_id], tuple(self.differences[account_id]))
+            for account_id in account_ids
+        }
+
 
 class RowComparison:
     """Finds differing rows inside the window."""
@@ -85,10 +107,7 @@ class RowComparison:
             await self._find_changed(connection, staged, head, found, is_written=is_written)
             await self._find_missing(connection, staged, head, found)
             await self._find_unsent(connection, staged, head, found)
-        return {
-            account_id: ComparedTable(found.rows[account_id], tuple(found.differences[account_id]))
-            for account_id in ids
-        }
+        return found.of(ids)
 
     async def _count_sent(
         self, connection: Connection, staged: StagedFetch, ids: list[str], found: _Found
@@ -111,18 +130,7 @@ class RowComparison:
         for row in await connection.fetch(
             statement, *head, SAMPLE, is_written, WITHHELD, TOO_NARROW
         ):
-            found.differences[row["account_id"]].append(
-                Difference(
-                    staged.endpoint,
-                    row["day"],
-                    Differs.CHANGED,
-                    row["rows"],
-                    tuple(row["columns"]),
-                    counts=COUNT in row["columns"],
-                    refused=row["refused"],
-                    samples=tuple(row["samples"]),
-                )
-            )
+            found.note_changed(staged.endpoint, row)
 
     async def _find_missing(
         self, connection: Connection, staged: StagedFetch, head: _Head, found: _Found

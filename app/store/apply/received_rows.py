@@ -19,7 +19,7 @@ from app.store.apply.writing.rows import RowWriter
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
-from app.store.database.transaction import LOCK_SECONDS, Purpose
+from app.store.database.transaction import LOCK_SECONDS, Connection, Purpose
 from app.store.database.window import ALL_DATES, Window
 from app.store.schema.raw.catalogue import Catalogue
 from app.store.staging.staged_fetch import StagedFetch
@@ -74,9 +74,17 @@ class OtherRows:
         """
         if staged.endpoint not in _METRICS or not staged.rows:
             return {}
+        lacking = await self._lacking(staged, asked, among)
+        inserted, left = await self._store(staged, proven, writer, lacking)
+        await self._note(left, writer)
+        return inserted
+
+    async def _store(
+        self, staged: StagedFetch, proven: Slice, writer: WriteContext, lacking: Sequence[_Lacking]
+    ) -> tuple[dict[str, int], list[_Lacking]]:
+        """Store rows, bisecting failures; returns counts by account, and what is left."""
         inserted: dict[str, int] = {}
         left: list[_Lacking] = []
-        lacking = await self._lacking(staged, asked, among)
         parts = list(_parts(lacking, self._pace.chunk()))
         while parts:
             part = parts.pop()
@@ -92,8 +100,7 @@ class OtherRows:
             inserted |= {account_id: done.inserted for account_id, done in written.results.items()}
             left += [each for each in part if each.account_id not in written.results]
             await self._pace.spend(sum(done.inserted for done in written.results.values()))
-        await self._note(left, writer)
-        return inserted
+        return inserted, left
 
     async def _lacking(
         self, staged: StagedFetch, asked: Sequence[str], among: Sequence[str] | None
@@ -111,7 +118,7 @@ class OtherRows:
         self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]
     ) -> Written:
         """Store rows of unclaimed accounts."""
-        table = self._catalogue[staged.endpoint]
+        name = self._catalogue[staged.endpoint].table.name
         written = Written()
         async with self._database.transaction(
             statement_seconds=COMMAND_SECONDS,
@@ -119,11 +126,7 @@ class OtherRows:
             lock_seconds=LOCK_SECONDS,
             purpose=Purpose.WRITE_METRICS,
         ) as connection:
-            held = writer.claim_id, writer.lease_seconds, writer.worker_id
-            locked = await connection.fetch(
-                self._sql["lock_free_accounts"], [each.account_id for each in part], *held
-            )
-            free = {row["account_id"] for row in locked}
+            free = await self._lock_free(connection, writer, part)
             ordinals = [
                 ordinal for each in part if each.account_id in free for ordinal in each.ordinals
             ]
@@ -132,13 +135,18 @@ class OtherRows:
                     connection, staged, proven, writer, sorted(free), ordinals
                 )
             await self._feed.note(
-                connection,
-                writer.run_id,
-                table.table.name,
-                written.changed,
-                inserted=written.inserted,
+                connection, writer.run_id, name, written.changed, inserted=written.inserted
             )
         return written
+
+    async def _lock_free(
+        self, connection: Connection, writer: WriteContext, part: Sequence[_Lacking]
+    ) -> set[str]:
+        held = writer.claim_id, writer.lease_seconds, writer.worker_id
+        locked = await connection.fetch(
+            self._sql["lock_free_accounts"], [each.account_id for each in part], *held
+        )
+        return {row["account_id"] for row in locked}
 
     async def _note(self, left: Sequence[_Lacking], writer: WriteContext) -> None:
         days: dict[str, set[dt.date]] = defaultdict(set)

@@ -55,26 +55,38 @@ class WriteTransaction:
     ) -> Written:
         """Write, reserving losses if other processes run."""
         losses: dict[str, Loss] = {}
-        run_losses = self._steps.run_losses
         try:
-            while True:
-                try:
-                    written = await self._attempt(
-                        job, part, applied, losses, search_seconds=search_seconds
-                    )
-                except UnreservedError as unreserved:
-                    await run_losses.release(job)
-                    await run_losses.reserve(job, unreserved.losses)
-                else:
-                    job.reserved.clear()
-                    return written
+            return await self._run_reserved(
+                job, part, applied, losses, search_seconds=search_seconds
+            )
         except BaseException:
             if job.context.guard is not None:
                 job.context.guard.take_back(losses)
             # If PostgreSQL is away the reservation outlives the write, which is safe.
             with contextlib.suppress(ReconError):
-                await run_losses.release(job)
+                await self._steps.run_losses.release(job)
             raise
+
+    async def _run_reserved(
+        self,
+        job: ApplyJob,
+        part: Part,
+        applied: Mapping[str, Applied],
+        losses: dict[str, Loss],
+        *,
+        search_seconds: float | None,
+    ) -> Written:
+        while True:
+            try:
+                written = await self._attempt(
+                    job, part, applied, losses, search_seconds=search_seconds
+                )
+            except UnreservedError as unreserved:
+                await self._steps.run_losses.release(job)
+                await self._steps.run_losses.reserve(job, unreserved.losses)
+            else:
+                job.reserved.clear()
+                return written
 
     async def _attempt(
         self,

@@ -29,7 +29,7 @@ class AccountLists:
         self._entries = Entries(database)
         sql = database.queries("detect/account_lists", window)
         self._known, self._unknown = sql["get_known_accounts"], sql["get_unknown_accounts"]
-        self._all, self._mismatched = sql["get_all_accounts"], sql["get_mismatched_accounts"]
+        self._all = sql["get_all_accounts"]
         self._well, self._traded_days = sql["get_well_accounts"], sql["get_traded_days"]
         self._logins = sql["get_logins"]
         self._logins_of_placeholders = sql["get_logins_of_placeholders"]
@@ -97,13 +97,6 @@ class AccountLists:
         return [
             row["account_id"]
             for row in await self._database.fetch(self._all, seconds=SWEEP_SECONDS)
-        ]
-
-    async def mismatched_accounts(self) -> list[str]:
-        """Accounts that disagree or have open issues."""
-        return [
-            row["account_id"]
-            for row in await self._database.fetch(self._mismatched, seconds=SWEEP_SECONDS)
         ]
 
     async def well_accounts(self, beside: Sequence[str]) -> list[WellAccount]:

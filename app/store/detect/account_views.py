@@ -142,14 +142,17 @@ def _agrees(row: Record) -> bool:
     )
 
 
-def is_emptied(row: Record) -> bool:
-    """Whether rows counted before are all gone."""
+def emptied_accounts(looked: Sequence[Record]) -> dict[str, Drift]:
+    """Accounts whose rows, counted before, are all gone, with the counts that write_stats notes."""
+    return {row["account_id"]: _lost_counts(row) for row in looked if _is_emptied(row)}
+
+
+def _is_emptied(row: Record) -> bool:
     is_stored = row["has_alltime"] or row["has_daily"] or row["has_hourly"] or row["has_closed"]
     return not is_stored and (row["stored_has_alltime"] or row["stored_has_daily"])
 
 
-def lost_counts(row: Record) -> Drift:
-    """Former counts of an emptied account."""
+def _lost_counts(row: Record) -> Drift:
     tables = zip(COUNTED_TABLES, ("alltime", "daily", "hourly", "closed"), strict=True)
     return Drift(
         absent=False, evidence={"emptied": {table: row[f"stored_{name}"] for table, name in tables}}

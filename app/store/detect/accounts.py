@@ -22,9 +22,8 @@ from app.store.detect.account_views import (
     changed_few_hours,
     changed_totals,
     disagrees,
+    emptied_accounts,
     findings_by_account,
-    is_emptied,
-    lost_counts,
     odd_rows_of,
     pins_elsewhere_of,
     pins_of,
@@ -115,39 +114,22 @@ class Detection:
         looked, used = await self._read(ids, is_first=is_first)
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             findings = findings_by_account(await connection.fetch(self._findings, ids))
-            emptied = {
-                row["account_id"]: lost_counts(row)
-                for row in looked
-                if is_first and is_emptied(row)
-            }
-            drift = {**emptied, **await self._drift_of(connection, ids, run_id)}
-            descents = {
-                row["account_id"]: frozenset(row["dates"])
-                for row in await connection.fetch(self._descents, ids)
-            }
+            drift = emptied_accounts(looked) if is_first else {}
+            drift |= await self._drift_of(connection, ids, run_id)
+            descents = await self._descents_of(connection, ids)
             doubts = {} if run_id is None else await self._doubts_of(connection, ids, run_id)
             odd_rows = odd_rows_of(await connection.fetch(self._odd_rows, ids))
             pinned = await connection.fetch(self._pins, ids)
-            pins = pins_of(pinned)
+            pins, elsewhere = pins_of(pinned), pins_elsewhere_of(pinned)
             # Only for accounts that may be fetched: finding logins reads all trades.
-            doubtful = [row["account_id"] for row in looked if all_logins or disagrees(row)]
-            asked = sorted(
-                {*doubtful, *findings.keys() & set(ids), *drift, *descents, *doubts, *pins}
-            )
-            logins = await self._lists.logins(connection, asked) if asked else {}
-        # In a thread, as above: thousands of accounts would block the event loop.
+            asked = {row["account_id"] for row in looked if all_logins or disagrees(row)}
+            asked |= {*findings.keys() & set(ids), *drift, *descents, *doubts, *pins}
+            logins = await self._lists.logins(connection, sorted(asked)) if asked else {}
+        first = self._window.first
         beside = Beside(
-            findings,
-            drift,
-            descents,
-            logins,
-            odd_rows,
-            doubts,
-            pins,
-            pins_elsewhere_of(pinned),
-            self._window.first,
-            used,
+            findings, drift, descents, logins, odd_rows, doubts, pins, elsewhere, first, used
         )
+        # In a thread: thousands of accounts would block the event loop.
         return await asyncio.to_thread(views_of, looked, beside)
 
     async def _read(self, ids: list[str], *, is_first: bool) -> tuple[list[Record], frozenset[str]]:
@@ -234,6 +216,14 @@ class Detection:
             row["account_id"]
             for row in await self._database.fetch(self._placeable, seconds=SWEEP_SECONDS)
         ]
+
+    async def _descents_of(
+        self, connection: Connection, ids: list[str]
+    ) -> dict[str, frozenset[dt.date]]:
+        return {
+            row["account_id"]: frozenset(row["dates"])
+            for row in await connection.fetch(self._descents, ids)
+        }
 
     async def _doubts_of(
         self, connection: Connection, ids: list[str], run_id: UUID

@@ -4,10 +4,10 @@ import asyncio
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from app.domain.issues.codes import Issue
 from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures
 from app.domain.states import Outcome
 from app.domain.verdict.closing import ClosedAs
@@ -110,19 +110,7 @@ class Inspections:
     ) -> list[str]:
         """Record a batch and release it; returns accounts still claimed."""
         issues = {each.account_id: each.issues for each in found if each.issues is not None}
-        states = [
-            {"account_id": each.account_id, "issues": _entries(each), "is_news": each.is_news}
-            for each in found
-        ]
-        attempts = [
-            {
-                "account_id": each.account_id,
-                "outcome": _outcome(each),
-                "codes": each.codes,
-                "seen": each.seen,
-            }
-            for each in found
-        ]
+        states, attempts = [*map(_state, found)], [*map(_attempt, found)]
 
         async def write(connection: Connection) -> list[str]:
             ids = [each.account_id for each in found]
@@ -136,14 +124,7 @@ class Inspections:
                 connection, judged, _JUDGED, claim.run_id, {"closed_as": ClosedAs.GONE.value}
             )
             await connection.execute(self._release, states, claim.claim_id, _JUDGED)
-            seen = {
-                each.account_id: each.seen
-                for each in found
-                if each.account_id in judged and each.seen is not None
-            }
-            again = await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
-            # Inspections leave the account's status to its acceptances.
-            await self._acceptances.count_again(connection, again)
+            await self._settle_acceptances(connection, found, judged)
             mine = [attempt for attempt in attempts if attempt["account_id"] in ours]
             await connection.execute(self._record, claim.run_id, seconds, mine)
             figures = await asyncio.to_thread(lambda: count(ours).as_json())
@@ -151,6 +132,21 @@ class Inspections:
             return sorted(ours)
 
         return await self._database.give_way(write)
+
+    async def _settle_acceptances(
+        self,
+        connection: Connection,
+        found: Sequence[Inspected],
+        judged: Mapping[str, Sequence[Issue]],
+    ) -> None:
+        seen = {
+            each.account_id: each.seen
+            for each in found
+            if each.account_id in judged and each.seen is not None
+        }
+        again = await self._acceptances.settle(connection, judged, _JUDGED, seen=seen)
+        # Inspections leave the account's status to its acceptances.
+        await self._acceptances.count_again(connection, again)
 
     async def record_unread(self, claim: Claim, account_id: str, detail: str) -> None:
         """Record a failed inspection."""
@@ -201,8 +197,18 @@ class Inspections:
         return list(found.values())
 
 
-def _entries(found: Inspected) -> list[dict[str, Any]] | None:
-    return None if found.issues is None else [issue.as_json() for issue in found.issues]
+def _state(found: Inspected) -> dict[str, object]:
+    issues = None if found.issues is None else [issue.as_json() for issue in found.issues]
+    return {"account_id": found.account_id, "issues": issues, "is_news": found.is_news}
+
+
+def _attempt(found: Inspected) -> dict[str, object]:
+    return {
+        "account_id": found.account_id,
+        "outcome": _outcome(found),
+        "codes": found.codes,
+        "seen": found.seen,
+    }
 
 
 def _outcome(found: Inspected) -> str:

@@ -1,12 +1,14 @@
 """Finds recently written accounts."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 
 from app.domain.contract.tables import Endpoint
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
 from app.store.schema.raw.catalogue import Catalogue
+from app.store.schema.raw.tables import WarehouseTable
 
 _COLUMN = "ingestion_timestamp"
 
@@ -27,11 +29,8 @@ class Touched:
             catalogue[endpoint].table.name for endpoint, stamp in stamps.items() if stamp is None
         )
         """Tables without this column."""
-        self._stamped = [
-            catalogue[endpoint].table.name
-            for endpoint, stamp in stamps.items()
-            if stamp is not None
-        ]
+        stamped = [(catalogue[each], stamp) for each, stamp in stamps.items() if stamp is not None]
+        self._stamped = [table.table.name for table, _ in stamped]
         # Row versions of other servers are not comparable with our transaction ids.
         self._tells_transactions = not any(
             catalogue[endpoint].distributed_by for endpoint in Endpoint
@@ -40,26 +39,8 @@ class Touched:
         self._covered_until = sql["get_covered_until"]
         self._covered_horizon = sql["get_covered_horizon"]
 
-        def accounts(or_odd: str) -> str:
-            rows: list[str] = []
-            for endpoint, stamp in stamps.items():
-                if stamp is not None:
-                    # The stamp that a write at `since` would get, in the column's own zone.
-                    since = f"({stamp.replace('now()', '$1::timestamptz')})"
-                    raw, table = catalogue[endpoint].raw, catalogue[endpoint].table.name
-                    rows.append(
-                        fill(
-                            sql["touched_rows"],
-                            raw=raw,
-                            table=table,
-                            since=since,
-                            or_odd=fill(or_odd, since=since, now=f"({stamp})"),
-                        )
-                    )
-            return fill(sql["get_touched_accounts"], touched="\n    UNION\n".join(rows))
-
-        self._accounts = accounts("")
-        self._accounts_and_odd = accounts(sql["odd_rows"])
+        self._accounts = _accounts(sql, stamped, "")
+        self._accounts_and_odd = _accounts(sql, stamped, sql["odd_rows"])
 
     async def covered_until(self) -> dt.datetime | None:
         """Time to which a full run covered all writes."""
@@ -99,3 +80,24 @@ class Touched:
     async def _horizon(self, covered_until: dt.datetime) -> int | None:
         horizon: int | None = await self._database.fetch_value(self._covered_horizon, covered_until)
         return horizon
+
+
+def _accounts(
+    sql: Mapping[str, str], stamped: Sequence[tuple[WarehouseTable, str]], or_odd: str
+) -> str:
+    """The statement that finds accounts with rows stamped since $1, `or_odd`."""
+    rows: list[str] = []
+    for table, stamp in stamped:
+        # The stamp that a write at $1 would get, in the column's own zone.
+        since = f"({stamp.replace('now()', '$1::timestamptz')})"
+        odd = fill(or_odd, since=since, now=f"({stamp})")
+        rows.append(
+            fill(
+                sql["touched_rows"],
+                raw=table.raw,
+                table=table.table.name,
+                since=since,
+                or_odd=odd,
+            )
+        )
+    return fill(sql["get_touched_accounts"], touched="\n    UNION\n".join(rows))

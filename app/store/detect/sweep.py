@@ -31,6 +31,7 @@ _MANY = 4
 
 _SUMMED = {"profit": "net_profit", "lots": "total_lots"}
 """Figures compared by audits."""
+_DIFFERS = "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,70 +64,33 @@ class Sweep:
         self._database = database
         self._identity = identity
         self._first = window.first
-        sql = database.queries("detect/sweep", window)
-        tables = {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
-        numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
+        self._entries = Entries(database)
         self._money = MoneySweep(database, money, window)
-        amounts = self._money.statements.swept
-        self._read = (
-            fill(
-                sql["create_swept"],
-                first_trade=first_trade(catalogue[Endpoint.ALLTIME]),
-                **tables,
-                **numbers,
-                **amounts,
-            ),
-            fill(sql["judge_swept_hourly"], **tables),
-            sql["analyze_swept"],
-        )
+        sql = database.queries("detect/sweep", window)
+        tables = _raw_tables(catalogue)
+        self._read = _reading(sql, catalogue, self._money.statements.swept)
         self._sum_up = (sql["create_swept_accounts"], sql["analyze_swept_accounts"])
         self._count_differing = sql["count_differing"]
-        daily = catalogue[Endpoint.DAILY].names
-        sums = {
-            f"daily_{short}": f"d.{name}::numeric" if name in daily else "NULL::numeric"
-            for short, name in _SUMMED.items()
-        }
-        self._lacks_history, self._take_history = (
-            sql["lacks_history"],
-            fill(sql["take_history_from_stored"], **tables, **sums),
+        self._lacks_history = sql["lacks_history"]
+        self._take_history, self._bound_accounts = _of_history(sql, catalogue)
+        self._count_before = fill(sql["count_rows_before"], **tables)
+        self._differing_days, self._all_days = (
+            fill(sql["create_swept_days"], days=day_matrix(database, window, accounts))
+            for accounts in (_DIFFERS, "true")
         )
-        history = {
-            f"history_{short}": before_history(figure)
-            for short, figure in (("profit", Figure.PROFIT), ("lots", Figure.LOTS))
-        }
-        self._bound_accounts, self._count_before = (
-            fill(sql["bound_swept_accounts"], **history),
-            fill(sql["count_rows_before"], **tables),
-        )
-        differing = (
-            "account_id = ANY(ARRAY(SELECT account_id FROM recon_swept_accounts WHERE differs))"
-        )
-        self._differing_days = fill(
-            sql["create_swept_days"], days=day_matrix(database, window, differing)
-        )
-        self._all_days = fill(sql["create_swept_days"], days=day_matrix(database, window, "true"))
         self._differing = sql["differing_accounts"]
-        self._refresh_stats = fill(
-            sql["refresh_stats"],
-            issues=issues_if_emptied(database, window),
-            differing=self._differing,
+        issues = issues_if_emptied(database, window)
+        self._refresh_stats = fill(sql["refresh_stats"], issues=issues, differing=self._differing)
+        self._note_few_hours = (
+            fill(sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables),
+            sql["note_few_hours"],
         )
-        few_hours = fill(
-            sql["create_swept_few_hours"], few_hours_trades=str(FEW_HOURS_TRADES), **tables
-        )
-        self._note_few_hours = (few_hours, sql["note_few_hours"])
         self._create_list, self._is_list_stale = sql["create_swept_list"], sql["is_list_stale"]
-        self._stand_ins, self._new, self._entries = (
-            sql["list_stand_ins"],
-            sql["new_accounts"],
-            Entries(database),
-        )
+        self._stand_ins, self._new = sql["list_stand_ins"], sql["new_accounts"]
         self._stale = sql["stale_accounts"]
         self._follow_state = fill(sql["follow_state"], stale=self._stale)
-        self._refresh_list, self._refresh_list_plainly = (
-            sql["refresh_account_list"],
-            sql["refresh_account_list_plainly"],
-        )
+        self._refresh_list = sql["refresh_account_list"]
+        self._refresh_list_plainly = sql["refresh_account_list_plainly"]
 
     async def run(self, today: dt.date) -> Swept:
         """Refresh identity, findings, account list and totals."""
@@ -221,6 +185,40 @@ class Sweep:
         except DatabaseError:
             # CONCURRENTLY fails on a view never filled; other errors recur in the plain form.
             await self._database.execute(self._refresh_list_plainly, seconds=SWEEP_SECONDS)
+
+
+def _raw_tables(catalogue: Catalogue) -> dict[str, str]:
+    return {endpoint.name.lower(): catalogue[endpoint].raw for endpoint in Endpoint}
+
+
+def _reading(
+    sql: Mapping[str, str], catalogue: Catalogue, amounts: Mapping[str, str]
+) -> tuple[str, ...]:
+    tables = _raw_tables(catalogue)
+    numbers = {f"number_of_{column}": _number_of(column) for column in ("date", "trade_date")}
+    first = first_trade(catalogue[Endpoint.ALLTIME])
+    return (
+        fill(sql["create_swept"], first_trade=first, **tables, **numbers, **amounts),
+        fill(sql["judge_swept_hourly"], **tables),
+        sql["analyze_swept"],
+    )
+
+
+def _of_history(sql: Mapping[str, str], catalogue: Catalogue) -> tuple[str, str]:
+    """Statements that take the totals before the window from stored rows, and subtract them."""
+    daily = catalogue[Endpoint.DAILY].names
+    sums = {
+        f"daily_{short}": f"d.{name}::numeric" if name in daily else "NULL::numeric"
+        for short, name in _SUMMED.items()
+    }
+    history = {
+        f"history_{short}": before_history(figure)
+        for short, figure in (("profit", Figure.PROFIT), ("lots", Figure.LOTS))
+    }
+    return (
+        fill(sql["take_history_from_stored"], **_raw_tables(catalogue), **sums),
+        fill(sql["bound_swept_accounts"], **history),
+    )
 
 
 def _warn_of_parts(error: ReconError) -> None:

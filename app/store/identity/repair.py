@@ -41,6 +41,14 @@ class Repaired:
     md5_rows: int = 0
     account_ids: set[str] = field(default_factory=set)
 
+    def add(self, table: Table, rows: Sequence[Record]) -> None:
+        """Add results of a statement, without rows that a trigger kept."""
+        for row in rows:
+            if row["account_id"] is not None:
+                self.rows[table.name] += row["rows"]
+                self.md5_rows += row["md5_rows"]
+                self.account_ids.add(row["account_id"])
+
 
 class IdRepair:
     """Repairs findings without rereading them; copies belong to the given run."""
@@ -108,9 +116,8 @@ class IdRepair:
         while refused < _MOST_REFUSED:
             try:
                 # The offset skips irreparable rows, which the statement orders first.
-                rows = await self._repair_some(
-                    statement, table, (limit, refused + resisting, *arguments), run_id
-                )
+                given = (limit, refused + resisting, *arguments)
+                rows = await self._repair_some(statement, table, given, run_id)
             except WriteConflict as error:
                 conflicts += 1
                 if conflicts == _TRIES:
@@ -130,11 +137,7 @@ class IdRepair:
                 break
             limit = min(most, limit * 2)
             resisting += sum(row["resisting"] for row in rows)
-            for row in rows:
-                if row["account_id"] is not None:
-                    repaired.rows[table.name] += row["rows"]
-                    repaired.md5_rows += row["md5_rows"]
-                    repaired.account_ids.add(row["account_id"])
+            repaired.add(table, rows)
             await self._pace.spend(sum(row["rows"] for row in rows))
         if resisting:
             _note_left(table, f"a trigger of the table keeps those of {resisting}")

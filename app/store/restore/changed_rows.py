@@ -161,7 +161,7 @@ class ChangedRows:
     async def _present(
         self, connection: Connection, copies: Sequence[RemovedRow]
     ) -> dict[int, Record]:
-        """Stored rows by copy: of its key, or of its trade elsewhere."""
+        """Stored rows of copies, by key or of the trade elsewhere."""
         shards = await distribution(connection, self._database.schema)
         shaped: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
         for copy in copies:

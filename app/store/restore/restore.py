@@ -11,6 +11,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from app.domain.copies import Wanted
 from app.domain.runs.orders import Way
@@ -26,7 +27,7 @@ from app.store.database.pool import Database
 from app.store.database.queries import fill, for_schema
 from app.store.database.transaction import Connection
 from app.store.pins import Pins, unit_of
-from app.store.restore.columns import ColumnReader
+from app.store.restore.columns import ColumnReader, RestoredColumn
 from app.store.restore.conditions import CopyConditions
 from app.store.restore.copies import (
     NAMED_TABLES,
@@ -38,7 +39,7 @@ from app.store.restore.copies import (
 )
 from app.store.restore.copy_locks import CopyLocks
 from app.store.restore.row_restore import RowRestore, Scope
-from app.store.restore.sets import SetRestore
+from app.store.restore.sets import SetCopy, SetRestore
 from app.store.restore.shape import Shape
 from app.store.schema.introspect import distribution
 
@@ -49,6 +50,15 @@ _SET = 5_000
 
 class _UndoneError(Exception):
     """Rolls back a trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A raw table as it is now."""
+
+    columns: Sequence[RestoredColumn]
+    shard: str | None
+    as_copied: bool
 
 
 class RemovedRows:
@@ -78,7 +88,7 @@ class RemovedRows:
         return [removed_row(row) for row in rows]
 
     async def waiting_of_run(self, run_id: uuid.UUID) -> list[int]:
-        """Unrestored copies of a run, newest first; NotFound for an unknown run without copies."""
+        """Unrestored copies of a run, newest first; NotFound for unknown runs."""
         rows = await self._database.fetch(self._sql["get_ids_of_run"], run_id)
         if not rows and not await self._database.fetch_value(self._sql["is_run"], run_id):
             raise NotFound(
@@ -88,7 +98,7 @@ class RemovedRows:
         return [row["removed_id"] for row in rows if row["is_waiting"]]
 
     async def inserted_by_run(self, run_id: uuid.UUID) -> int | None:
-        """Number of inserted rows, which have no copies; None for an unknown run."""
+        """Rows inserted, which have no copies; None for unknown runs."""
         inserted = await self._database.fetch_value(self._sql["count_inserted"], run_id)
         return None if inserted is None else int(inserted)
 
@@ -101,6 +111,20 @@ class RemovedRows:
         A trial (`way`) rolls back, yielding copies of one row together. Raises NotFound before any
         change, or DatabaseUnavailable, after which yielded results stand.
         """
+        await self._require_known(removed_ids)
+        way = way or Way()
+        ids = sorted(set(removed_ids), reverse=True)
+        if way.is_trial:
+            for block in await self._units(ids):
+                for restored in await self._try_out(block, way):
+                    yield restored
+            return
+        for start in range(0, len(ids), _SET):
+            block = ids[start : start + _SET]
+            async for restored in self._restore_block(block, self._transaction, way):
+                yield restored
+
+    async def _require_known(self, removed_ids: Sequence[int]) -> None:
         unknown = [
             row["removed_id"]
             for row in await self._database.fetch(self._sql["get_unknown_ids"], list(removed_ids))
@@ -110,30 +134,19 @@ class RemovedRows:
                 f"No row is kept under {listed([str(each) for each in unknown])}. Nothing was"
                 " restored."
             )
-        way = way or Way()
-        ids = sorted(set(removed_ids), reverse=True)
-        blocks = (
-            await self._units(ids)
-            if way.is_trial
-            else [ids[start : start + _SET] for start in range(0, len(ids), _SET)]
-        )
-        for block in blocks:
-            if not way.is_trial:
-                async for restored in self._restore_block(block, self._transaction, way):
-                    yield restored
-                continue
-            told: list[Restored] = []
-            with contextlib.suppress(_UndoneError):
-                async with self._transaction() as connection:
-                    told = [
-                        each
-                        async for each in self._restore_block(
-                            block, lambda: _savepoint(connection), way
-                        )
-                    ]
-                    raise _UndoneError
-            for restored in told:
-                yield restored
+
+    async def _try_out(self, block: Sequence[int], way: Way) -> list[Restored]:
+        told: list[Restored] = []
+        with contextlib.suppress(_UndoneError):
+            async with self._transaction() as connection:
+                told = [
+                    each
+                    async for each in self._restore_block(
+                        block, lambda: _savepoint(connection), way
+                    )
+                ]
+                raise _UndoneError
+        return told
 
     def _transaction(self) -> AbstractAsyncContextManager[Connection]:
         return self._database.transaction(
@@ -141,7 +154,7 @@ class RemovedRows:
         )
 
     async def _units(self, ids: Sequence[int]) -> list[list[int]]:
-        """Blocks with copies of one row together, since newer ones decide older ones."""
+        """Copies of one row stay together: newer ones decide older ones."""
         sql = "\nUNION ALL\n".join(
             fill(
                 self._sql["get_units"],
@@ -166,23 +179,10 @@ class RemovedRows:
     async def _restore_block(
         self, ids: Sequence[int], scope: Scope, way: Way
     ) -> AsyncIterator[Restored]:
-        """Restore sets of different rows; copies of one row in turn, newest first."""
+        """Copies of one row follow in turn, newest first."""
         async with scope() as connection:
             copies = await self._sets.copies(connection, ids)
-            shards = await distribution(connection, self._database.schema)
-            tables = {each.copy.table for each in copies if each.copy.table in NAMED_TABLES}
-            columns = {
-                table: await self._columns.of(connection, self._raw(table)) for table in tables
-            }
-            of_table = {
-                table: [each.copy.removed_id for each in copies if each.copy.table == table]
-                for table in tables
-            }
-            as_copied = {
-                table
-                for table in tables
-                if await self._sets.stores_as_copied(connection, self._raw(table), of_table[table])
-            }
+            targets = await self._targets(connection, copies)
         for removed_id in sorted(
             set(ids) - {each.copy.removed_id for each in copies}, reverse=True
         ):
@@ -191,21 +191,10 @@ class RemovedRows:
                 is_there=False,
                 sentence="was not restored: the copy was deleted in the meantime.",
             )
-        sets: dict[tuple[object, ...], list[RemovedRow]] = defaultdict(list)
-        earlier: dict[tuple[object, ...], int] = defaultdict(int)
-        units = {table: unit_of(NAMED_TABLES[table]) for table in tables}
-        for copy, held in ((each.copy, each.columns) for each in copies):
-            if copy.table not in NAMED_TABLES:
-                yield refusal(copy, "trade-recon knows no table of this name")
-                continue
-            part = copy.values.get
-            unit = (copy.table, *[part(column) for column in units[copy.table]])
-            turn = earlier[unit]
-            earlier[unit] = turn + 1
-            nulls = tuple([part(column) is None for column in NAMED_TABLES[copy.table].key])
-            sets[turn, copy.table, nulls, held].append(copy)
-        for (_, table, *_), together in sorted(sets.items(), key=lambda item: item[0][0]):  # type: ignore[arg-type, return-value]
-            name = str(table)
+        for each in copies:
+            if each.copy.table not in targets:
+                yield refusal(each.copy, "trade-recon knows no table of this name")
+        for together in _in_turns([each for each in copies if each.copy.table in targets]):
             async with scope() as connection:
                 whole = await self._rows.whole(connection, together[0])
             if whole is None:
@@ -213,11 +202,29 @@ class RemovedRows:
                 for copy in together:
                     yield await self._rows.restore(copy, scope, way, _STATEMENT_SECONDS / 3)
                 continue
-            shape = Shape(whole, columns[name], self._raw(name), shards.get(name))
+            target = targets[whole.table]
+            shape = Shape(whole, target.columns, self._raw(whole.table), target.shard)
             async for restored in self._restore_set(
-                together, shape, scope, way, as_copied=name in as_copied
+                together, shape, scope, way, as_copied=target.as_copied
             ):
                 yield restored
+
+    async def _targets(
+        self, connection: Connection, copies: Sequence[SetCopy]
+    ) -> dict[str, _Target]:
+        shards = await distribution(connection, self._database.schema)
+        of_table: dict[str, list[int]] = defaultdict(list)
+        for each in copies:
+            if each.copy.table in NAMED_TABLES:
+                of_table[each.copy.table].append(each.copy.removed_id)
+        return {
+            table: _Target(
+                await self._columns.of(connection, self._raw(table)),
+                shards.get(table),
+                await self._sets.stores_as_copied(connection, self._raw(table), ids),
+            )
+            for table, ids in of_table.items()
+        }
 
     async def _restore_set(
         self, copies: Sequence[RemovedRow], shape: Shape, scope: Scope, way: Way, *, as_copied: bool
@@ -262,6 +269,21 @@ class RemovedRows:
 async def _savepoint(connection: Connection) -> AsyncIterator[Connection]:
     async with connection.savepoint():
         yield connection
+
+
+def _in_turns(copies: Sequence[SetCopy]) -> list[list[RemovedRow]]:
+    """Sets of different rows with equal columns, in turn."""
+    sets: dict[tuple[int, str, tuple[bool, ...], str], list[RemovedRow]] = defaultdict(list)
+    earlier: dict[tuple[object, ...], int] = defaultdict(int)
+    units = {name: unit_of(table) for name, table in NAMED_TABLES.items()}
+    for copy, columns in ((each.copy, each.columns) for each in copies):
+        part = copy.values.get
+        unit = (copy.table, *[part(column) for column in units[copy.table]])
+        turn = earlier[unit]
+        earlier[unit] = turn + 1
+        nulls = tuple([part(column) is None for column in NAMED_TABLES[copy.table].key])
+        sets[turn, copy.table, nulls, columns].append(copy)
+    return [together for _, together in sorted(sets.items(), key=lambda item: item[0][0])]
 
 
 def _merged(together: Sequence[Restored]) -> Mapping[str, set[dt.date | None]]:

@@ -63,7 +63,7 @@ class RowRestore:
     async def restore(
         self, copy: RemovedRow, scope: Scope, way: Way, lock_seconds: float
     ) -> Restored:
-        """Restore the copy, with limited waits for locks."""
+        """Restore the copy, waiting at most `lock_seconds` per lock."""
         why: ReconError
         for _ in range(TRIES):
             try:
@@ -129,7 +129,6 @@ class RowRestore:
         return told_of(copy, said + shape.remarks(row["changed"]), changed=changed, is_written=True)
 
     async def _present(self, connection: Connection, shape: Shape) -> list[Record]:
-        """Lock the copy's stored rows."""
         sql = fill(
             self._sql["lock_present_rows"],
             **shape.tokens,
@@ -142,7 +141,7 @@ class RowRestore:
     async def _write_back(
         self, connection: Connection, shape: Shape, deed: Record
     ) -> tuple[int, Record | None]:
-        """Copy the stored row and restore old values; returns the new copy and the row."""
+        """Overwrite the stored row after copying it; returns that copy's id and the row."""
         place, removed_id = (deed["row_table"], deed["row_place"]), shape.copy.removed_id
         in_shard = () if shape.shard is None else (deed["row_shard"],)
         keep = fill(self._sql["keep_present_row"], **shape.tokens)

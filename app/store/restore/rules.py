@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from app.domain.copies import Reason
@@ -33,6 +33,32 @@ def decide(copy: RemovedRow, present: Sequence[Record]) -> Deed:
     if here:
         return _decide_here(copy.reason, here)
     return _decide_elsewhere(copy, elsewhere) if elsewhere else "insert"
+
+
+@dataclass(slots=True)
+class Deeds:
+    """Stored rows to overwrite (`taken`), by copy, and copies to insert."""
+
+    taken: dict[int, Record] = field(default_factory=dict)
+    lacking: list[RemovedRow] = field(default_factory=list)
+
+    def add(self, copy: RemovedRow, present: Sequence[Record]) -> Restored | None:
+        """The result, if nothing is to be written."""
+        deed = decide(copy, present)
+        if isinstance(deed, Refused):
+            return refusal(copy, deed.why)
+        if deed == "nothing":
+            return just_so(copy)
+        if deed == "insert":
+            self.lacking.append(copy)
+        else:
+            self.taken[copy.removed_id] = deed
+        return None
+
+    @property
+    def ids(self) -> list[int]:
+        """Copies to mark as restored."""
+        return [*self.taken, *(copy.removed_id for copy in self.lacking)]
 
 
 def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:

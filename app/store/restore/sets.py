@@ -15,18 +15,15 @@ from app.store.restore.copies import (
     NAMED_TABLES,
     RemovedRow,
     Restored,
-    refusal,
     removed_row,
     told_of,
 )
 from app.store.restore.copy_locks import CopyLocks
 from app.store.restore.rules import (
+    Deeds,
     Place,
-    Refused,
     changed_slices,
-    decide,
     deleted,
-    just_so,
     restored_already,
     stored_again,
     written_back,
@@ -96,8 +93,39 @@ class SetRestore:
         """
         tokens = shape.tokens
         told, waiting = await self._lock(connection, copies)
-        present: dict[int, list[Record]] = defaultdict(list)
-        judge = fill(
+        present = await self._present(connection, tokens, shape, waiting)
+        # Ingestion must not wait for our locks while we wait for one.
+        await connection.limit_locks(LOCK_SECONDS)
+        deeds = Deeds()
+        for copy in waiting:
+            if (refused := deeds.add(copy, present[copy.removed_id])) is not None:
+                told[copy.removed_id] = refused
+        kept = await self._keep(connection, tokens, deeds.taken) if deeds.taken else {}
+        by_id = {copy.removed_id: copy for copy in waiting}
+        for done in await self._write_rows(connection, tokens, shape, deeds, as_copied=as_copied):
+            copy, before = by_id[done.removed_id], deeds.taken.get(done.removed_id)
+            said = (
+                stored_again(copy, present[copy.removed_id])
+                if before is None
+                else written_back(copy, before, kept[copy.removed_id])
+            )
+            told[copy.removed_id] = told_of(
+                copy,
+                said + shape.remarks(done.changed),
+                changed=_changed(copy, done, before),
+                is_written=True,
+            )
+        await self._locks.mark(connection, deeds.ids)
+        return [told[copy.removed_id] for copy in copies]
+
+    async def _present(
+        self,
+        connection: Connection,
+        tokens: Mapping[str, str],
+        shape: Shape,
+        copies: Sequence[RemovedRow],
+    ) -> dict[int, list[Record]]:
+        statement = fill(
             self._sql["lock_present_rows_of_set"],
             **tokens,
             plain_copies=self._conditions.plain_copies("$1"),
@@ -105,57 +133,35 @@ class SetRestore:
             stood_there=self._conditions.stood_there(None),
             beside_as=self._conditions.beside_as(shape),
         )
-        for row in await connection.fetch(
-            judge, [copy.removed_id for copy in waiting], shape.unwritten
-        ):
+        present: dict[int, list[Record]] = defaultdict(list)
+        ids = [copy.removed_id for copy in copies]
+        for row in await connection.fetch(statement, ids, shape.unwritten):
             present[row["removed_id"]].append(row)
-        # Ingestion must not wait for our locks while we wait for one.
-        await connection.limit_locks(LOCK_SECONDS)
-        taken: dict[int, Record] = {}
-        lacking: list[int] = []
-        for copy in waiting:
-            deed = decide(copy, present[copy.removed_id])
-            if isinstance(deed, Refused):
-                told[copy.removed_id] = refusal(copy, deed.why)
-            elif deed == "nothing":
-                told[copy.removed_id] = just_so(copy)
-            elif deed == "insert":
-                lacking.append(copy.removed_id)
-            else:
-                taken[copy.removed_id] = deed
-        kept = await self._keep(connection, tokens, taken) if taken else {}
-        by_id = {copy.removed_id: copy for copy in waiting}
-        places = (
-            {removed_id: _place_of(by_id[removed_id]) for removed_id in lacking}
-            if as_copied
-            else {}
-        )
+        return present
+
+    async def _write_rows(
+        self,
+        connection: Connection,
+        tokens: Mapping[str, str],
+        shape: Shape,
+        deeds: Deeds,
+        *,
+        as_copied: bool,
+    ) -> list[_Written]:
         rows: list[_Written] = []
-        if taken:
-            rows += await self._write_back(connection, tokens, shape, taken, as_copied=as_copied)
-        if lacking and as_copied and None not in places.values():
+        if deeds.taken:
+            rows += await self._write_back(
+                connection, tokens, shape, deeds.taken, as_copied=as_copied
+            )
+        places = {copy.removed_id: _place_of(copy) for copy in deeds.lacking} if as_copied else {}
+        if deeds.lacking and as_copied and None not in places.values():
             rows += await self._insert_as_copied(
                 connection, tokens, {each: place for each, place in places.items() if place}
             )
-        elif lacking:
-            rows += await self._insert(connection, tokens, shape, lacking)
-        for done in rows:
-            copy, before = by_id[done.removed_id], taken.get(done.removed_id)
-            said = (
-                stored_again(copy, present[copy.removed_id])
-                if before is None
-                else written_back(copy, before, kept[copy.removed_id])
-            )
-            changed = changed_slices(
-                copy,
-                done.place,
-                *(() if before is None else (Place(before["account_id"], before["day"]),)),
-            )
-            told[copy.removed_id] = told_of(
-                copy, said + shape.remarks(done.changed), changed=changed, is_written=True
-            )
-        await self._locks.mark(connection, [*taken, *lacking])
-        return [told[copy.removed_id] for copy in copies]
+        elif deeds.lacking:
+            ids = [copy.removed_id for copy in deeds.lacking]
+            rows += await self._insert(connection, tokens, shape, ids)
+        return rows
 
     async def _lock(
         self, connection: Connection, copies: Sequence[RemovedRow]
@@ -174,9 +180,9 @@ class SetRestore:
     async def _keep(
         self, connection: Connection, tokens: Mapping[str, str], taken: Mapping[int, Record]
     ) -> dict[int, int]:
-        """Copy the rows to be overwritten; returns new copies by old.
+        """Copy rows to overwrite; returns new copies by old.
 
-        Ids follow the order of rows.
+        Ids follow the rows' order.
         """
         rows = await connection.fetch(
             fill(self._sql["keep_present_rows"], **_undated(tokens, taken.values())),
@@ -232,6 +238,13 @@ class SetRestore:
         return [_Written(removed_id, place, ()) for removed_id, place in places.items()]
 
 
+def _changed(
+    copy: RemovedRow, done: _Written, before: Record | None
+) -> dict[str, set[dt.date | None]]:
+    places = () if before is None else (Place(before["account_id"], before["day"]),)
+    return changed_slices(copy, done.place, *places)
+
+
 def _place_of(copy: RemovedRow) -> Place | None:
     """Where the row belongs; None for dates beyond Python's."""
     column = NAMED_TABLES[copy.table].date_column
@@ -245,7 +258,6 @@ def _place_of(copy: RemovedRow) -> Place | None:
 
 
 def _named(table: Table) -> str:
-    """Key and account of `c`, for jsonb_build_object."""
     return ", ".join(
         f"'{column}', c.row_data ->> '{column}'"
         for column in dict.fromkeys((*table.key, "account_id"))

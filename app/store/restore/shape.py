@@ -108,10 +108,9 @@ class Shape:
 
     @property
     def _compared(self) -> dict[str, str]:
-        """Tokens for the needed part of `r`, and for its equality with `t`.
+        """Tokens for the needed part of `r` and its equality with `t`.
 
-        If all columns compare by type, only the key is extracted, the others up to the first
-        difference.
+        If all columns compare by type, others than the key are extracted only up to a difference.
         """
         needed = [*dict.fromkeys((*self._table.key, "account_id"))]
         if (

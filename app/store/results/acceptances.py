@@ -53,30 +53,9 @@ class Acceptances:
             entry = next((entry for entry in entries if entry.get("type") == wish.code), None)
             if entry is None:
                 raise NotOpen(_not_open(wish.account_id, wish.code, entries))
-            known = await connection.fetch_row(
-                self._sql["get_open_acceptance"], wish.account_id, wish.code
-            )
-            seen = await connection.fetch_value(self._sql["get_last_seen"], wish.account_id) or ""
-            figures, was_held = (
-                figures_of(Issue.from_json(entry)),
-                status == Outcome.NEEDS_CONFIRMATION,
-            )
-            if known is not None:
-                was_held = was_held or known["was_held"]
-                if (known["reason"], known["until"], known["figures"], known["seen"]) == (
-                    wish.reason,
-                    wish.until,
-                    figures,
-                    seen,
-                ):
-                    return False
-                await connection.execute(
-                    self._sql["end_acceptance"], known["acceptance_id"], "replaced", None
-                )
-            values = wish.reason, wish.until, entry, figures, seen, was_held
-            await connection.fetch_value(
-                self._sql["add_acceptance"], wish.account_id, wish.code, *values
-            )
+            was_held = status == Outcome.NEEDS_CONFIRMATION
+            if not await self._replace(connection, wish, entry, was_held=was_held):
+                return False
             accepted = {
                 row["type"]
                 for row in await connection.fetch(self._sql["get_accepted"], [wish.account_id])
@@ -86,6 +65,28 @@ class Acceptances:
             return True
 
         return await self._database.give_way(write)
+
+    async def _replace(
+        self, connection: Connection, wish: Wish, entry: Mapping[str, object], *, was_held: bool
+    ) -> bool:
+        known = await connection.fetch_row(
+            self._sql["get_open_acceptance"], wish.account_id, wish.code
+        )
+        seen = await connection.fetch_value(self._sql["get_last_seen"], wish.account_id) or ""
+        figures = figures_of(Issue.from_json(entry))
+        if known is not None:
+            was_held = was_held or known["was_held"]
+            before = known["reason"], known["until"], known["figures"], known["seen"]
+            if before == (wish.reason, wish.until, figures, seen):
+                return False
+            await connection.execute(
+                self._sql["end_acceptance"], known["acceptance_id"], "replaced", None
+            )
+        values = wish.reason, wish.until, entry, figures, seen, was_held
+        await connection.fetch_value(
+            self._sql["add_acceptance"], wish.account_id, wish.code, *values
+        )
+        return True
 
     async def withdraw(self, account_id: str, code: IssueCode, reason: str | None) -> bool:
         """Withdraw an acceptance; False without one. Raises NotFound."""

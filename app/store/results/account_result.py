@@ -25,11 +25,11 @@ class AccountResult:
     """How one account leaves a batch.
 
     - `effort`, `found`: this batch's; `before`: earlier passes'.
-    - `left`: issues still open, None if unread.
+    - `left`: open issues, None if unread.
     - `failing`: counts as an attempt; `held_until`: waits without failing.
     - `postponed`: to the run's end; `untried`: to the next run.
-    - `signature`, `seen`: digests of the disagreement at detection and at the end.
-    - `shown`: what a confirmation permits; `compared`: figures by table.
+    - `signature`, `seen`: digests of disagreement, first and last.
+    - `shown`: what confirming permits; `compared`: figures by table.
     """
 
     account_id: str

@@ -44,7 +44,7 @@ class IssueHistory:
                 connection, found, judged, None, {"closed_as": closed_as.value, "closed_by": note}
             )
             await connection.execute(self._sql["merge_issues"], entries, list(judged))
-            # Behind the write, which holds the accounts' rows.
+            # After the write, which locks the accounts' rows.
             await self._acceptances.count_again(
                 connection, await self._acceptances.settle(connection, found, judged)
             )
@@ -87,15 +87,13 @@ class IssueHistory:
 
         `closing` holds evidence by account and code.
         """
-        # In threads, here and where batches are recorded: thousands of accounts take longer than
-        # the event loop should be kept.
+        # In a thread: thousands of accounts would block the event loop.
         entries = await asyncio.to_thread(encoded_rows, _history_entries(found))
         told = dict(closing or {}), dict(closing_others)
         await connection.execute(
             self._sql["close_issues"], list(found), entries, list(judged), run_id, *told
         )
-        # What came up during a heal is news of that heal, and did not open again: no date counts as
-        # settled.
+        # Issues that arise from a repair are new, not reopened: no date counts as settled.
         if any(found.values()):
             await connection.execute(
                 self._sql["open_issues"], entries, run_id, 0, 0, dt.date.min.isoformat()
@@ -103,7 +101,7 @@ class IssueHistory:
 
 
 def _pieces(found: Mapping[str, Sequence[Issue]]) -> Iterator[Mapping[str, Sequence[Issue]]]:
-    """The accounts that have issues, piece by piece: their JSON together is large."""
+    """Accounts with issues, in pieces of bounded JSON."""
     accounts = [account_id for account_id, issues in found.items() if issues]
     return (
         {account_id: found[account_id] for account_id in piece}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 ACCOUNTS_AT_ONCE = 500
-"""Accounts whose JSON is made and sent at a time: with all their dates it is large."""
+"""Limits the JSON encoded at once."""
 
 
 def encoded_value(value: object) -> msgspec.Raw:

@@ -52,36 +52,29 @@ class Results:
         beside: Sequence[Effort] = (),
     ) -> list[str]:
         """Record a batch and release its accounts in one transaction; returns those still claimed.
-
-        `beside` is effort for other accounts. Postponed accounts add only effort.
+        Postponed accounts only add effort, as does `beside` for others.
         """
 
         async def write(connection: Connection) -> list[str]:
+            ids = [result.account_id for result in results]
             failures = await self._fence.lock_claims(
-                connection,
-                [result.account_id for result in results],
-                claim.claim_id,
-                terms.lease_seconds,
+                connection, ids, claim.claim_id, terms.lease_seconds
             )
             ours = [result for result in results if result.account_id in failures]
             settled = [result for result in ours if not result.postponed]
             postponed = [result for result in ours if result.postponed]
             for piece in pieces(settled, ACCOUNTS_AT_ONCE):
                 await self._record_issues(connection, claim, piece, judged)
-                await self._record_outcomes(
-                    connection, claim.run_id, piece, failures, seconds, terms
-                )
+                await self._record_outcomes(connection, claim, piece, failures, seconds, terms)
                 await self._settle_acceptances(connection, piece, judged, terms.today)
             if compared := compared_by_table(settled):
                 await connection.execute(self._sql["add_compared"], claim.run_id, compared)
             for piece in pieces(postponed, ACCOUNTS_AT_ONCE):
                 await self._postpone(connection, claim.run_id, piece, seconds, terms)
+            counts = batch_counts(settled, postponed, requests, beside)
+            held = sum(result.newly_held for result in settled)
             await connection.execute(
-                self._sql["count_batch"],
-                claim.run_id,
-                *batch_counts(settled, postponed, requests, beside),
-                rows_compared,
-                sum(result.newly_held for result in settled),
+                self._sql["count_batch"], claim.run_id, *counts, rows_compared, held
             )
             return sorted(failures)
 
@@ -95,8 +88,7 @@ class Results:
         judged: Sequence[str],
     ) -> None:
         left = {result.account_id: result.left or () for result in results}
-        # In threads, here and below: thousands of accounts take longer than the event loop should
-        # be kept.
+        # In threads, here and below: thousands of accounts would block the event loop.
         closing = await asyncio.to_thread(
             lambda: {
                 result.account_id: encoded_value(closings_of(claim, result))
@@ -110,7 +102,7 @@ class Results:
     async def _record_outcomes(
         self,
         connection: Connection,
-        run_id: uuid.UUID,
+        claim: Claim,
         results: Sequence[AccountResult],
         failures: Mapping[str, int],
         seconds: float,
@@ -118,14 +110,14 @@ class Results:
     ) -> None:
         quiet = [result.account_id for result in results if result.is_quiet]
         if quiet:
-            await connection.execute(self._sql["record_unchanged"], run_id, seconds, quiet)
+            await connection.execute(self._sql["record_unchanged"], claim.run_id, seconds, quiet)
         if news := [result for result in results if not result.is_quiet]:
             attempts = await asyncio.to_thread(encoded_rows, map(attempt_row, news))
             states = await asyncio.to_thread(
                 encoded_rows,
                 (state_row(result, failures[result.account_id], terms) for result in news),
             )
-            await connection.execute(self._sql["record_attempts"], run_id, seconds, attempts)
+            await connection.execute(self._sql["record_attempts"], claim.run_id, seconds, attempts)
             await connection.execute(
                 self._sql["record_accounts"], states, terms.max_attempts, terms.now
             )

@@ -1,6 +1,6 @@
 """Composes statements that parse JSON pages into staging."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from app.domain.sequences import pieces
@@ -27,6 +27,37 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
         if column.kind is not Kind.TEXT or column.labels is not None
     ]
     readers = table.raw.split(".")[0] if carefully else None
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    lost = (
+        f"{_count_filled([f'r_{column.name}' for column in read])} >"
+        f" {_count_filled([column.name for column in read])}"
+    )
+    # OFFSET 0 prevents merging steps, which would recompute values for each use; MATERIALIZED would
+    # copy the wide rows.
+    return f"""
+        WITH registered AS MATERIALIZED (
+            SELECT fetch_id FROM {registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
+        )
+        INSERT INTO {table.stage} (fetch_id, ordinal, unsent, nulled, refused, source, {columns})
+        SELECT
+            $1, $2 + n, ($4::bytea[])[n::integer],
+            CASE WHEN loses THEN array_remove(ARRAY[{_nulled(read)}], NULL) END,
+            refused_as,
+            CASE WHEN refused_as IS NOT NULL OR loses THEN $3::json -> (n - 1)::integer END,
+            {", ".join(_shortened(column) for column in table.columns)}
+        FROM registered, (
+            SELECT *, {_refusals(table, readers)} AS refused_as, {lost} AS loses
+            FROM (
+{_converted_rows(table, read, readers)}
+            ) AS converted
+            OFFSET 0
+        ) AS judged
+    """
+
+
+def _converted_rows(table: WarehouseTable, read: Sequence[Column], readers: str | None) -> str:
+    """Each row's raw and converted values, and whether its key parts were sent."""
+    carefully = readers is not None
     opened = ", ".join(
         f"{quote(column.api_name)}"
         f" {'numeric' if column.is_opened_as_number and not carefully else 'text'}"
@@ -37,37 +68,12 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
     converted = ", ".join(
         f"{_converted(table, column, readers)} AS {quote(column.name)}" for column in table.columns
     )
-    nulled = ", ".join(
-        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN"
-        f" {_literal(column.unheld)} END"
-        for column in read
-    )
-    columns = ", ".join(quote(column.name) for column in table.columns)
     had = ", ".join(
         f"{quote(f'r_{column.name}')} IS NOT NULL AS {quote(f'h_{column.name}')}"
         for column in _key_columns(table)
     )
-    lost = (
-        f"{_count_filled([f'r_{column.name}' for column in read])} >"
-        f" {_count_filled([column.name for column in read])}"
-    )
     kept_raw = ", ".join(quote(f"r_{column.name}") for column in read)
-    # OFFSET 0 prevents merging steps, which would recompute values for each use; MATERIALIZED would
-    # copy the wide rows.
-    return f"""
-        WITH registered AS MATERIALIZED (
-            SELECT fetch_id FROM {registrations(table)} WHERE fetch_id = $1 FOR KEY SHARE
-        )
-        INSERT INTO {table.stage} (fetch_id, ordinal, unsent, nulled, refused, source, {columns})
-        SELECT
-            $1, $2 + n, ($4::bytea[])[n::integer],
-            CASE WHEN loses THEN array_remove(ARRAY[{nulled}], NULL) END,
-            refused_as,
-            CASE WHEN refused_as IS NOT NULL OR loses THEN $3::json -> (n - 1)::integer END,
-            {", ".join(_shortened(column) for column in table.columns)}
-        FROM registered, (
-            SELECT *, {_refusals(table, readers)} AS refused_as, {lost} AS loses
-            FROM (
+    return f"""\
                 SELECT n, {kept_raw}, {had}, {converted}
                 FROM (
                     SELECT i.n, {given}
@@ -75,11 +81,15 @@ def open_statement(table: WarehouseTable, *, carefully: bool) -> str:
                         WITH ORDINALITY AS i ({raw_names}, n)
                     OFFSET 0
                 ) AS opened
-                OFFSET 0
-            ) AS converted
-            OFFSET 0
-        ) AS judged
-    """
+                OFFSET 0"""
+
+
+def _nulled(read: Sequence[Column]) -> str:
+    return ", ".join(
+        f"CASE WHEN {quote(f'r_{column.name}')} IS NOT NULL AND {quote(column.name)} IS NULL THEN"
+        f" {_literal(column.unheld)} END"
+        for column in read
+    )
 
 
 def _converted(table: WarehouseTable, column: Column, readers: str | None) -> str:
@@ -142,29 +152,37 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
 
     Only the careful `readers` admit text for numbers.
     """
-    reasons: list[tuple[str, str]] = []
+    reasons = [*_unfit_keys(table, readers), *_overlong_texts(table)]
+    is_refused = " OR ".join(condition for condition, _ in reasons)
+    said = ", ".join(
+        f"CASE WHEN {condition} THEN {_literal(reason)} END" for condition, reason in reasons
+    )
+    return f"CASE WHEN {is_refused} THEN concat_ws('; ', {said}) END"
+
+
+def _unfit_keys(table: WarehouseTable, readers: str | None) -> Iterator[tuple[str, str]]:
     for column in _key_columns(table):
-        if column.name not in table.optional:
-            missing = f"{quote(column.name)} IS NULL"
-            had = quote(f"h_{column.name}")
-            is_text = "false"
-            if column.is_code:
-                is_text = f"{quote(f'r_{column.name}')} !~ '^-?[0-9]+$'"
-            elif readers is not None and column.kind is Kind.NUMBER and not column.is_always_number:
-                is_text = f"{readers}.recon_number({quote(f'r_{column.name}')}) IS NULL"
-            if is_text != "false":
-                said = (
-                    f"key part {column.name} {IS_TEXT} (it is {column.sql_type}); `trade-recon"
-                    " doctor` prints the ALTER"
-                )
-                reasons.append((f"{missing} AND {had} AND {is_text}", said))
-            reasons.append(
-                (
-                    f"{missing} AND {had} AND NOT ({is_text})",
-                    f"key part {column.name} is out of range",
-                )
+        if column.name in table.optional:
+            continue
+        missing = f"{quote(column.name)} IS NULL"
+        had = quote(f"h_{column.name}")
+        is_text = "false"
+        if column.is_code:
+            is_text = f"{quote(f'r_{column.name}')} !~ '^-?[0-9]+$'"
+        elif readers is not None and column.kind is Kind.NUMBER and not column.is_always_number:
+            is_text = f"{readers}.recon_number({quote(f'r_{column.name}')}) IS NULL"
+        if is_text != "false":
+            said = (
+                f"key part {column.name} {IS_TEXT} (it is {column.sql_type}); `trade-recon"
+                " doctor` prints the ALTER"
             )
-            reasons.append((f"{missing} AND NOT {had}", f"key part {column.name} is missing"))
+            yield f"{missing} AND {had} AND {is_text}", said
+        out_of_range = f"key part {column.name} is out of range"
+        yield f"{missing} AND {had} AND NOT ({is_text})", out_of_range
+        yield f"{missing} AND NOT {had}", f"key part {column.name} is missing"
+
+
+def _overlong_texts(table: WarehouseTable) -> Iterator[tuple[str, str]]:
     for column in table.columns:
         if column.longest is not None:
             name = quote(column.name)
@@ -173,12 +191,7 @@ def _refusals(table: WarehouseTable, readers: str | None) -> str:
                 f"octet_length({name}) > {column.longest} AND char_length({name}) >"
                 f" {column.longest}"
             )
-            reasons.append((long, f"{column.name} is longer than {column.longest} characters"))
-    is_refused = " OR ".join(condition for condition, _ in reasons)
-    said = ", ".join(
-        f"CASE WHEN {condition} THEN {_literal(reason)} END" for condition, reason in reasons
-    )
-    return f"CASE WHEN {is_refused} THEN concat_ws('; ', {said}) END"
+            yield long, f"{column.name} is longer than {column.longest} characters"
 
 
 def refuse_statement(table: WarehouseTable) -> str:

@@ -34,10 +34,6 @@ WHERE account_id = ANY($1::text[])
 -- All known accounts.
 SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon ORDER BY 1
 
--- name: get_mismatched_accounts
--- Accounts that a run would detect.
-SELECT account_id FROM "prop_trading_model".v_recon_mismatched ORDER BY account_id
-
 -- name: get_well_accounts
 -- Two accounts outside $1 that agree and did not fail, to test whether the API answers. Requested
 -- by id, hence none known by placeholder only.

@@ -84,13 +84,10 @@ class LossLimits:
         Raises HeldError, or UnreservedError beside other processes.
         """
         job, losses = verdict.job, verdict.losses()
-        # Reserved losses are held only if the run became suspect since.
         is_reserved = all(job.reserves(account_id, loss) for account_id, loss in losses.items())
         if not is_reserved and job.context.worker_id is not None:
             guard.recorded = await self._run_losses.recorded(connection, job.context, guard)
-        suspected = guard.judge({} if is_reserved else losses) or (
-            list(losses) if guard.reason is not None else []
-        )
+        suspected = _suspected(guard, losses, is_reserved=is_reserved)
         await self._figures.count_sent(connection, verdict, suspected)
         verdict.hold_lowered(suspected)
         if verdict.holds:
@@ -120,6 +117,16 @@ class LossLimits:
         await self._figures.count_sent(connection, verdict, [*exceeding, *still])
         verdict.hold_exceeding(exceeding)
         verdict.hold_lowered(still)
+        await self._hold_rewritten(connection, part, guard, applied, verdict)
+
+    async def _hold_rewritten(
+        self,
+        connection: Connection,
+        part: Part,
+        guard: RunGuard,
+        applied: Mapping[str, Applied],
+        verdict: Verdict,
+    ) -> None:
         many = _many_rewritten(guard, applied, verdict)
         too_many = await self._figures.find_rewritten(connection, guard, applied, verdict, many)
         uncounted = [account_id for account_id in too_many if account_id not in verdict.left]
@@ -146,6 +153,13 @@ class LossLimits:
             await connection.execute(
                 self._note_doubts_sql, [each[0] for each in doubts], [each[1] for each in doubts]
             )
+
+
+def _suspected(guard: RunGuard, losses: Mapping[str, Loss], *, is_reserved: bool) -> list[str]:
+    # Reserved losses are held only if the run became suspect since.
+    return guard.judge({} if is_reserved else losses) or (
+        list(losses) if guard.reason is not None else []
+    )
 
 
 def _done(part: Part, written: Written) -> dict[str, Applied]:

@@ -81,16 +81,8 @@ class LoweredAccounts:
         self, connection: Connection, verdict: Verdict, losing: Sequence[str]
     ) -> None:
         """Find lowered alltime counts, withheld ones included."""
-        context, known = verdict.job.context, verdict.job.evidence.moving
-        rows = await connection.fetch(
-            self._sql.of("count_moving_trades", verdict.job.table),
-            list(losing),
-            context.moving_from,
-        )
-        moving = {
-            row["account_id"]: MovingTrades(row["daily"], row["hourly"], row["closed"])
-            for row in rows
-        }
+        known = verdict.job.evidence.moving
+        moving = await self._moving_trades(connection, verdict, losing)
         is_bounded = self._sql.window.first is not None
         for account_id in losing:
             stored = moving.get(account_id, NOTHING_MOVES)
@@ -104,6 +96,19 @@ class LoweredAccounts:
                 verdict.lowered.add(account_id)
             else:
                 verdict.damage[account_id] = {None}
+
+    async def _moving_trades(
+        self, connection: Connection, verdict: Verdict, losing: Sequence[str]
+    ) -> dict[str, MovingTrades]:
+        rows = await connection.fetch(
+            self._sql.of("count_moving_trades", verdict.job.table),
+            list(losing),
+            verdict.job.context.moving_from,
+        )
+        return {
+            row["account_id"]: MovingTrades(row["daily"], row["hourly"], row["closed"])
+            for row in rows
+        }
 
 
 def _lost_days(verdict: Verdict, losing: Sequence[str]) -> list[tuple[str, dt.date | None]]:

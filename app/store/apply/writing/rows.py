@@ -97,12 +97,14 @@ class RowWriter:
             done = written.note_inserted(row["account_id"], row["days"], row["rows"])
             done.grew |= write.reaches_unsettled(row["days"])
             done.empty_days.update(row["empty_days"] or ())
-        inserted = sum(done.inserted for done in written.results.values())
-        if expected is None or inserted < expected:
-            lacking = [row["ordinal"] for row in await insert.find_missing()]
-            if lacking:
-                await self._rejects.reject(write.connection, write.job, lacking, NOT_KEPT)
+        if expected is None or sum(each.inserted for each in written.results.values()) < expected:
+            await self._reject_missing(insert)
         return written
+
+    async def _reject_missing(self, insert: _Insert) -> None:
+        lacking = [row["ordinal"] for row in await insert.find_missing()]
+        if lacking:
+            await self._rejects.reject(insert.write.connection, insert.write.job, lacking, NOT_KEPT)
 
     def _insert_of(
         self, write: PartWrite, ordinals: list[int] | None, *, is_known: bool
