@@ -30,7 +30,7 @@ _ISSUES = ("issue_type", "severity", "account_count", "sample_accounts")
 class ReportFigures:
     """The report's figures.
 
-    `activity` has the days with entries since a week. `doubts` begin with undated ones and respect
+    `activity` has the past week's days with entries. `doubts` begin with undated ones and respect
     `history_from`, the first date compared. `open_trades` is the newest audit's. `holding` are the
     first accounts that hold the reconciled date back. `undetailed` accounts disagree without an
     issue; `with_trades` have any.

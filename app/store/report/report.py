@@ -60,7 +60,8 @@ class Reports:
     ) -> bool:
         """Count and store a snapshot; whether that was done.
 
-        Not while another process does, nor within `least_seconds`, or `share` of its duration.
+        Not while another process does, nor within `least_seconds`, or `share` of its duration, of
+        the last one.
         """
         begun = time.monotonic()
         try:

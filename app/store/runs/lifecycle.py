@@ -113,7 +113,7 @@ class Runs:
         await self._wrap_up.clear_scan(run_id)
 
     async def is_past(self, moment: dt.datetime) -> bool:
-        """By the database's clock."""
+        """Whether `moment` is past by the database's clock."""
         return bool(await self._database.fetch_value(self._sql["is_past"], moment))
 
     async def note_history(self, run_id: RunId, first: dt.date | None) -> None:

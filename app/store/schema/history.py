@@ -61,7 +61,7 @@ class Histories:
         return day
 
     async def is_adopted(self) -> bool:
-        """Whether partitioned raw tables preceded trade-recon."""
+        """Whether raw tables with a history preceded trade-recon."""
         return bool(await self._database.fetch_value(self._is_adopted, list(_COUNTED)))
 
     async def detached(self) -> list[Detached]:

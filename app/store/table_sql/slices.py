@@ -42,8 +42,8 @@ class SliceSql:
     is_stored: str
     """The key of `s` is stored; for all rows at once where distributed."""
     is_old: str
-    """No other writer can have written `t` since the horizon $6; across servers, rows of other
-    accounts are ignored.
+    """No other writer can have written `t` since the horizon $6. Transaction ids of several servers
+    do not compare: there only these accounts' rows count.
     """
     is_newer: str
     """Another writer may have, since $4."""
