@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.ids import AccountId, Login
 from app.engine.repositories import Repositories
 from app.store.apply.context import WriteContext
 from app.store.apply.fingerprints import Fingerprints
@@ -174,7 +175,8 @@ async def resolve(bench: Bench, sink: StageSink, read: Prepared) -> None:
     """Find the owners of staged trades."""
     if read.request.endpoint.is_trades:
         await bench.store.applier.resolve_trades(
-            sink.staged, {account.account_id: (account.login,) for account in read.accounts}
+            sink.staged,
+            {AccountId(each.account_id): (Login(each.login),) for each in read.accounts},
         )
 
 

@@ -11,6 +11,7 @@ from itertools import islice, product
 import msgspec
 
 from app.domain.contract.tables import PAGE_ROWS, TABLES, Endpoint, Request
+from app.domain.ids import AccountId, Login
 from app.sandbox.world.trades import Row
 from app.sandbox.world.world import World
 from app.store.apply.fingerprints import Slice
@@ -107,11 +108,11 @@ def prepare(
     # As a plan asks: for the dates that have rows.
     last = _DAYS if endpoint.is_trades else min(_DAYS, -(-count // len(accounts) // 24))
     days = tuple(FIRST_DAY + dt.timedelta(days=number) for number in range(last))
-    ids = tuple(account.account_id for account in accounts)
+    ids = tuple(AccountId(account.account_id) for account in accounts)
     if endpoint.is_trades:
         request = Request(
             endpoint,
-            logins=tuple(account.login for account in accounts),
+            logins=tuple(Login(account.login) for account in accounts),
             date_from=days[0],
             date_to=days[-1],
         )

@@ -9,3 +9,7 @@ ClaimId = NewType("ClaimId", uuid.UUID)
 FetchId = NewType("FetchId", uuid.UUID)
 """One read of upstream, staged under it."""
 WorkerId = NewType("WorkerId", uuid.UUID)
+AccountId = NewType("AccountId", str)
+"""An account as upstream names it."""
+Login = NewType("Login", str)
+"""An account's number on its platform, used again over time; digits, or any text."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Name = TypeVar("Name", bound=str)
 
 
 def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
@@ -13,6 +14,6 @@ def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
         yield items[start : start + size]
 
 
-def scattered(names: Iterable[str]) -> tuple[str, ...]:
+def scattered(names: Iterable[Name]) -> tuple[Name, ...]:
     """A stable order that separates neighbours."""
     return tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))

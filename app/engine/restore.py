@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.issues.codes import Issue, IssueCode, overtaken_issue, pinned_issue, restored_issue
@@ -14,6 +15,9 @@ from app.store.pins import Pins
 from app.store.restore.copies import Restored
 from app.store.restore.restore import RemovedRows
 from app.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from app.domain.ids import AccountId
 
 _DATED = frozenset(
     TABLES[endpoint].name for endpoint in (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
@@ -114,7 +118,7 @@ class Restoring:
             [IssueCode.PINNED_BY_RESTORE],
             "rows were pinned" if is_pinned else "rows were brought back",
         )
-        issues: dict[str, list[Issue]] = {
+        issues: dict[AccountId, list[Issue]] = {
             each: [pinned_issue(pins[each], elsewhere.get(each, 0))] if each in pins else []
             for each in known
         }

@@ -3,6 +3,7 @@
 import datetime as dt
 
 from app.domain.accounts.counts import DayCounts, IdentityFinding, Totals
+from app.domain.ids import Login
 
 DAY = dt.date(2026, 5, 4)
 
@@ -32,4 +33,4 @@ def day(daily: int, hourly: int, closed: int, date: dt.date = DAY) -> DayCounts:
 def finding(
     holder: str | None, *candidates: str, table: str = "raw_trades_closed"
 ) -> IdentityFinding:
-    return IdentityFinding(table, "7", "8", "1", holder, candidates, 3, (DAY,))
+    return IdentityFinding(table, Login("7"), "8", "1", holder, candidates, 3, (DAY,))

@@ -4,6 +4,7 @@ import datetime as dt
 
 from app.domain.accounts.counts import DayCounts, Drift, Totals
 from app.domain.accounts.view import AccountView
+from app.domain.ids import AccountId, Login
 
 DAY = dt.date(2026, 5, 4)
 
@@ -43,5 +44,12 @@ def view(
     known = len(counts) if known_days is None else known_days
     last = first + dt.timedelta(days=max(known - 1, len(counts) - 1, 0))
     return AccountView(
-        account_id, totals, lines, known, first, last, drift=drift, logins=(f"login-{account_id}",)
+        AccountId(account_id),
+        totals,
+        lines,
+        known,
+        first,
+        last,
+        drift=drift,
+        logins=(Login(f"login-{account_id}"),),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.contract.tables import METRICS, TABLES
+from app.domain.ids import Login
 
 _METRICS = frozenset(TABLES[endpoint].name for endpoint in METRICS)
 
@@ -52,7 +53,7 @@ class IdentityFinding:
     """Rows of a natural key with a missing (None) or foreign `holder`."""
 
     table: str
-    login: str
+    login: Login
     platform: str
     broker: str
     holder: str | None

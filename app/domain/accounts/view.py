@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding, OddRows, Totals
 from app.domain.accounts.money import Money
 from app.domain.contract.tables import MAX_DATES
+from app.domain.ids import AccountId, Login
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class History:
 class AccountView:
     """What detection sees of one account."""
 
-    account_id: str
+    account_id: AccountId
     totals: Totals
     days: tuple[DayCounts, ...] = ()
     """Those that disagree."""
@@ -49,7 +50,7 @@ class AccountView:
     last_day: dt.date | None = None
     findings: tuple[IdentityFinding, ...] = ()
     drift: Drift | None = None
-    logins: tuple[str, ...] = ()
+    logins: tuple[Login, ...] = ()
     by_login: bool = False
     """Upstream knows no id for it."""
     open_issues: tuple[Mapping[str, object], ...] = ()
@@ -156,7 +157,7 @@ class AccountView:
 class AcceptedIssue:
     """An issue accepted before `until`; `was_held`: guarded again afterwards."""
 
-    account_id: str
+    account_id: AccountId
     code: str
     until: dt.date
     figures: str

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from app.domain.contract.rows import fields_of
+from app.domain.ids import Login
 
-NaturalKey = tuple[str, str, str]
+NaturalKey = tuple[Login, str, str]
 """Login, platform and broker."""
 _KEY = ("login", "platform", "broker")
 _SHOWN = 100
@@ -37,7 +38,9 @@ def is_of(row: bytes, keys: Collection[NaturalKey]) -> bool:
 
 def without_zeros(keys: Iterable[NaturalKey]) -> frozenset[NaturalKey]:
     """Keys as `is_of` compares them."""
-    return frozenset((login.lstrip("0"), platform, broker) for login, platform, broker in keys)
+    return frozenset(
+        (Login(login.lstrip("0")), platform, broker) for login, platform, broker in keys
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from app.domain.contract.rows import RepairedRow, fields_of
+from app.domain.ids import AccountId, Login
 
 _ACCOUNT = "accountId"
 _NUMBER = re.compile(
@@ -31,10 +32,10 @@ _PLATFORM = ("mt_version", "platform")
 class SentKey(NamedTuple):
     """A row's natural key and account id."""
 
-    login: str
+    login: Login
     platform: str
     broker: str
-    account_id: str
+    account_id: AccountId
 
 
 def respelled(row: bytes, shared_ids: Collection[str] = ()) -> bytes:
@@ -98,28 +99,28 @@ def key_of(row: bytes) -> SentKey:
     fields = fields_of(row)
     platform = next((_text(fields[name]) for name in _PLATFORM if name in fields), "")
     return SentKey(
-        _text(fields.get("login")),
+        Login(_text(fields.get("login"))),
         platform,
         _text(fields.get("broker")),
-        _text(fields.get(_ACCOUNT)),
+        AccountId(_text(fields.get(_ACCOUNT))),
     )
 
 
-def with_id(row: bytes, account_id: str) -> bytes:
+def with_id(row: bytes, account_id: AccountId) -> bytes:
     """The row with this account id."""
     written = msgspec.json.encode(account_id)
     text = _ID.sub(lambda found: found[1] + written, row)
     return row.with_text(text) if isinstance(row, RepairedRow) else text
 
 
-def with_login(row: bytes, login: str) -> bytes:
+def with_login(row: bytes, login: Login) -> bytes:
     """The row with a text as login."""
     written = msgspec.json.encode(login)
     text = _LOGIN.sub(lambda found: found[1] + written, row)
     return row.with_text(text) if isinstance(row, RepairedRow) else text
 
 
-def same_but_for_zeros(login: str, known: Iterable[str]) -> list[str]:
+def same_but_for_zeros(login: Login, known: Iterable[str]) -> list[str]:
     """Known logins equal but for leading zeros."""
     return sorted({each for each in known if each.lstrip("0") == login.lstrip("0")})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.domain.contract.fields import METRICS_FIELDS, TRADE_FIELDS
+from app.domain.ids import AccountId, Login
 
 PAGE_ROWS = 1000
 """Rows of a page at most."""
@@ -108,8 +109,8 @@ class Request:
     """One filtered read of any number of pages; ranges include both ends. Empty: no filter."""
 
     endpoint: Endpoint
-    account_ids: tuple[str, ...] = ()
-    logins: tuple[str, ...] = ()
+    account_ids: tuple[AccountId, ...] = ()
+    logins: tuple[Login, ...] = ()
     dates: tuple[dt.date, ...] = ()
     date_from: dt.date | None = None
     date_to: dt.date | None = None

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import AccountId
 
 
 def undoing(run_id: object) -> str:
@@ -64,7 +65,7 @@ class RunGuard:
         for account_id, number in rows.items():
             self.compared.setdefault(account_id, {})[slices] = number
 
-    def forget_compared(self, account_ids: Iterable[str]) -> tuple[int, int]:
+    def forget_compared(self, account_ids: Iterable[AccountId]) -> tuple[int, int]:
         """Requeued accounts; returns those compared and their rows."""
         left = [
             self.compared.pop(account_id)
@@ -73,7 +74,7 @@ class RunGuard:
         ]
         return len(left), sum(sum(slices.values()) for slices in left)
 
-    def record_compared(self, account_ids: Iterable[str]) -> int:
+    def record_compared(self, account_ids: Iterable[AccountId]) -> int:
         """Accounts are recorded; returns their compared rows."""
         accounts, rows = self.forget_compared(account_ids)
         self.recorded = replace(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.contract.tables import PAGE_ROWS
+from app.domain.ids import AccountId
 
 _OPEN_BINS = 8
 PAGE_FILL = 0.95 * (PAGE_ROWS - 1)
@@ -17,7 +18,7 @@ _HALF = 0.5
 class Piece:
     """An account's `ids`, expected rows by date, and `density` elsewhere."""
 
-    account_id: str
+    account_id: AccountId
     ids: tuple[str, ...]
     dates: Mapping[dt.date, float]
     density: float
@@ -27,7 +28,7 @@ class Piece:
 class Pack:
     """Accounts sharing a request on `dates` (none: all)."""
 
-    account_ids: tuple[str, ...]
+    account_ids: tuple[AccountId, ...]
     dates: tuple[dt.date, ...]
     rows: float
 
@@ -55,7 +56,7 @@ class _Bin:
     fixed: float = 0.0
     density: float = 0.0
     ids: set[str] = field(default_factory=set)
-    account_ids: list[str] = field(default_factory=list)
+    account_ids: list[AccountId] = field(default_factory=list)
 
     @property
     def rows(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
+from app.domain.ids import AccountId, Login
 from app.domain.planning.descent import may_need_alltime, needs_of
 from app.domain.planning.estimates import (
     Upstream,
@@ -87,19 +88,19 @@ def find_gaps(
     return gaps if _WORTH_A_GUESS * guess <= everything else frozenset()
 
 
-_Logins = Mapping[str, tuple[str, ...]]
+_Logins = Mapping[AccountId, tuple[Login, ...]]
 """Of accounts without an id."""
 
 
 def plan_accounts(
-    account_ids: Sequence[str], *, max_ids: int, logins: _Logins | None = None
+    account_ids: Sequence[AccountId], *, max_ids: int, logins: _Logins | None = None
 ) -> list[PlannedRequest]:
     """Requests for alltime rows that a scan missed."""
     return _plan_each(Request(Endpoint.ALLTIME), account_ids, max_ids, logins or {})
 
 
 def plan_days(
-    account_ids: Sequence[str],
+    account_ids: Sequence[AccountId],
     days: tuple[dt.date, ...],
     *,
     max_ids: int,
@@ -110,7 +111,7 @@ def plan_days(
 
 
 def _plan_each(
-    request: Request, account_ids: Sequence[str], max_ids: int, logins: _Logins
+    request: Request, account_ids: Sequence[AccountId], max_ids: int, logins: _Logins
 ) -> list[PlannedRequest]:
     by_id = tuple(sorted(account_id for account_id in account_ids if account_id not in logins))
     by_login = tuple(sorted(account_id for account_id in account_ids if account_id in logins))

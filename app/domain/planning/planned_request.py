@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
+from app.domain.ids import AccountId, Login
 from app.domain.sequences import pieces
 
 _HOURS, _HOUR_PARTS = 24, (4, 24)
@@ -15,8 +16,8 @@ class PlannedRequest:
     """A request and its accounts; suspects failed before."""
 
     request: Request
-    account_ids: tuple[str, ...]
-    logins: tuple[tuple[str, ...], ...] = ()
+    account_ids: tuple[AccountId, ...]
+    logins: tuple[tuple[Login, ...], ...] = ()
     """By account; all are requested."""
     cost: float = 1.0
     """Expected requests."""
@@ -62,7 +63,7 @@ class PlannedRequest:
         return not self.request.dates and self.request.date_from is None
 
     @property
-    def by_login(self) -> tuple[str, ...]:
+    def by_login(self) -> tuple[AccountId, ...]:
         """Accounts whose metrics are requested by login."""
         if self.request.endpoint.is_trades:
             return ()
@@ -157,7 +158,7 @@ class PlannedRequest:
         )
         return (*([PlannedRequest(self.request, by_id)] if by_id else []), named)
 
-    def joined_by(self, account_ids: Sequence[str]) -> "PlannedRequest":
+    def joined_by(self, account_ids: Sequence[AccountId]) -> "PlannedRequest":
         """The request with metrics of further accounts."""
         ids = (*self.account_ids, *account_ids)
         logins = (*self.logins, *[()] * len(account_ids)) if self.logins else ()

@@ -180,21 +180,22 @@ def _ids(endpoint: Endpoint, view: AccountView) -> tuple[str, ...]:
 def _request_by_ids(
     endpoint: Endpoint, packed: Pack, views: Sequence[AccountView]
 ) -> PlannedRequest:
-    ids = tuple(sorted({each for view in views for each in _ids(endpoint, view)}))
+    logins = tuple(sorted({login for view in views for login in view.logins}))
     if endpoint.is_trades:
         # Trades know no request without dates: all of them are those of the accounts' lives.
         days = packed.dates or sorted(
             day for view in views for day in (view.first_day, view.last_day) if day is not None
         )
-        request = Request(endpoint, logins=ids, date_from=days[0], date_to=days[-1])
+        request = Request(endpoint, logins=logins, date_from=days[0], date_to=days[-1])
         return PlannedRequest(
             request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost
         )
     if views[0].by_login:
-        request = Request(endpoint, logins=ids, dates=packed.dates)
+        request = Request(endpoint, logins=logins, dates=packed.dates)
         return PlannedRequest(
             request, packed.account_ids, tuple(view.logins for view in views), cost=packed.cost
         )
+    ids = tuple(sorted({view.account_id for view in views}))
     return PlannedRequest(
         Request(endpoint, account_ids=ids, dates=packed.dates), packed.account_ids, cost=packed.cost
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from app.domain.accounts.view import AcceptedIssue, AccountView
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.ids import AccountId
 from app.domain.issues.acceptance import disagreement_of, is_covered
 from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, Severity
 from app.domain.planning.estimates import common_gaps, lost_dates
@@ -30,7 +31,7 @@ _UNKNOWN_BROKER = "unknown"
 class Inspected:
     """An account's issues to record (None: unchanged), and open entries."""
 
-    account_id: str
+    account_id: AccountId
     issues: tuple[Issue, ...] | None
     entries: tuple[Mapping[str, object], ...]
     seen: str | None = None

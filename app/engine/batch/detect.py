@@ -8,6 +8,7 @@ from dataclasses import replace
 from app.domain.accounts.hold import Rewritten
 from app.domain.accounts.view import AccountView
 from app.domain.holds.run_guard import RunGuard
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue
 from app.domain.issues.detection import detect, with_open_drift
 from app.domain.pins import beside_pins
@@ -52,14 +53,14 @@ class Detector:
         found = await off_loop(_news, state)
         await self._store.issue_history.open_issues(state.claim.run_id, found, state.moving.first)
 
-    async def renew(self, state: BatchState, account_ids: Sequence[str]) -> None:
+    async def renew(self, state: BatchState, account_ids: Sequence[AccountId]) -> None:
         """Read accounts again."""
         views = await self.views(account_ids, state.claim)
         await off_loop(state.renew, views)
 
     async def views(
-        self, account_ids: Sequence[str], claim: Claim, *, is_first: bool = False
-    ) -> dict[str, AccountView]:
+        self, account_ids: Sequence[AccountId], claim: Claim, *, is_first: bool = False
+    ) -> dict[AccountId, AccountView]:
         """The accounts as counted, with drift and pins."""
         views = await self._store.detection.look(
             account_ids, claim.run_id, is_first=is_first, all_logins=claim.by_rows
@@ -84,9 +85,9 @@ class Detector:
         claim: Claim,
         run: ActiveRun,
         stop: StopSignal,
-        views: dict[str, AccountView],
+        views: dict[AccountId, AccountView],
         guard: RunGuard,
-        earlier: Mapping[str, Rewritten],
+        earlier: Mapping[AccountId, Rewritten],
     ) -> BatchState:
         now = self._now()
         moving = self._config.moving(now, run.history_from)
@@ -104,7 +105,7 @@ class Detector:
         )
 
 
-def _news(state: BatchState) -> dict[str, tuple[Issue, ...]]:
+def _news(state: BatchState) -> dict[AccountId, tuple[Issue, ...]]:
     """Issues to open; unchanged accounts stay explained."""
     return {
         view.account_id: state.found[view.account_id]

@@ -8,6 +8,7 @@ from app.domain.contract.tables import Endpoint
 from app.domain.holds.account_holds import vanished
 from app.domain.holds.limits import FLAPS
 from app.domain.holds.run_guard import Loss
+from app.domain.ids import AccountId
 from app.domain.issues.acceptance import is_covered
 from app.domain.states import Outcome, RunKind
 from app.domain.wording.counts import counted
@@ -70,7 +71,7 @@ class BatchHolds:
     async def hold_vanished(self, state: BatchState) -> None:
         """Hold accounts upstream suddenly lacks, unless confirmed."""
         held = await off_loop(_find_vanished, state)
-        losses = {
+        losses: dict[str, Loss] = {
             account_id: Loss(lowers=True) for account_id in held if account_id not in state.was_held
         }
         if losses:
@@ -88,7 +89,7 @@ def _flapping(times: int) -> Hold:
     )
 
 
-def _find_vanished(state: BatchState) -> list[str]:
+def _find_vanished(state: BatchState) -> list[AccountId]:
     found = []
     for account_id, progress in state.progress.items():
         confirmed = state.claim.confirmed.get(account_id)

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.detect import Detector
 from app.engine.batch.progress import note_given_back
@@ -92,13 +93,13 @@ class BatchIds:
             note_given_back(state.progress[each.holder], endpoint, each)
         return list(given)
 
-    async def _repair_and_note(self, state: BatchState, account_ids: Sequence[str]) -> None:
+    async def _repair_and_note(self, state: BatchState, account_ids: Sequence[AccountId]) -> None:
         rows = await self._repair_ids(state, account_ids)
         state.note_repaired_ids(account_ids, rows)
 
-    async def _repair_ids(self, state: BatchState, account_ids: Sequence[str]) -> int:
+    async def _repair_ids(self, state: BatchState, account_ids: Sequence[AccountId]) -> int:
         today = self._config.today(self._now())
         return await repair_ids(self._store, account_ids, today, state.claim.run_id)
 
-    async def _look_again(self, state: BatchState, account_ids: Collection[str]) -> None:
+    async def _look_again(self, state: BatchState, account_ids: Collection[AccountId]) -> None:
         state.views.update(await self._detector.views(list(account_ids), state.claim))

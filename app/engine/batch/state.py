@@ -16,6 +16,7 @@ from app.domain.accounts.settling import Moving
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.run_guard import RunGuard
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue
 from app.domain.planning.descent import NOTHING, needs_of
 from app.domain.planning.estimates import Upstream
@@ -59,27 +60,27 @@ class BatchState:
     run: ActiveRun
     stop: StopSignal
     moving: Moving
-    views: dict[str, AccountView]
-    found: dict[str, tuple[Issue, ...]]
-    progress: dict[str, Progress]
+    views: dict[AccountId, AccountView]
+    found: dict[AccountId, tuple[Issue, ...]]
+    progress: dict[AccountId, Progress]
     guard: RunGuard
-    earlier: Mapping[str, Rewritten]
-    totals: Mapping[str, Totals] = field(init=False)
-    was_held: set[str] = field(init=False)
+    earlier: Mapping[AccountId, Rewritten]
+    totals: Mapping[AccountId, Totals] = field(init=False)
+    was_held: set[AccountId] = field(init=False)
     begun: float = field(default_factory=time.monotonic)
     timings: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     use: ApiStatistics = field(default_factory=ApiStatistics)
     spent: Spent = field(default_factory=Spent)
     silent: tuple[str, ...] = ()
-    unread: Counter[str] = field(default_factory=Counter)
+    unread: Counter[AccountId] = field(default_factory=Counter)
     upstream: Upstream | None = None
     gaps: frozenset[dt.date] = frozenset()
     trials: Trials = field(default_factory=Trials)
     unattributed: Effort = field(default_factory=Effort)
-    reassigned: set[str] = field(default_factory=set)
-    renamed: set[str] = field(default_factory=set)
-    unfinished: set[str] = field(default_factory=set)
-    asking: Mapping[Endpoint, frozenset[str]] = field(default_factory=dict)
+    reassigned: set[AccountId] = field(default_factory=set)
+    renamed: set[AccountId] = field(default_factory=set)
+    unfinished: set[AccountId] = field(default_factory=set)
+    asking: Mapping[Endpoint, frozenset[AccountId]] = field(default_factory=dict)
     columns: dict[Endpoint, int] = field(default_factory=dict)
     noting: asyncio.Lock = field(default_factory=asyncio.Lock)
     results: list[AccountResult] = field(default_factory=list)
@@ -107,7 +108,7 @@ class BatchState:
         """Each account with its progress."""
         return [(view, self.progress[account_id]) for account_id, view in self.views.items()]
 
-    def renew(self, views: Mapping[str, AccountView]) -> None:
+    def renew(self, views: Mapping[AccountId, AccountView]) -> None:
         """Replace views one by one: see `release`."""
         for account_id, view in views.items():
             self.views[account_id] = view
@@ -116,7 +117,7 @@ class BatchState:
         """Free accounts one by one: together they block other threads."""
         while self.results:
             self.results.pop()
-        known: tuple[dict[str, Any], ...] = (self.views, self.found, self.progress)
+        known: tuple[dict[AccountId, Any], ...] = (self.views, self.found, self.progress)
         for accounts in known:
             while accounts:
                 accounts.popitem()
@@ -132,27 +133,27 @@ class BatchState:
 
     # Issues and needs
 
-    def found_at(self, account_id: str) -> tuple[Issue, ...]:
+    def found_at(self, account_id: AccountId) -> tuple[Issue, ...]:
         """All issues: `found` and `found_by_rows`."""
         return (*self.found[account_id], *self.found_by_rows(account_id))
 
-    def found_by_rows(self, account_id: str) -> tuple[Issue, ...]:
+    def found_by_rows(self, account_id: AccountId) -> tuple[Issue, ...]:
         """Further issues from comparing rows."""
         return found_by_rows(
             self.progress[account_id], [issue.code for issue in self.found[account_id]]
         )
 
-    def compares(self, account_id: str) -> bool:
+    def compares(self, account_id: AccountId) -> bool:
         """Whether the account's rows are compared."""
         return self.progress[account_id].by_rows or self.views[account_id].money is not None
 
-    def is_suspected(self, account_id: str) -> bool:
+    def is_suspected(self, account_id: AccountId) -> bool:
         """Whether the account failed before."""
         return self.views[account_id].has_failed or account_id in self.claim.postponed
 
     def note_asking(self, requests: Iterable[PlannedRequest]) -> None:
         """Note a round's accounts."""
-        asking: defaultdict[Endpoint, set[str]] = defaultdict(set)
+        asking: defaultdict[Endpoint, set[AccountId]] = defaultdict(set)
         for each in requests:
             asking[each.request.endpoint].update(each.account_ids)
         self.asking = {endpoint: frozenset(account_ids) for endpoint, account_ids in asking.items()}
@@ -176,7 +177,7 @@ class BatchState:
 
     # Writes
 
-    def standing(self, account_id: str) -> Standing:
+    def standing(self, account_id: AccountId) -> Standing:
         """The account before a write, for the guards."""
         progress = self.progress[account_id]
         return Standing(
@@ -189,7 +190,7 @@ class BatchState:
         )
 
     def write_context(
-        self, account_ids: Iterable[str], config: EngineConfig, worker_id: "WorkerId"
+        self, account_ids: Iterable[AccountId], config: EngineConfig, worker_id: "WorkerId"
     ) -> WriteContext:
         """Fence and guards of a write."""
         return WriteContext(
@@ -204,14 +205,14 @@ class BatchState:
             worker_id,
         )
 
-    def note_repaired_ids(self, account_ids: Iterable[str], rows: int) -> None:
+    def note_repaired_ids(self, account_ids: Iterable[AccountId], rows: int) -> None:
         """Note repaired ids at the accounts."""
         for account_id in self.progress.keys() & set(account_ids):
             self.progress[account_id].ids_repaired |= rows > 0
 
     # Effort
 
-    def effort_of(self, account_id: str) -> Effort:
+    def effort_of(self, account_id: AccountId) -> Effort:
         """An account's effort; `unattributed` for others."""
         return (
             self.progress[account_id].effort if account_id in self.progress else self.unattributed
@@ -229,7 +230,7 @@ class BatchState:
             *(self.progress[account_id].effort for account_id in self.unfinished),
         ]
 
-    def begun_accounts(self) -> dict[str, FirstPass]:
+    def begun_accounts(self) -> dict[AccountId, FirstPass]:
         """Issues and effort of accounts with effort."""
         return {
             account_id: FirstPass(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.domain.contract.tables import Endpoint, Request
+from app.domain.ids import AccountId, Login
 from app.errors import EndpointFailed, FetchFailed, RequestTooLarge, UpstreamRefused
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -30,8 +31,8 @@ class Control:
     `is_well`: it agreed when last checked.
     """
 
-    account_id: str
-    logins: tuple[str, ...]
+    account_id: AccountId
+    logins: tuple[Login, ...]
     day: dt.date | None
     is_well: bool = True
     by_login: bool = False
@@ -136,7 +137,7 @@ class Controls:
             raise EndpointFailed(self.silent[endpoint])
 
     async def require_whole(
-        self, endpoint: Endpoint, account_ids: Collection[str], since: Fared | None = None
+        self, endpoint: Endpoint, account_ids: Collection[AccountId], since: Fared | None = None
     ) -> None:
         """Require a proven read of other accounts, or among several of these: `since` then, or a
         control's.

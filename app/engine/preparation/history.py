@@ -8,6 +8,7 @@ from app.domain.accounts.counts import CountedDay
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
@@ -50,11 +51,11 @@ async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime)
 
 
 def find_before(
-    views: Mapping[str, AccountView],
-    progress: Mapping[str, Progress],
+    views: Mapping[AccountId, AccountView],
+    progress: Mapping[AccountId, Progress],
     planned: PlannedRequest,
     before: Mapping[str, Mapping[dt.date, CountedDay]],
-) -> dict[str, Before]:
+) -> dict[AccountId, Before]:
     """Counts before the history, from daily rows."""
     found = {}
     for account_id in planned.account_ids:
@@ -75,7 +76,7 @@ def find_before(
     return found
 
 
-def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
+def take_parts(progress: Mapping[AccountId, Progress]) -> dict[AccountId, Before]:
     """The same for rows read in parts, given once."""
     found = {}
     for account_id, learned in progress.items():
@@ -86,8 +87,8 @@ def take_parts(progress: Mapping[str, Progress]) -> dict[str, Before]:
 
 
 def find_forgotten(
-    views: Mapping[str, AccountView], progress: Mapping[str, Progress]
-) -> dict[str, Before]:
+    views: Mapping[AccountId, AccountView], progress: Mapping[AccountId, Progress]
+) -> dict[AccountId, Before]:
     """Alltime's counts before upstream's daily rows, once all were read."""
     found = {}
     for account_id, view in views.items():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from app.domain.accounts.view import AccountView
+from app.domain.ids import AccountId
 from app.domain.issues.detection import detect
 from app.domain.pins import beside_pins
 from app.domain.runs.inspected import (
@@ -79,7 +80,7 @@ class Inspector:
 
 async def look(
     store: Repositories, account_ids: Sequence[str], now: dt.datetime
-) -> dict[str, AccountView]:
+) -> dict[AccountId, AccountView]:
     """Accounts by the warehouse alone at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)
     surplus = [(account_id, day) for account_id, view in views.items() for day in view.surplus_days]
@@ -93,7 +94,7 @@ async def look(
 
 
 async def _judge(
-    store: Repositories, views: Mapping[str, AccountView], today: dt.date
+    store: Repositories, views: Mapping[AccountId, AccountView], today: dt.date
 ) -> list[Inspected]:
     known = await store.acceptances.of(list(views))
     accepted = {
@@ -110,7 +111,7 @@ async def _judge(
 
 async def _counting(
     store: Repositories,
-    views: Mapping[str, AccountView],
+    views: Mapping[AccountId, AccountView],
     found: Sequence[Inspected],
     yesterday: dt.date,
 ) -> Callable[[Collection[str]], InspectionFigures]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from app.domain.contract.tables import TABLES, Endpoint
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode
 from app.domain.issues.detection import detect
 from app.domain.runs.emptiness import NOBODY_KNOWN, refused_sentence
@@ -241,7 +241,7 @@ async def _close_refuted(store: Repositories) -> None:
     """Close issues that others repaired."""
     judged = sorted(_COUNTED)
     for batch in pieces(await store.account_lists.refuted_accounts(judged), _LOOK_AT):
-        nothing: dict[str, tuple[Issue, ...]] = dict.fromkeys(batch, ())
+        nothing: dict[AccountId, tuple[Issue, ...]] = dict.fromkeys(batch, ())
         await store.issue_history.record_issues(
             nothing, judged, note="counting; nothing was written", closed_as=ClosedAs.GONE
         )

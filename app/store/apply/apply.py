@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.run_guard import Loss
+from app.domain.ids import AccountId, Login
 from app.store.apply.attempts import PartAttempts
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.descents import Descents
@@ -84,8 +85,8 @@ class Applier:
         return await self._fingerprints.take(proven)
 
     async def resolve_trades(
-        self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]
-    ) -> dict[str, str]:
+        self, staged: StagedFetch, logins: Mapping[AccountId, Sequence[Login]]
+    ) -> dict[AccountId, str]:
         """See `TradeOwners.resolve`."""
         return await self._trade_owners.resolve(staged, logins)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.domain.accounts.comparison import ComparedTable, Difference, Differs
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.domain.issues.codes import SAMPLE
 from app.domain.sequences import pieces
 from app.store.apply.fingerprints import Slice
@@ -61,7 +62,7 @@ class _Found:
             )
         )
 
-    def of(self, account_ids: Sequence[str]) -> dict[str, ComparedTable]:
+    def of(self, account_ids: Sequence[AccountId]) -> dict[AccountId, ComparedTable]:
         """Results of these accounts."""
         return {
             account_id: ComparedTable(self.rows[account_id], tuple(self.differences[account_id]))
@@ -88,15 +89,15 @@ class RowComparison:
         self,
         staged: StagedFetch,
         proven: Slice,
-        account_ids: Sequence[str],
+        account_ids: Sequence[AccountId],
         *,
         is_written: bool = False,
-    ) -> dict[str, ComparedTable]:
+    ) -> dict[AccountId, ComparedTable]:
         """Compare accounts with a proven staged fetch.
 
         Once it `is_written`, rejected rows differ, withheld ones do not.
         """
-        ids = list(account_ids)
+        ids: list[str] = list(account_ids)
         head = staged.fetch_id, ids, None if proven.dates is None else list(proven.dates)
         found = _Found()
         purpose = Purpose.WRITE_TRADES if staged.endpoint.is_trades else Purpose.WRITE_METRICS
@@ -107,7 +108,7 @@ class RowComparison:
             await self._find_changed(connection, staged, head, found, is_written=is_written)
             await self._find_missing(connection, staged, head, found)
             await self._find_unsent(connection, staged, head, found)
-        return found.of(ids)
+        return found.of(account_ids)
 
     async def _count_sent(
         self, connection: Connection, staged: StagedFetch, ids: list[str], found: _Found

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.apply.context import WriteContext
 from app.store.apply.descents import Descents
@@ -66,7 +67,7 @@ class OtherRows:
         writer: WriteContext,
         asked: Sequence[str],
         among: Sequence[str] | None = None,
-    ) -> dict[str, int]:
+    ) -> dict[AccountId, int]:
         """Store missing rows of accounts beyond those `asked`; returns counts by account.
 
         The fetch must be applied before, to reject misfits. `among` limits the accounts. Failures
@@ -81,9 +82,9 @@ class OtherRows:
 
     async def _store(
         self, staged: StagedFetch, proven: Slice, writer: WriteContext, lacking: Sequence[_Lacking]
-    ) -> tuple[dict[str, int], list[_Lacking]]:
+    ) -> tuple[dict[AccountId, int], list[_Lacking]]:
         """Store rows, bisecting failures; returns counts by account, and what is left."""
-        inserted: dict[str, int] = {}
+        inserted: dict[AccountId, int] = {}
         left: list[_Lacking] = []
         parts = list(_parts(lacking, self._pace.chunk()))
         while parts:
@@ -97,7 +98,9 @@ class OtherRows:
                 else:
                     left += part
                 continue
-            inserted |= {account_id: done.inserted for account_id, done in written.results.items()}
+            inserted |= {
+                AccountId(account_id): done.inserted for account_id, done in written.results.items()
+            }
             left += [each for each in part if each.account_id not in written.results]
             await self._pace.spend(sum(done.inserted for done in written.results.values()))
         return inserted, left

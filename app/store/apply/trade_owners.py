@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.domain.ids import AccountId, Login
 from app.domain.wording.counts import choose, counted
 from app.store.apply.parts import Parts
 from app.store.database.pool import Database
@@ -24,8 +25,8 @@ class TradeOwners:
         self._sql = Statements(database.queries("apply/trade_owners", window), catalogue, window)
 
     async def resolve(
-        self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]
-    ) -> dict[str, str]:
+        self, staged: StagedFetch, logins: Mapping[AccountId, Sequence[Login]]
+    ) -> dict[AccountId, str]:
         """Assign unambiguous trades to accounts.
 
         Returns a sentence for accounts whose `logins` sent trades with unknown natural keys.
@@ -46,8 +47,8 @@ class TradeOwners:
         return await self._unknown_keys(staged, logins)
 
     async def _unknown_keys(
-        self, staged: StagedFetch, logins: Mapping[str, Sequence[str]]
-    ) -> dict[str, str]:
+        self, staged: StagedFetch, logins: Mapping[AccountId, Sequence[Login]]
+    ) -> dict[AccountId, str]:
         pairs = [(account_id, login) for account_id, held in logins.items() for login in held]
         rows = await self._database.fetch(
             self._sql.of("get_unknown_keys", self._catalogue[staged.endpoint]),

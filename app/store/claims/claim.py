@@ -7,7 +7,7 @@ import msgspec
 
 from app.domain.accounts.hold import Shown
 from app.domain.accounts.progress import Effort
-from app.domain.ids import ClaimId, RunId
+from app.domain.ids import AccountId, ClaimId, RunId
 from app.domain.issues.codes import IssueCode
 from app.store.database.transaction import Record
 
@@ -42,7 +42,7 @@ class Uncounted:
 class BrokenOff:
     """Interrupted batches of a claim."""
 
-    passes: dict[str, FirstPass] = field(default_factory=dict)
+    passes: dict[AccountId, FirstPass] = field(default_factory=dict)
     uncounted: list[Uncounted] = field(default_factory=list)
 
 
@@ -55,23 +55,23 @@ class Claim:
 
     claim_id: ClaimId
     run_id: RunId
-    account_ids: tuple[str, ...]
-    postponed: Mapping[str, FirstPass] = field(default_factory=dict)
+    account_ids: tuple[AccountId, ...]
+    postponed: Mapping[AccountId, FirstPass] = field(default_factory=dict)
     confirmed: Mapping[str, Shown] = field(default_factory=dict)
     broken_off: BrokenOff = field(default_factory=BrokenOff)
     by_rows: bool = False
 
-    def first_pass(self, account_id: str) -> FirstPass | None:
+    def first_pass(self, account_id: AccountId) -> FirstPass | None:
         """None on the first pass."""
         return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
 
-    def note_broken_off(self, passes: Mapping[str, FirstPass]) -> None:
+    def note_broken_off(self, passes: Mapping[AccountId, FirstPass]) -> None:
         """Add interrupted results."""
         for account_id, done in passes.items():
             self.broken_off.passes[account_id] = (self.first_pass(account_id) or FirstPass()) + done
 
 
-def noted(begun: tuple[str, FirstPass]) -> dict[str, object]:
+def noted(begun: tuple[AccountId, FirstPass]) -> dict[str, object]:
     """A first pass as JSON."""
     account_id, done = begun
     return {

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.ids import AccountId, Login
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import SWEEP_SECONDS, Connection, Record
@@ -15,8 +16,8 @@ from app.store.schema.state_entries import Entries
 class WellAccount:
     """An agreeing account, with its last and quietest dates."""
 
-    account_id: str
-    logins: tuple[str, ...]
+    account_id: AccountId
+    logins: tuple[Login, ...]
     day: dt.date
     quietest: dt.date
 
@@ -64,14 +65,14 @@ class AccountLists:
 
     async def logins_of_placeholders(
         self, account_ids: Sequence[str]
-    ) -> dict[str, tuple[str, ...]]:
+    ) -> dict[AccountId, tuple[Login, ...]]:
         """Logins of accounts known by login alone."""
         rows = await self._database.fetch(
             self._logins_of_placeholders, list(account_ids), seconds=SWEEP_SECONDS
         )
         return {row["account_id"]: tuple(row["logins"]) for row in rows}
 
-    async def known_accounts(self, account_ids: Sequence[str]) -> list[str]:
+    async def known_accounts(self, account_ids: Sequence[str]) -> list[AccountId]:
         """Ids present in trade_recon."""
         return [
             row["account_id"] for row in await self._database.fetch(self._known, list(account_ids))
@@ -85,7 +86,7 @@ class AccountLists:
             self._ask_again, list(account_ids), [day[0] for day in days], [day[1] for day in days]
         )
 
-    async def refuted_accounts(self, codes: Sequence[str]) -> list[str]:
+    async def refuted_accounts(self, codes: Sequence[str]) -> list[AccountId]:
         """Backing-off accounts with count issues whose tables agree."""
         return [
             row["account_id"]
@@ -126,7 +127,7 @@ class AccountLists:
             for row in await self._database.fetch(self._traded_days, list(account_ids))
         }
 
-    async def unknown_accounts(self, account_ids: Sequence[str]) -> list[str]:
+    async def unknown_accounts(self, account_ids: Sequence[str]) -> list[AccountId]:
         """Ids without account."""
         return [
             row["account_id"]

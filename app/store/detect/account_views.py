@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding, OddRows, Totals
 from app.domain.accounts.view import AccountView, History
+from app.domain.ids import AccountId
 from app.domain.issues.codes import COUNTED_TABLES
 from app.store.database.transaction import Record
 from app.store.detect.money.views import dates_of, money_of
@@ -39,7 +40,7 @@ class Beside:
     used: frozenset[str]
 
 
-def views_of(looked: Sequence[Record], beside: Beside) -> dict[str, AccountView]:
+def views_of(looked: Sequence[Record], beside: Beside) -> dict[AccountId, AccountView]:
     """Views by account."""
     return {
         row["account_id"]: AccountView(

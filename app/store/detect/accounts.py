@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.domain.accounts.counts import Drift, Totals
 from app.domain.accounts.view import AccountView
+from app.domain.ids import AccountId
 from app.domain.issues.codes import FEW_HOURS_TRADES
 from app.domain.planning.estimates import Upstream
 from app.errors import DatabaseError
@@ -105,7 +106,7 @@ class Detection:
         *,
         is_first: bool = False,
         all_logins: bool = False,
-    ) -> dict[str, AccountView]:
+    ) -> dict[AccountId, AccountView]:
         """Detect accounts and store totals; `run_id` adds its audit's findings.
 
         `is_first`: this run wrote nothing yet, so others emptied emptied accounts.
@@ -172,7 +173,9 @@ class Detection:
             for row in await self._database.fetch(self._coverage, list(account_ids))
         }
 
-    async def look_at_identity(self, account_ids: Sequence[str]) -> dict[str, AccountView]:
+    async def look_at_identity(
+        self, account_ids: Sequence[AccountId]
+    ) -> dict[AccountId, AccountView]:
         """Accounts without counts."""
         findings = findings_by_account(
             await self._database.fetch(self._findings, list(account_ids))
@@ -188,7 +191,7 @@ class Detection:
             for account_id in account_ids
         }
 
-    async def accounts_of_odd_rows(self) -> list[str]:
+    async def accounts_of_odd_rows(self) -> list[AccountId]:
         """Accounts with impossible dates; unknown ids are logged."""
         found = odd_rows_of(await self._database.fetch(self._all_odd_rows, seconds=SWEEP_SECONDS))
         known = await self._lists.known_accounts(list(found))

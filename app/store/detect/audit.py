@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.domain.sequences import pieces, scattered
 from app.store.database.errors import OF_ROWS
 from app.store.database.pool import Database
@@ -110,7 +111,7 @@ class Scans:
 
     async def unseen_accounts(
         self, run_id: uuid.UUID, account_ids: Sequence[str] | None
-    ) -> list[str]:
+    ) -> list[AccountId]:
         """Stored accounts that upstream did not show."""
         ids = None if account_ids is None else list(account_ids)
         return [
@@ -194,7 +195,7 @@ class Scans:
         async with self._preparations.transaction(run_id) as connection:
             return await connection.execute(self._note_rekeyed, run_id, seconds=SWEEP_SECONDS)
 
-    async def drifting_accounts(self, run_id: uuid.UUID) -> list[str]:
+    async def drifting_accounts(self, run_id: uuid.UUID) -> list[AccountId]:
         """Differing accounts, without absent ones and stale alltime."""
         return [row["account_id"] for row in await self._database.fetch(self._drifting, run_id)]
 

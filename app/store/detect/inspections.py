@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue
 from app.domain.runs.inspected import JUDGED, Inspected, InspectionFigures
 from app.domain.states import Outcome
@@ -137,7 +138,7 @@ class Inspections:
         self,
         connection: Connection,
         found: Sequence[Inspected],
-        judged: Mapping[str, Sequence[Issue]],
+        judged: Mapping[AccountId, Sequence[Issue]],
     ) -> None:
         seen = {
             each.account_id: each.seen

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from app.domain.accounts.counts import IdentityFinding
 from app.domain.contract.tables import Table
+from app.domain.ids import AccountId
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS, Connection
@@ -124,7 +125,7 @@ class Findings:
         ]
         return findings, counts["unmatched"] if counts else 0, counts["ambiguous"] if counts else 0
 
-    async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
+    async def affected_accounts(self, codes: Sequence[str]) -> list[AccountId]:
         """Accounts with findings or open issues of these codes."""
         rows = await self._database.fetch(self._affected, list(codes), seconds=SWEEP_SECONDS)
         return [row["account_id"] for row in rows]

@@ -3,13 +3,15 @@
 import datetime as dt
 from dataclasses import dataclass
 
+from app.domain.ids import AccountId
+
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
     """Rows moved from `holder`; `removed` ones the owner already had."""
 
-    holder: str
-    owner: str
+    holder: AccountId
+    owner: AccountId
     days: tuple[dt.date, ...]
     rows: int
     removed: int

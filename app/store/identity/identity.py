@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from app.domain.accounts.counts import IdentityFinding
 from app.domain.contract.tables import Endpoint
-from app.domain.ids import ClaimId, RunId
+from app.domain.ids import AccountId, ClaimId, RunId
 from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database
 from app.store.database.transaction import Connection
@@ -103,7 +103,7 @@ class Identity:
         """See `Findings.unresolved`."""
         return await self._findings.unresolved(limit, connection)
 
-    async def affected_accounts(self, codes: Sequence[str]) -> list[str]:
+    async def affected_accounts(self, codes: Sequence[str]) -> list[AccountId]:
         """See `Findings.affected_accounts`."""
         return await self._findings.affected_accounts(codes)
 

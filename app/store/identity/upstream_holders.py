@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 from app.domain.contract.tables import METRICS
+from app.domain.ids import AccountId
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
@@ -48,7 +49,7 @@ class UpstreamHolders:
 
     async def note_fetch(
         self, staged: StagedFetch, account_ids: Sequence[str]
-    ) -> dict[str, list[str]]:
+    ) -> dict[AccountId, list[AccountId]]:
         """Learn from a fetch by login; returns ids of accounts that have one now."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(

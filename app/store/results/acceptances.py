@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.accounts.view import AcceptedIssue
+from app.domain.ids import AccountId
 from app.domain.issues.acceptance import figures_of, how_it_ended
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.states import Outcome
@@ -38,7 +39,7 @@ class Acceptances:
         self._database = database
         self._sql = database.queries("results/acceptances")
 
-    async def of(self, account_ids: Sequence[str]) -> dict[str, dict[str, AcceptedIssue]]:
+    async def of(self, account_ids: Sequence[str]) -> dict[AccountId, dict[str, AcceptedIssue]]:
         """Acceptances by account and code, expired ones included."""
         return _by_account(await self._database.fetch(self._sql["get_accepted"], list(account_ids)))
 
@@ -99,7 +100,7 @@ class Acceptances:
             await connection.execute(
                 self._sql["end_acceptance"], known["acceptance_id"], "withdrawn", reason
             )
-            await self.count_again(connection, {account_id: known["was_held"]})
+            await self.count_again(connection, {AccountId(account_id): known["was_held"]})
             return True
 
         return await self._database.give_way(write)
@@ -117,12 +118,12 @@ class Acceptances:
     async def settle(
         self,
         connection: Connection,
-        left: Mapping[str, Sequence[Issue]],
+        left: Mapping[AccountId, Sequence[Issue]],
         judged: Collection[str],
         *,
         today: dt.date | None = None,
-        seen: Mapping[str, str] | None = None,
-    ) -> dict[str, bool]:
+        seen: Mapping[AccountId, str] | None = None,
+    ) -> dict[AccountId, bool]:
         """End acceptances that no longer hold; the accounts' rows are locked.
 
         `seen` digests the disagreement. Returns whether accounts with a reopened issue were held.
@@ -144,13 +145,15 @@ class Acceptances:
                 issues=len(ended),
                 sample=ended[:_NAMED],
             )
-        open_again = {each["account_id"] for each in ended if each["ended_as"] != "closed"}
+        open_again = {
+            AccountId(each["account_id"]) for each in ended if each["ended_as"] != "closed"
+        }
         return {
             account_id: any(each.was_held for each in known[account_id].values())
             for account_id in open_again
         }
 
-    async def count_again(self, connection: Connection, was_held: Mapping[str, bool]) -> None:
+    async def count_again(self, connection: Connection, was_held: Mapping[AccountId, bool]) -> None:
         """Return accounts to waiting, or to held."""
         if was_held:
             accounts = [
@@ -160,7 +163,7 @@ class Acceptances:
             await connection.execute(self._sql["count_again"], accounts)
 
     async def _renew(
-        self, connection: Connection, rows: Sequence[Record], seen: Mapping[str, str]
+        self, connection: Connection, rows: Sequence[Record], seen: Mapping[AccountId, str]
     ) -> None:
         changed = {
             row["account_id"]: seen[row["account_id"]]
@@ -182,8 +185,8 @@ class Acceptances:
         )
 
 
-def _by_account(rows: Sequence[Record]) -> dict[str, dict[str, AcceptedIssue]]:
-    found: defaultdict[str, dict[str, AcceptedIssue]] = defaultdict(dict)
+def _by_account(rows: Sequence[Record]) -> dict[AccountId, dict[str, AcceptedIssue]]:
+    found: defaultdict[AccountId, dict[str, AcceptedIssue]] = defaultdict(dict)
     for row in rows:
         found[row["account_id"]][row["type"]] = AcceptedIssue(
             row["account_id"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.domain.accounts.hold import Shown
 from app.domain.accounts.progress import Effort
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue, IssueCode
 from app.domain.states import Outcome
 from app.domain.verdict.closing import Closing
@@ -32,7 +33,7 @@ class AccountResult:
     - `shown`: what confirming permits; `compared`: figures by table.
     """
 
-    account_id: str
+    account_id: AccountId
     outcome: Outcome
     found: tuple[Issue, ...]
     left: tuple[Issue, ...] | None

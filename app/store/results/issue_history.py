@@ -5,6 +5,7 @@ import datetime as dt
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue
 from app.domain.sequences import pieces
 from app.domain.verdict.closing import ClosedAs
@@ -27,7 +28,7 @@ class IssueHistory:
 
     async def record_issues(
         self,
-        found: Mapping[str, Sequence[Issue]],
+        found: Mapping[AccountId, Sequence[Issue]],
         judged: Sequence[str],
         *,
         note: str,
@@ -52,7 +53,10 @@ class IssueHistory:
         await self._database.give_way(write)
 
     async def open_issues(
-        self, run_id: uuid.UUID | None, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
+        self,
+        run_id: uuid.UUID | None,
+        found: Mapping[AccountId, Sequence[Issue]],
+        moving_from: dt.date,
     ) -> None:
         """Record issues before a repair; dates from `moving_from` are unsettled."""
         reopening = *_REOPENING, moving_from.isoformat()
@@ -61,7 +65,7 @@ class IssueHistory:
             await self._database.execute(self._sql["open_issues"], entries, run_id, *reopening)
 
     async def note_differing(
-        self, run_id: uuid.UUID, found: Mapping[str, Sequence[Issue]], moving_from: dt.date
+        self, run_id: uuid.UUID, found: Mapping[AccountId, Sequence[Issue]], moving_from: dt.date
     ) -> None:
         """Record a row comparison's findings before a repair."""
         await self.open_issues(run_id, found, moving_from)
@@ -69,7 +73,7 @@ class IssueHistory:
             entries = await asyncio.to_thread(encoded_rows, _history_entries(piece))
             await self._database.execute(self._sql["renew_evidence"], entries, run_id)
 
-    async def reopened(self, account_ids: Sequence[str]) -> dict[str, int]:
+    async def reopened(self, account_ids: Sequence[str]) -> dict[AccountId, int]:
         """Most consecutive reopenings among an account's open issues."""
         rows = await self._database.fetch(self._sql["get_reopened"], list(account_ids))
         return {row["account_id"]: row["reopened"] for row in rows}
@@ -77,11 +81,11 @@ class IssueHistory:
     async def close_and_open(
         self,
         connection: Connection,
-        found: Mapping[str, Sequence[Issue]],
+        found: Mapping[AccountId, Sequence[Issue]],
         judged: Sequence[str],
         run_id: uuid.UUID | None,
         closing_others: Mapping[str, object],
-        closing: Mapping[str, object] | None = None,
+        closing: Mapping[AccountId, object] | None = None,
     ) -> None:
         """Close absent issues of judged codes and open those found.
 
@@ -100,7 +104,9 @@ class IssueHistory:
             )
 
 
-def _pieces(found: Mapping[str, Sequence[Issue]]) -> Iterator[Mapping[str, Sequence[Issue]]]:
+def _pieces(
+    found: Mapping[AccountId, Sequence[Issue]],
+) -> Iterator[Mapping[AccountId, Sequence[Issue]]]:
     """Accounts with issues, in pieces of bounded JSON."""
     accounts = [account_id for account_id, issues in found.items() if issues]
     return (
@@ -109,7 +115,7 @@ def _pieces(found: Mapping[str, Sequence[Issue]]) -> Iterator[Mapping[str, Seque
     )
 
 
-def _history_entries(found: Mapping[str, Sequence[Issue]]) -> Iterator[dict[str, object]]:
+def _history_entries(found: Mapping[AccountId, Sequence[Issue]]) -> Iterator[dict[str, object]]:
     for account_id, issues in found.items():
         for issue in issues:
             yield {

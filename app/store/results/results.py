@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.accounts.hold import Rewritten
 from app.domain.accounts.progress import Effort
+from app.domain.ids import AccountId
 from app.domain.sequences import pieces
 from app.domain.states import Outcome
 from app.domain.verdict.closing import GONE
@@ -164,7 +165,7 @@ class Results:
             0,
         )
 
-    async def rewritten(self, account_ids: Sequence[str]) -> dict[str, Rewritten]:
+    async def rewritten(self, account_ids: Sequence[str]) -> dict[AccountId, Rewritten]:
         """Rows rewritten since each account was whole; zeros are left out."""
         rows = await self._database.fetch(self._sql["get_rewritten"], list(account_ids))
         return {row["account_id"]: Rewritten(row["rows"], row["removed"]) for row in rows}

@@ -1,11 +1,12 @@
 """The warehouse's history: first date, and counts before it."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.ids import AccountId
 from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS, Connection
 
@@ -82,11 +83,11 @@ class Histories:
         day: dt.date | None = await (connection or self._database).fetch_value(self._known)
         return day
 
-    async def note_before(self, first: dt.date, before: Mapping[str, Before]) -> None:
+    async def note_before(self, first: dt.date, before: Mapping[AccountId, Before]) -> None:
         """Store upstream's counts before the date `first`."""
         if not before:
             return
-        ids: Sequence[str] = sorted(before)
+        ids = sorted(before)
         each = [before[account_id] for account_id in ids]
         await self._database.execute(
             self._note_before,

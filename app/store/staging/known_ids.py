@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from app.domain.contract.spelling import AskedIds, key_of, same_but_for_zeros, with_id
+from app.domain.ids import AccountId
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 
@@ -31,7 +32,7 @@ class KnownIds:
         for known in await self._database.fetch(self._keys_of, wanted, seconds=COMMAND_SECONDS):
             keys[known["account_id"]].add((known["login"], known["platform"], known["broker"]))
         return [
-            row if each is None or not _is_of(row, keys[each]) else with_id(row, each)
+            row if each is None or not _is_of(row, keys[each]) else with_id(row, AccountId(each))
             for row, each in zip(rows, meant, strict=True)
         ]
 

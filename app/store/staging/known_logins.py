@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from app.domain.contract.spelling import chosen_login, numbered_key, with_login
+from app.domain.ids import Login
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
 from app.store.staging.stored_keys import StoredKeys
@@ -51,6 +52,6 @@ class KnownLogins:
                 if key is None or login == key.login
                 else None
                 if login is None
-                else with_login(row, login)
+                else with_login(row, Login(login))
             )
         return restored

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.ids import ClaimId
+from app.domain.ids import AccountId, ClaimId, Login
 from app.engine.repositories import Repositories
 from app.store.apply.context import WriteContext
 from app.store.apply.fingerprints import Slice
@@ -68,7 +68,9 @@ class _Fetching:
         )
         assert await sink.distinct_keys() == len(trades)
         await sink.seal()
-        await self._store.applier.resolve_trades(sink.staged, {"a": ["1"], "b": ["2"]})
+        await self._store.applier.resolve_trades(
+            sink.staged, {AccountId("a"): [Login("1")], AccountId("b"): [Login("2")]}
+        )
         await self.connection.execute(meanwhile)
         applied = await self._store.applier.apply(sink.staged, proven, before, self._writer)
         await sink.forget()

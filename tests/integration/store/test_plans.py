@@ -18,7 +18,7 @@ from app.domain.accounts.money import BY_DATE, BY_NAME
 from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
-from app.domain.ids import ClaimId
+from app.domain.ids import AccountId, ClaimId, Login
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.inspected import Inspected, InspectionFigures
 from app.domain.states import Outcome
@@ -490,7 +490,7 @@ async def test_a_fetch_is_written_by_the_keys_of_its_rows_however_much_else_is_s
         await store.applier.resolve_trades(
             staged,
             {
-                account_id: [str(number)]
+                account_id: [Login(str(number))]
                 for account_id, number in zip(ids, numbers(ids), strict=True)
             },
         )
@@ -553,7 +553,7 @@ async def test_every_row_of_a_fetch_is_compared_by_its_key_however_much_else_is_
     which: str, store: Repositories, either: Recorder
 ) -> None:
     endpoint, count, dates, sent_dates = WRITES[which]
-    ids = batch(count)
+    ids = [AccountId(each) for each in batch(count)]
     rows = sent(endpoint, ids, sent_dates)
     staged = await fetched(store, endpoint, rows)
     if endpoint.is_trades:
@@ -647,7 +647,7 @@ def results(account_ids: Sequence[str]) -> list[AccountResult]:
     )
     return [
         AccountResult(
-            account_id,
+            AccountId(account_id),
             outcome,
             left,
             left,
@@ -663,7 +663,7 @@ def results(account_ids: Sequence[str]) -> list[AccountResult]:
 
 async def record(store: Repositories, claim: Claim) -> None:
     judged = sorted(IssueCode)
-    found: dict[str, tuple[Issue, ...]] = dict.fromkeys(claim.account_ids, ONE_ISSUE)
+    found: dict[AccountId, tuple[Issue, ...]] = dict.fromkeys(claim.account_ids, ONE_ISSUE)
     await store.issue_history.open_issues(claim.run_id, found, LAST_DAY)
     await store.issue_history.reopened(claim.account_ids)
     await store.results.record(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app.domain.accounts.progress import Effort
-from app.domain.ids import RunId, WorkerId
+from app.domain.ids import AccountId, RunId, WorkerId
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
@@ -37,7 +37,7 @@ def _issue(number: int) -> Issue:
 def _result(account_id: str, number: int) -> AccountResult:
     """Every third is quiet, every third healed, every third keeps an issue; each 50th waits."""
     quiet = AccountResult(
-        account_id,
+        AccountId(account_id),
         Outcome.UNCHANGED,
         (),
         (),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.ids import ClaimId
+from app.domain.ids import AccountId, ClaimId, Login
 from app.engine.repositories import Repositories
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.fingerprints import Fingerprints, Slice
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Key = tuple[object, ...]
 Values = dict[str, object]
 
-_ACCOUNT = "acc-1"
+_ACCOUNT = AccountId("acc-1")
 _ACCOUNTS = (_ACCOUNT, *(f"acc-{number}" for number in range(2, 61)))
 _FIRST = TODAY - dt.timedelta(days=68)
 _DAYS = tuple(_FIRST + dt.timedelta(days=number) for number in range(90))
@@ -89,7 +89,7 @@ class _Bench:
         before = await self.store.applier.fingerprints(proven)
         staged = await self.staged(endpoint, pages)
         if endpoint.is_trades:
-            await self.store.applier.resolve_trades(staged, {_ACCOUNT: ["007"]})
+            await self.store.applier.resolve_trades(staged, {_ACCOUNT: [Login("007")]})
         applied = await self.store.applier.apply(staged, proven, before, writer or self.writer)
         await self.store.staging.forget(staged)
         done = Applied()

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from app.domain.contract.tables import Endpoint
-from app.domain.ids import ClaimId
+from app.domain.ids import AccountId, ClaimId, Login
 from app.engine.repositories import Repositories
 from app.store.apply.context import RemovalEvidence, WriteContext
 from app.store.apply.fingerprints import Slice
@@ -22,7 +22,7 @@ from tests.support.clock import TODAY
 if TYPE_CHECKING:
     import asyncpg
 
-_ACCOUNT = "acc-1"
+_ACCOUNT = AccountId("acc-1")
 _DAYS = tuple(TODAY - dt.timedelta(days=68) + dt.timedelta(days=number) for number in range(21))
 _LEASE = 60.0
 
@@ -81,7 +81,7 @@ class _Writing:
         assert await sink.distinct_keys() == len(rows)
         await sink.seal()
         if endpoint.is_trades:
-            await self.store.applier.resolve_trades(sink.staged, {_ACCOUNT: ["007"]})
+            await self.store.applier.resolve_trades(sink.staged, {_ACCOUNT: [Login("007")]})
         begun = await self._wal()
         applied = await self.store.applier.apply(sink.staged, proven, before, self._writer, witness)
         self.wal = await self._wal() - begun

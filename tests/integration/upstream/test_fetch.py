@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.domain.contract.tables import Endpoint, Request
+from app.domain.ids import AccountId
 from app.errors import FetchFailed, IncompleteFetch
 from app.upstream.client import UpstreamClient
 from app.upstream.paging.whole import FetchProof
@@ -23,7 +24,7 @@ from tests.support.scripted import (
     serving,
 )
 
-DAILY = Request(Endpoint.DAILY, account_ids=("a1", "a2"))
+DAILY = Request(Endpoint.DAILY, account_ids=(AccountId("a1"), AccountId("a2")))
 
 
 async def _fetch(api: ScriptedApi) -> tuple[FetchProof, MemorySink]:

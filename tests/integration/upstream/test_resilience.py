@@ -15,6 +15,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from app.domain.contract.tables import Endpoint, Request
+from app.domain.ids import AccountId, Login
 from app.errors import (
     ConfigurationError,
     FetchFailed,
@@ -43,8 +44,8 @@ from tests.support.scripted import (
     until,
 )
 
-CLOSED = Request(Endpoint.CLOSED, logins=("007",))
-OPEN = Request(Endpoint.OPEN, logins=("007",))
+CLOSED = Request(Endpoint.CLOSED, logins=(Login("007"),))
+OPEN = Request(Endpoint.OPEN, logins=(Login("007"),))
 GOOD = page(rows_of(3), 3)
 
 
@@ -248,8 +249,8 @@ def _of_x(arrival: Arrival) -> bool:
 
 
 _X, _X_AND_OTHERS = (
-    Request(Endpoint.DAILY, account_ids=("x",)),
-    Request(Endpoint.DAILY, account_ids=("a", "x")),
+    Request(Endpoint.DAILY, account_ids=(AccountId("x"),)),
+    Request(Endpoint.DAILY, account_ids=(AccountId("a"), AccountId("x"))),
 )
 
 
@@ -412,7 +413,7 @@ async def test_a_final_request_that_is_cancelled_leaves_its_place_to_the_next(
     async with UpstreamClient.open(config_for(api, outage_wait=0.3)) as client:
         fetches = {
             login: asyncio.create_task(
-                client.fetch(Request(Endpoint.CLOSED, logins=(login,)), MemorySink())
+                client.fetch(Request(Endpoint.CLOSED, logins=(Login(login),)), MemorySink())
             )
             for login in ("1", "2")
         }
@@ -478,7 +479,7 @@ async def test_the_pool_is_whole_after_two_hundred_deadlines(api: ScriptedApi, s
     async with UpstreamClient.open(config_for(api, timeout=0.1, breaker_seconds=0.01)) as client:
         await asyncio.gather(
             *(
-                client.fetch(Request(Endpoint.CLOSED, logins=(str(number),)), MemorySink())
+                client.fetch(Request(Endpoint.CLOSED, logins=(Login(str(number)),)), MemorySink())
                 for number in range(500)
             )
         )
@@ -503,8 +504,8 @@ async def test_who_is_slow_among_several_is_found_in_their_parts_and_waited_for_
         Reply(delay=60) if "slow" in arrival.query.get("accountIds", "") else GOOD
     )
     several, one = (
-        Request(Endpoint.DAILY, account_ids=("a", "slow")),
-        Request(Endpoint.DAILY, account_ids=("slow",)),
+        Request(Endpoint.DAILY, account_ids=(AccountId("a"), AccountId("slow"))),
+        Request(Endpoint.DAILY, account_ids=(AccountId("slow"),)),
     )
     async with UpstreamClient.open(config_for(api, timeout=60, account_timeout=0.3)) as client:
 
@@ -560,7 +561,10 @@ async def test_more_ids_than_an_address_holds_is_too_large(api: ScriptedApi) -> 
     async with UpstreamClient.open(config_for(api)) as client:
         with pytest.raises(RequestTooLarge):
             await client.fetch(
-                Request(Endpoint.DAILY, account_ids=tuple(f"account-{n:09}" for n in range(9000))),
+                Request(
+                    Endpoint.DAILY,
+                    account_ids=tuple(AccountId(f"account-{n:09}") for n in range(9000)),
+                ),
                 MemorySink(),
             )
         client.note_too_large(80)
@@ -692,7 +696,7 @@ async def test_with_two_fifths_of_the_answers_bad_retries_stay_within_what_succe
         config_for(api, rate=rate, retry_budget=capacity, outage_wait=60.0)
     ) as client:
         fetches = [
-            client.fetch(Request(Endpoint.CLOSED, logins=(str(number),)), MemorySink())
+            client.fetch(Request(Endpoint.CLOSED, logins=(Login(str(number)),)), MemorySink())
             for number in range(calls)
         ]
         assert {proof.rows for proof in await asyncio.gather(*fetches)} == {3}

@@ -16,15 +16,16 @@ from app.domain.holds.account_holds import HoldFigures, Sent, exceeding, lowerin
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.lowered import MovingTrades, is_lowered
 from app.domain.holds.run_guard import Loss, RunCounts, RunGuard
+from app.domain.ids import AccountId, Login
 from app.domain.issues.absence import absence
 
 _DATE = dt.date(2026, 3, 1)
 _STORED = AccountView(
-    "a",
+    AccountId("a"),
     Totals(True, 5, True, 5, True, 5, True, 5),  # noqa: FBT003 - the names stand in the class
     first_day=_DATE,
     last_day=_DATE,
-    logins=("1",),
+    logins=(Login("1"),),
 )
 _ABSENT = absence().as_json()
 _ALL = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)

@@ -11,6 +11,7 @@ from typing import Any, cast
 from app.domain.accounts.counts import Totals
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
+from app.domain.ids import AccountId
 from app.engine.batch.batch_progress import BatchProgress
 from app.store.claims.batch_progress import Progressed
 
@@ -42,7 +43,7 @@ def _work(run_id: uuid.UUID) -> Any:  # noqa: ANN401 - as much of a batch as is 
     return SimpleNamespace(
         run=SimpleNamespace(run_id=run_id),
         progress={name: Progress() for name in names},
-        views={name: AccountView(name, _NOTHING) for name in names},
+        views={name: AccountView(AccountId(name), _NOTHING) for name in names},
         gaps=frozenset(),
         requests=7,
         unattributed=SimpleNamespace(written=3),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.progress import add_effort, record_read, record_write
 from app.engine.batch.requests.comparison import FetchComparison
@@ -55,7 +56,9 @@ class FetchApplier:
         await bring_in_others(self._store, state, planned, fetched, context)
         await self._history.note_daily(state, planned, fetched)
 
-    async def _resolve_owners(self, planned: PlannedRequest, fetched: Fetched) -> Mapping[str, str]:
+    async def _resolve_owners(
+        self, planned: PlannedRequest, fetched: Fetched
+    ) -> Mapping[AccountId, str]:
         """Find trades' owners; unknown keys by account."""
         if not planned.request.endpoint.is_trades:
             return {}
@@ -96,7 +99,7 @@ class FetchApplier:
             )
         except BaseException:
             for account_id, done in applied.items():
-                add_effort(state.effort_of(account_id), done)
+                add_effort(state.effort_of(AccountId(account_id)), done)
             raise
         return applied
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from app.domain.accounts.comparison import ComparedTable
+from app.domain.ids import AccountId
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.progress import note_differing, note_unequal
 from app.engine.batch.requests.fetch import Fetched
@@ -18,7 +19,7 @@ class FetchComparison:
 
     async def before_write(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
-    ) -> dict[str, ComparedTable]:
+    ) -> dict[AccountId, ComparedTable]:
         """Compare, and record differences as issues."""
         ids = [account_id for account_id in planned.account_ids if state.compares(account_id)]
         if not ids:
@@ -43,11 +44,11 @@ class FetchComparison:
         state: BatchState,
         planned: PlannedRequest,
         fetched: Fetched,
-        compared: Mapping[str, ComparedTable],
+        compared: Mapping[AccountId, ComparedTable],
     ) -> None:
         """Compare rows that differed again."""
         differing = [account_id for account_id, found in compared.items() if found.differences]
-        again: Mapping[str, ComparedTable] = {}
+        again: Mapping[AccountId, ComparedTable] = {}
         if differing:
             again = await self._store.comparison.compare(
                 fetched.staged, fetched.proven, differing, is_written=True

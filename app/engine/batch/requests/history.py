@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.detect import Detector
 from app.engine.batch.requests.fetch import Fetched
@@ -32,7 +33,7 @@ class BatchHistory:
             parts = take_parts(state.progress)
             await self._store.histories.note_before(state.run.history_from, parts)
 
-    async def note_forgotten(self, state: BatchState, account_ids: Sequence[str]) -> None:
+    async def note_forgotten(self, state: BatchState, account_ids: Sequence[AccountId]) -> None:
         """Keep alltime's counts before upstream's daily rows."""
         if state.run.history_from is None:
             return

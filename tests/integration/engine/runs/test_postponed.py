@@ -12,6 +12,7 @@ import pytest
 from app.domain.accounts.progress import Effort
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.runs.request import RunRequest
 from app.domain.states import Outcome, RunKind
@@ -289,7 +290,7 @@ _TERMS = Terms(5, lambda _: dt.datetime.now(dt.UTC), 0, 0, 60)
 def _postponed(account_id: str) -> AccountResult:
     issues = (Issue(IssueCode.DAILY_WITHOUT_HOURLY, Severity.HIGH, "", (), ""),)
     return AccountResult(
-        account_id,
+        AccountId(account_id),
         Outcome.FAILED,
         issues,
         issues,

@@ -25,6 +25,7 @@ from app.domain.accounts.money import (
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId, Login
 from app.domain.issues.codes import SHOW_ROWS, IssueCode
 from app.domain.issues.money_issues import (
     Unread,
@@ -61,11 +62,11 @@ def _view(
     totals = {figure: dict.fromkeys(Side, 0.0) for figure in Figure}
     money = Money(_ALL, tuple(BY_NAME[name] for name in sorted(broken)), days, totals)
     return AccountView(
-        "a",
+        AccountId("a"),
         _TOTALS,
         first_day=_DAY,
         last_day=_DAY,
-        logins=("1",),
+        logins=(Login("1"),),
         money=money,
         pins=dict.fromkeys(pins, 1),
     )

@@ -15,6 +15,7 @@ from app.domain.contract.spelling import (
     shown,
     with_login,
 )
+from app.domain.ids import AccountId, Login
 
 _KEYS = st.sampled_from(
     ["login", "mt_version", "platform", "broker", "ticket", "position", "accountId"]
@@ -69,17 +70,19 @@ def test_the_repairs_of_a_row_stay_noted() -> None:
     row.nulled, row.replaced = frozenset({"trader"}), frozenset()
     plain = respelled(row)
     assert isinstance(plain, RepairedRow)
-    assert with_login(plain, "00914") == b'{"login":"00914","trader":null}'
-    assert isinstance(with_login(plain, "00914"), RepairedRow)
+    assert with_login(plain, Login("00914")) == b'{"login":"00914","trader":null}'
+    assert isinstance(with_login(plain, Login("00914")), RepairedRow)
     assert plain.nulled == {"trader"}
 
 
 def test_only_a_login_that_is_a_number_may_have_lost_its_zeros() -> None:
     assert numbered_key(b'{"login":"914","mt_version":5}') is None
     assert numbered_key(b'{"login":914,"mt_version":"5","broker":1,"accountId":"a"}') == SentKey(
-        "914", "5", "1", "a"
+        Login("914"), "5", "1", AccountId("a")
     )
-    assert numbered_key(b'{"login":914,"platform":5,"broker":null}') == SentKey("914", "5", "", "")
+    assert numbered_key(b'{"login":914,"platform":5,"broker":null}') == SentKey(
+        Login("914"), "5", "", AccountId("")
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,11 @@ def test_the_account_tells_the_login_then_the_key_then_what_was_asked(
     own: list[str], held: list[str], asked: list[str], chosen: str | None
 ) -> None:
     assert (
-        chosen_login(SentKey("914", "5", "1", "a"), {"a": own}, {("914", "5", "1"): held}, asked)
+        chosen_login(
+            SentKey(Login("914"), "5", "1", AccountId("a")),
+            {"a": own},
+            {("914", "5", "1"): held},
+            asked,
+        )
         == chosen
     )

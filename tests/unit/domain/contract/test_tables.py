@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.contract.tables import TABLES, Endpoint, Request
+from app.domain.ids import AccountId, Login
 
 _FIELDS = Path(__file__).parents[5] / "shared" / "upstream" / "fields.csv"
 _TYPES = {"double": "DOUBLE PRECISION"}
@@ -49,11 +50,15 @@ def test_every_key_column_is_a_field_of_its_table_and_a_missing_column_is_an_err
 
 def test_a_request_says_its_filter_in_the_words_of_the_api() -> None:
     day = dt.date(2026, 3, 9)
-    assert Request(Endpoint.HOURLY, account_ids=("a", "b"), dates=(day,)).params() == {
+    assert Request(
+        Endpoint.HOURLY, account_ids=(AccountId("a"), AccountId("b")), dates=(day,)
+    ).params() == {
         "accountIds": "a,b",
         "dates": "20260309",
     }
-    assert Request(Endpoint.CLOSED, logins=("007",), date_from=day, date_to=day).params() == {
+    assert Request(
+        Endpoint.CLOSED, logins=(Login("007"),), date_from=day, date_to=day
+    ).params() == {
         "logins": "007",
         "trade-date-from": "20260309",
         "trade-date-to": "20260309",

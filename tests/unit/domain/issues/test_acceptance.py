@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.accounts.counts import DayCounts, Drift, Totals
 from app.domain.accounts.money import Figure, Money, MoneyDay, Relation, Side
 from app.domain.accounts.view import AcceptedIssue, AccountView
+from app.domain.ids import AccountId
 from app.domain.issues.acceptance import (
     disagreement_of,
     figures_of,
@@ -26,7 +27,7 @@ _DAY = dt.date(2026, 1, 5)
 def _view(alltime: int = 10, daily: int = 10, hourly: int = 7, closed: int = 10) -> AccountView:
     day = DayCounts(_DAY, 5, 5 - (daily - hourly), 5, 1, 1)
     return AccountView(
-        "a",
+        AccountId("a"),
         Totals(True, alltime, True, daily, True, hourly, True, closed),  # noqa: FBT003
         days=(day,),
     )
@@ -128,7 +129,7 @@ def test_an_account_is_covered_only_while_all_that_is_open_is_accepted_and_nothi
     view = replace(_view(), open_issues=tuple(issue.as_json() for issue in detect(_view())))
     until, seen = dt.date(2026, 2, 1), disagreement_of(view)
     accepted = {
-        issue.code.value: AcceptedIssue("a", issue.code, until, figures_of(issue), seen)
+        issue.code.value: AcceptedIssue(AccountId("a"), issue.code, until, figures_of(issue), seen)
         for issue in detect(view)
     }
     assert is_covered(view, accepted)
@@ -147,7 +148,9 @@ def test_an_account_is_covered_only_while_all_that_is_open_is_accepted_and_nothi
 def test_an_acceptance_ends_as_what_became_of_its_issue() -> None:
     [issue, *_] = detect(_view())
     today = dt.date(2026, 2, 1)
-    accepted = AcceptedIssue("a", issue.code, today + dt.timedelta(days=1), figures_of(issue), "")
+    accepted = AcceptedIssue(
+        AccountId("a"), issue.code, today + dt.timedelta(days=1), figures_of(issue), ""
+    )
     assert how_it_ended(accepted, [issue], [issue.code], today) is None
     assert how_it_ended(accepted, [], [issue.code], today) == "closed"
     assert how_it_ended(accepted, [], [], today) is None, "nobody looked"

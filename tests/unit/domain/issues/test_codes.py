@@ -8,6 +8,7 @@ import pytest
 from app.domain.accounts.counts import DayCounts, Drift, Totals
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
+from app.domain.ids import AccountId, Login
 from app.domain.issues.codes import (
     COUNT_CODES,
     IDENTITY_CODES,
@@ -41,13 +42,13 @@ def _view(
     )
     days = DayCounts(_DAY, daily, hourly, closed, int(daily > 0), int(hourly > 0))
     return AccountView(
-        "a",
+        AccountId("a"),
         totals,
         days=() if daily == hourly == closed else (days,),
         known_days=1,
         first_day=_DAY,
         last_day=_DAY,
-        logins=("7",),
+        logins=(Login("7"),),
         drift=drift,
     )
 

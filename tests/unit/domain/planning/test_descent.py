@@ -9,6 +9,7 @@ from app.domain.accounts.counts import Drift, IdentityFinding
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import Login
 from app.domain.planning.contradictions import is_short
 from app.domain.planning.descent import Needs, may_need_alltime, needs_of
 from tests.support.views import DAY, days, view
@@ -81,7 +82,9 @@ def test_alltime_is_heard_too_where_it_is_two_against_two() -> None:
 
 
 def test_of_trades_that_fit_several_accounts_upstreams_word_on_the_counts_is_all_there_is() -> None:
-    finding = IdentityFinding("raw_trades_closed", "1", "5", "2", None, ("a", "b"), 2, (DAY,))
+    finding = IdentityFinding(
+        "raw_trades_closed", Login("1"), "5", "2", None, ("a", "b"), 2, (DAY,)
+    )
     shared = replace(view("a", 5, 5, (5, 5, 3)), findings=(finding,))
     assert needs_of(shared, Progress()) == Needs(alltime=True, daily=days(0))
     assert needs_of(shared, read(alltime=True, daily=days(0))) == Needs(closed=days(0))

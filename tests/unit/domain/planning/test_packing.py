@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.contract.tables import MAX_DATES, PAGE_ROWS
+from app.domain.ids import AccountId
 from app.domain.planning.bins import Piece, cost_of
 from app.domain.planning.packing import pack, pack_whole
 from tests.support.views import DAY
@@ -20,7 +21,7 @@ def day(number: int) -> dt.date:
 
 
 def piece(name: str, *numbers: int, rows: float = 1.0, density: float = 1.0) -> Piece:
-    return Piece(name, (name,), dict.fromkeys(map(day, numbers), rows), density)
+    return Piece(AccountId(name), (name,), dict.fromkeys(map(day, numbers), rows), density)
 
 
 def test_accounts_with_the_same_dates_share_requests_up_to_the_most_ids() -> None:
@@ -60,7 +61,8 @@ def test_a_giant_does_not_drag_its_dates_into_a_request_of_others() -> None:
 
 def test_whole_accounts_fill_pages_rather_than_lists_of_ids() -> None:
     packs = pack_whole(
-        [Piece(f"a{number}", (f"a{number}",), {}, 13.0) for number in range(720)], max_ids=100
+        [Piece(AccountId(f"a{number}"), (f"a{number}",), {}, 13.0) for number in range(720)],
+        max_ids=100,
     )
     # 73 accounts fill one page; 100 would need two.
     assert [len(each.account_ids) for each in packs] == [73] * 9 + [63]

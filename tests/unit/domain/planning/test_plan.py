@@ -12,6 +12,7 @@ from app.domain.accounts.counts import DayCounts, Drift
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
+from app.domain.ids import AccountId, Login
 from app.domain.planning.estimates import Upstream
 from app.domain.planning.plan import MAX_ROUNDS, find_gaps, plan_round
 from app.domain.planning.planned_request import PlannedRequest
@@ -80,7 +81,10 @@ def test_accounts_with_dates_far_apart_are_not_multiplied_into_one_request() -> 
 def test_trades_are_asked_by_login_from_the_first_affected_date_to_the_last() -> None:
     (planned,) = plan_round([(view("a", 9, 9, (3, 3, 2), (3, 3, 2)), Progress())], max_ids=100)
     assert planned.request == Request(
-        Endpoint.CLOSED, logins=("login-a",), date_from=DAY, date_to=DAY + dt.timedelta(days=1)
+        Endpoint.CLOSED,
+        logins=(Login("login-a"),),
+        date_from=DAY,
+        date_to=DAY + dt.timedelta(days=1),
     )
     assert planned.logins == (("login-a",),)
 
@@ -94,7 +98,13 @@ def test_dates_that_nearly_everybody_needs_are_scanned_and_the_others_asked_by_i
     accounts.append(
         (
             AccountView(
-                "odd", odd.totals, days_of_odd, 5, odd.first_day, odd.last_day, logins=("1",)
+                AccountId("odd"),
+                odd.totals,
+                days_of_odd,
+                5,
+                odd.first_day,
+                odd.last_day,
+                logins=(Login("1"),),
             ),
             Progress(),
         )
@@ -106,7 +116,7 @@ def test_dates_that_nearly_everybody_needs_are_scanned_and_the_others_asked_by_i
     assert len(scan.account_ids) == 900
     (by_id,) = [each for each in hourly if not each.is_scan]
     assert by_id.request == Request(
-        Endpoint.HOURLY, account_ids=("odd",), dates=(DAY + dt.timedelta(days=3),)
+        Endpoint.HOURLY, account_ids=(AccountId("odd"),), dates=(DAY + dt.timedelta(days=3),)
     )
     (closed,) = [each for each in planned if each.request.endpoint is Endpoint.CLOSED]
     assert closed.request == Request(Endpoint.CLOSED, date_from=DAY, date_to=DAY)
@@ -146,17 +156,21 @@ def test_dates_that_everybody_lacks_are_only_guessed_where_that_costs_clearly_le
 
 def test_a_request_that_is_too_large_is_halved_until_one_account_or_date_is_left() -> None:
     both = PlannedRequest(
-        Request(Endpoint.CLOSED, logins=("1", "2", "3"), date_from=DAY, date_to=DAY),
-        ("a", "b"),
-        (("1", "2"), ("2", "3")),
+        Request(
+            Endpoint.CLOSED, logins=(Login("1"), Login("2"), Login("3")), date_from=DAY, date_to=DAY
+        ),
+        (AccountId("a"), AccountId("b")),
+        ((Login("1"), Login("2")), (Login("2"), Login("3"))),
     )
     first, second = both.halved(100)
     assert (first.request.logins, first.account_ids) == (("1", "2"), ("a",))
     assert (second.request.logins, second.account_ids) == (("2", "3"), ("b",))
     assert first.halved(100) == ()
     dates = PlannedRequest(
-        Request(Endpoint.HOURLY, account_ids=("a",), dates=(DAY, DAY + dt.timedelta(days=1))),
-        ("a",),
+        Request(
+            Endpoint.HOURLY, account_ids=(AccountId("a"),), dates=(DAY, DAY + dt.timedelta(days=1))
+        ),
+        (AccountId("a"),),
     )
     assert [half.request.dates for half in dates.halved(100)] == [
         (DAY,),
@@ -166,8 +180,8 @@ def test_a_request_that_is_too_large_is_halved_until_one_account_or_date_is_left
 
 @pytest.mark.parametrize("endpoint", [Endpoint.ALLTIME, Endpoint.CLOSED])
 def test_a_scan_that_cannot_be_had_becomes_requests_by_id(endpoint: Endpoint) -> None:
-    ids = tuple(f"a{number}" for number in range(5))
-    logins = tuple((f"login-{number}",) for number in range(5)) if endpoint.is_trades else ()
+    ids = tuple(AccountId(f"a{number}") for number in range(5))
+    logins = tuple((Login(f"login-{number}"),) for number in range(5)) if endpoint.is_trades else ()
     scan = PlannedRequest(Request(endpoint), ids, logins, cost=3.0, most_rows=3000)
     parts = scan.halved(2)
     assert [part.account_ids for part in parts] == [ids[:2], ids[2:4], ids[4:]]
@@ -223,7 +237,7 @@ def test_rounds_end_never_ask_twice_and_prove_only_what_they_ask(
         pytest.fail("the rounds did not end")
 
 
-def _read(planned: PlannedRequest, progress: dict[str, Progress], max_ids: int) -> None:
+def _read(planned: PlannedRequest, progress: dict[AccountId, Progress], max_ids: int) -> None:
     request = planned.request
     assert planned.account_ids
     assert len(request.account_ids) <= max_ids

@@ -9,6 +9,7 @@ import pytest
 from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint, Request
+from app.domain.ids import Login
 from app.domain.issues.codes import IssueCode
 from app.domain.planning.second_shape import disputed
 from app.domain.planning.trial_requests import Trials
@@ -68,7 +69,9 @@ def test_the_table_that_stands_against_the_others_is_asked_first_and_upstream_is
 
 
 def test_a_single_date_of_trades_is_asked_for_by_the_filter_for_a_single_date() -> None:
-    request = Request(Endpoint.CLOSED, logins=("7",), date_from=DAY, date_to=DAY, is_single=True)
+    request = Request(
+        Endpoint.CLOSED, logins=(Login("7"),), date_from=DAY, date_to=DAY, is_single=True
+    )
     assert request.params() == {"logins": "7", "trade-date": "20260504"}
 
 
@@ -178,7 +181,7 @@ def test_an_account_of_more_logins_than_a_request_may_name_is_tried_by_itself() 
         (view(f"a{number:02}", 9, 9, (3, 3, 2), known_days=5), _read()) for number in range(12)
     ]
     accounts[5] = (
-        replace(accounts[5][0], logins=tuple(f"l{number}" for number in range(7))),
+        replace(accounts[5][0], logins=tuple(Login(f"l{number}") for number in range(7))),
         accounts[5][1],
     )
     asked = _rounds(accounts, Trials(is_sampled=True), max_ids=5)

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from app.domain.accounts.view import AccountView
+from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue, Severity
 from app.domain.issues.detection import detect
 from app.domain.runs.inspected import Inspected, InspectionFigures, IssueAccounts
@@ -86,14 +87,14 @@ def _added(*found: tuple[AccountView, tuple[Issue, ...]]) -> InspectionFigures:
 
 
 def test_trades_stored_twice_are_a_surplus_of_their_table_and_no_lack_of_the_others() -> None:
-    view = AccountView("a", totals(5, 5, 5, 9), days=(day(2, 2, 6, _LOST),))
+    view = AccountView(AccountId("a"), totals(5, 5, 5, 9), days=(day(2, 2, 6, _LOST),))
     figures = _added((view, tuple(detect(view))))
     assert figures.more == {_LOST.isoformat(): {"raw_trades_closed": Counter(accounts=1, trades=4)}}
     assert figures.short == {}
 
 
 def test_two_tables_that_lost_a_night_are_short_where_alltime_counts_what_the_third_does() -> None:
-    view = AccountView("a", totals(9, 5, 5, 9), days=(day(0, 0, 4, _LOST),))
+    view = AccountView(AccountId("a"), totals(9, 5, 5, 9), days=(day(0, 0, 4, _LOST),))
     figures = _added((view, tuple(detect(view))))
     lost = Counter(accounts=1, trades=4)
     assert figures.short == {
@@ -104,7 +105,7 @@ def test_two_tables_that_lost_a_night_are_short_where_alltime_counts_what_the_th
 
 def test_an_issue_of_two_severities_is_counted_for_each_as_the_report_does() -> None:
     views = [
-        AccountView(f"a{number}", totals(100, 100, 100, closed))
+        AccountView(AccountId(f"a{number}"), totals(100, 100, 100, closed))
         for number, closed in enumerate((40, 50, 99))
     ]
     figures = _added(*((view, tuple(detect(view))) for view in views))
@@ -140,7 +141,11 @@ def test_an_account_with_several_entries_of_one_type_counts_once_for_it_and_for_
         },
         {"type": "unsettled", "severity": 5},
     )
-    figures.add(Inspected("a", None, entries), AccountView("a", totals(1, 1, 1, 1)), ["b"])
+    figures.add(
+        Inspected(AccountId("a"), None, entries),
+        AccountView(AccountId("a"), totals(1, 1, 1, 1)),
+        ["b"],
+    )
     assert {kind: known.accounts for kind, known in figures.issues.items()} == {
         ("absent_upstream", 3): 1,
         ("unsettled", 5): 1,

@@ -10,6 +10,7 @@ from app.domain.accounts.progress import Progress
 from app.domain.accounts.set_aside import NarrowRow
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId, Login
 from app.domain.issues.absence import absence, carried
 from app.domain.issues.codes import Issue, IssueCode, Severity
 from app.domain.issues.detection import detect, with_open_drift
@@ -35,7 +36,7 @@ def codes(view: AccountView) -> set[str]:
 
 
 def test_a_difference_is_upstreams_own_only_when_all_of_it_was_read() -> None:
-    view = AccountView("a", totals(6, 5, 5, 5))
+    view = AccountView(AccountId("a"), totals(6, 5, 5, 5))
     assert left(view, Progress()) == {"trade_count_mismatch"}
     half = Progress()
     half.dates_read(Endpoint.ALLTIME).everything = True
@@ -46,7 +47,9 @@ def test_a_difference_is_upstreams_own_only_when_all_of_it_was_read() -> None:
 
 def test_a_finer_table_must_be_read_on_each_date_that_differs() -> None:
     view = AccountView(
-        "a", totals(5, 5, 5, 4), days=(day(3, 3, 2), day(2, 2, 1, DAY + dt.timedelta(days=1)))
+        AccountId("a"),
+        totals(5, 5, 5, 4),
+        days=(day(3, 3, 2), day(2, 2, 1, DAY + dt.timedelta(days=1))),
     )
     progress = Progress()
     progress.dates_read(Endpoint.ALLTIME).everything = True
@@ -59,7 +62,7 @@ def test_a_finer_table_must_be_read_on_each_date_that_differs() -> None:
 
 @pytest.mark.parametrize("trouble", ["errors", "refused"])
 def test_trouble_on_the_way_never_turns_into_upstreams_fault(trouble: str) -> None:
-    view = AccountView("a", totals(5, 5, 5, 4), days=(day(3, 3, 2),))
+    view = AccountView(AccountId("a"), totals(5, 5, 5, 4), days=(day(3, 3, 2),))
     progress = read_everything()
     if trouble == "errors":
         progress.errors.append("something went wrong")
@@ -72,12 +75,14 @@ def test_trouble_on_the_way_never_turns_into_upstreams_fault(trouble: str) -> No
 
 
 def test_rows_that_upstream_forgot_explain_exactly_their_share() -> None:
-    view = AccountView("a", totals(5, 8, 5, 5), days=(day(3, 0, 0),))
+    view = AccountView(AccountId("a"), totals(5, 8, 5, 5), days=(day(3, 0, 0),))
     progress = read_everything()
     progress.kept = {Endpoint.DAILY: {DAY: 3}}
     assert left(view, progress) == {"absent_upstream"}
     view = AccountView(
-        "a", totals(5, 9, 5, 5), days=(day(3, 0, 0), day(2, 1, 1, DAY + dt.timedelta(days=1)))
+        AccountId("a"),
+        totals(5, 9, 5, 5),
+        days=(day(3, 0, 0), day(2, 1, 1, DAY + dt.timedelta(days=1))),
     )
     assert left(view, progress) == {"absent_upstream", "upstream_inconsistent"}
 
@@ -97,7 +102,7 @@ def _told_of_upstream(view: AccountView, progress: Progress) -> object:
 def test_upstreams_counts_are_those_of_upstream_and_only_of_tables_that_were_read_whole() -> None:
     next_day = DAY + dt.timedelta(days=1)
     view = AccountView(
-        "a",
+        AccountId("a"),
         totals(5, 9, 5, 7),
         days=(day(3, 0, 0), day(2, 1, 3, next_day)),
         first_day=DAY,
@@ -138,7 +143,11 @@ def test_upstreams_counts_are_those_of_upstream_and_only_of_tables_that_were_rea
 
 def test_an_unsettled_difference_names_no_stored_count_as_upstreams() -> None:
     moving = AccountView(
-        "a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), first_day=DAY, last_day=LATER
+        AccountId("a"),
+        totals(5, 5, 6, 6),
+        days=(day(2, 3, 3, LATER),),
+        first_day=DAY,
+        last_day=LATER,
     )
     progress = read_everything()
     progress.sent = {Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED}
@@ -147,17 +156,21 @@ def test_an_unsettled_difference_names_no_stored_count_as_upstreams() -> None:
 
 
 def test_a_difference_on_dates_that_still_move_is_unsettled() -> None:
-    moving = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
+    moving = AccountView(
+        AccountId("a"), totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER
+    )
     assert left(moving, read_everything()) == {"unsettled"}
     both = AccountView(
-        "a", totals(5, 5, 6, 6), days=(day(2, 3, 2), day(2, 3, 3, LATER)), last_day=LATER
+        AccountId("a"), totals(5, 5, 6, 6), days=(day(2, 3, 2), day(2, 3, 3, LATER)), last_day=LATER
     )
     assert left(both, read_everything()) == {"upstream_inconsistent"}
 
 
 def test_a_date_that_stays_unsettled_for_three_runs_is_what_it_is() -> None:
     next_day = LATER + dt.timedelta(days=1)
-    view = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
+    view = AccountView(
+        AccountId("a"), totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER
+    )
     for _ in range(3):
         (issue,) = explain(view, read_everything(), moving_from=LATER)
         assert issue.code is IssueCode.UNSETTLED
@@ -172,7 +185,9 @@ def test_a_date_that_stays_unsettled_for_three_runs_is_what_it_is() -> None:
 
 
 def test_runs_in_quick_succession_do_not_wear_out_what_is_unsettled() -> None:
-    view = AccountView("a", totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER)
+    view = AccountView(
+        AccountId("a"), totals(5, 5, 6, 6), days=(day(2, 3, 3, LATER),), last_day=LATER
+    )
     begun = dt.datetime(2026, 1, 6, 22, 36, tzinfo=dt.UTC)
     codes = []
     for minutes in (0, 2, 5, 9, 30, 59, 61, 90, 125, 130, 190):
@@ -185,7 +200,7 @@ def test_runs_in_quick_succession_do_not_wear_out_what_is_unsettled() -> None:
 
 
 def test_totals_that_stay_unsettled_for_three_runs_are_what_they_are() -> None:
-    view = AccountView("a", totals(5, 6, 6, 6), last_day=LATER)
+    view = AccountView(AccountId("a"), totals(5, 6, 6, 6), last_day=LATER)
     for _ in range(3):
         (issue,) = explain(view, read_everything(), moving_from=LATER)
         assert issue.code is IssueCode.UNSETTLED
@@ -195,7 +210,10 @@ def test_totals_that_stay_unsettled_for_three_runs_are_what_they_are() -> None:
 
 def test_trades_of_an_ambiguous_key_explain_their_own_absence() -> None:
     view = AccountView(
-        "a", totals(3, 3, 3, 0), days=(day(3, 3, 0),), findings=(finding(None, "a", "b"),)
+        AccountId("a"),
+        totals(3, 3, 3, 0),
+        days=(day(3, 3, 0),),
+        findings=(finding(None, "a", "b"),),
     )
     assert left(view, read_everything()) == {"ambiguous_identity"}
 
@@ -203,19 +221,19 @@ def test_trades_of_an_ambiguous_key_explain_their_own_absence() -> None:
 def test_a_key_that_is_too_narrow_explains_the_rows_that_it_cannot_hold() -> None:
     progress = read_everything()
     progress.too_narrow.append(NarrowRow("raw_trades_closed", "8|1|7", "is no longer unique"))
-    assert left(AccountView("a", totals(3, 3, 3, 2), days=(day(3, 3, 2),)), progress) == {
-        "key_too_narrow"
-    }
+    assert left(
+        AccountView(AccountId("a"), totals(3, 3, 3, 2), days=(day(3, 3, 2),)), progress
+    ) == {"key_too_narrow"}
 
 
 def test_drift_is_over_when_the_coarse_levels_were_read_and_not_before() -> None:
-    view = AccountView("a", totals(5, 5, 5, 5), drift=Drift(absent=False, evidence={}))
+    view = AccountView(AccountId("a"), totals(5, 5, 5, 5), drift=Drift(absent=False, evidence={}))
     assert left(view, Progress()) == {"upstream_drift"}
     assert left(view, read_everything()) == set()
 
 
 def test_a_descent_that_was_begun_is_drift_until_both_finer_tables_were_read() -> None:
-    view = AccountView("a", totals(5, 5, 5, 5), descents=frozenset({DAY}))
+    view = AccountView(AccountId("a"), totals(5, 5, 5, 5), descents=frozenset({DAY}))
     assert codes(view) == {"upstream_drift"}
     progress = Progress()
     progress.dates_read(Endpoint.HOURLY).dates.add(DAY)
@@ -225,14 +243,14 @@ def test_a_descent_that_was_begun_is_drift_until_both_finer_tables_were_read() -
 
 
 def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:
-    absent = AccountView("a", totals(5, 5, 5, 5), open_issues=(absence().as_json(),))
+    absent = AccountView(AccountId("a"), totals(5, 5, 5, 5), open_issues=(absence().as_json(),))
     assert carried(absent, Progress()) == (absence(),)
     assert left(absent, Progress()) == {"absent_upstream"}
     assert carried(absent, Progress(sent={Endpoint.DAILY})) == ()
     # Forgotten rows say nothing of the account, and where the counts agree without them nothing is
     # left.
     rows = AccountView(
-        "a",
+        AccountId("a"),
         totals(5, 5, 5, 5),
         open_issues=({**absence().as_json(), "affected": ["raw_metrics_daily"]},),
     )
@@ -240,7 +258,9 @@ def test_what_only_an_audit_can_judge_stays_open_until_one_does() -> None:
     assert left(rows, Progress()) == set()
     drifted = with_open_drift(
         AccountView(
-            "a", totals(), open_issues=({"type": "upstream_drift", "metadata": {"note": 1}},)
+            AccountId("a"),
+            totals(),
+            open_issues=({"type": "upstream_drift", "metadata": {"note": 1}},),
         )
     )
     assert drifted.drift == Drift(absent=False, evidence={"note": 1})
@@ -272,6 +292,6 @@ def test_an_outcome_follows_from_what_was_found_and_what_is_left(
 def test_closed_trades_of_a_key_that_two_accounts_hold_at_once_are_never_held_against_upstream() -> (
     None
 ):
-    shared = IdentityFinding("raw_metrics_alltime", "7", "8", "1", None, ("a", "b"), 0, ())
-    view = AccountView("a", totals(3, 3, 3, 5), days=(day(3, 3, 5),), findings=(shared,))
+    shared = IdentityFinding("raw_metrics_alltime", Login("7"), "8", "1", None, ("a", "b"), 0, ())
+    view = AccountView(AccountId("a"), totals(3, 3, 3, 5), days=(day(3, 3, 5),), findings=(shared,))
     assert left(view, read_everything()) == {"ambiguous_identity"}

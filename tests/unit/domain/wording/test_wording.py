@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.accounts.counts import IdentityFinding, OddRows
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.waiting import Waiting
+from app.domain.ids import Login
 from app.domain.issues.detection import detect
 from app.domain.states import RunStatus
 from app.domain.wording.counts import choose, counted
@@ -97,7 +98,9 @@ def test_no_issue_counts_one_in_the_plural(
 ) -> None:
     found = view("acc-1", alltime, daily, *counts, finer=0)
     findings = tuple(
-        IdentityFinding("raw_trades_closed", "7", "1", "1", holder, candidates, number, (DAY,))
+        IdentityFinding(
+            "raw_trades_closed", Login("7"), "1", "1", holder, candidates, number, (DAY,)
+        )
         for number in rows
         for holder, candidates in ((None, ("acc-1",)), ("acc-2", ()), (None, ("acc-1", "acc-2")))
     )
