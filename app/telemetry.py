@@ -115,6 +115,11 @@ def redact(
     }
 
 
+def redacted(text: str) -> str:
+    """The text without secrets."""
+    return _cleaned_text(text)
+
+
 def _is_secret(key: object) -> bool:
     return _SECRET_KEY.search(re.sub(r"[-_ ]", "", str(key)).lower()) is not None
 

@@ -8,7 +8,7 @@ from typer._click.exceptions import BadParameter, NoSuchOption, UsageError
 from typer.core import TyperGroup
 
 from app.domain.wording.nearest import nearest
-from app.domain.wording.validation import requirement
+from app.domain.wording.validation import RejectedValue
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -130,13 +130,14 @@ def _explain_value(error: BadParameter) -> None:
     first = next(iter(getattr(error.__cause__, "errors", list)()), None)
     if first is None:
         return
-    if first["type"] == "value_error":
-        said = str(first["msg"]).removeprefix("Value error, ")
+    rejected = RejectedValue.read(first)
+    if rejected.kind == "value_error":
+        said = rejected.message.removeprefix("Value error, ")
         quoted = _QUOTED.findall(said)
         meant = nearest(quoted[0], quoted[1:]) if " is not one of " in said and quoted else None
         error.message = f"{said} Did you mean '{meant}'?" if meant else said
     else:
-        error.message = f"{requirement(first['type'], first.get('ctx', {}), str(first['msg']))}."
+        error.message = f"{rejected.requirement}."
 
 
 def _options(command: "Command") -> list[str]:

@@ -76,15 +76,14 @@ def perform(work: Callable[[], Awaitable[ExitCode]], *, quiet: bool = False) -> 
 
 def finish(work: Callable[[], ExitCode], *, quiet: bool = False) -> None:
     """Run work and exit; our errors become a sentence."""
-    from app.telemetry import configure_logging, redact
+    from app.telemetry import configure_logging, redacted
 
     configure_logging(level="WARNING" if quiet else "INFO")
     try:
         end_in_order()
         code = work()
     except ReconError as error:
-        sentence = redact(None, "", {"sentence": str(error)})["sentence"]
-        sys.stderr.write(f"trade-recon: {sentence}\n")
+        sys.stderr.write(f"trade-recon: {redacted(str(error))}\n")
         code = ExitCode.WRONG_USE if isinstance(error, _WRONG_USE) else ExitCode.FAILURE
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

@@ -3,6 +3,7 @@
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from app.domain.wording.validation import RejectedValue
 from app.errors import ConfigurationError
 from app.settings.model import Settings
 from app.settings.spelling import ENV_FILE
@@ -49,12 +50,15 @@ def load_settings() -> Settings:
 
 def _sentence(error: ValidationError) -> str:
     fields = {
-        str(part["loc"][0]): part
-        for part in error.errors(include_url=False, include_context=False, include_input=False)
+        str(part.place[0]): part
+        for part in map(
+            RejectedValue.read,
+            error.errors(include_url=False, include_context=False, include_input=False),
+        )
     }
     rules = [
-        f"{name.upper()} {part['msg']}"
-        if part["type"] == OWN_WORDS
+        f"{name.upper()} {part.message}"
+        if part.kind == OWN_WORDS
         else f"{name.upper()} must be {Settings.model_fields[name].description}"
         for name, part in fields.items()
     ]

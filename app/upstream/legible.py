@@ -86,7 +86,7 @@ def _escape(found: re.Match[bytes]) -> bytes:
     token = found[0]
     if not token.startswith(b"\\"):
         return b"\\u%04x" % token[0]
-    return _LOST_BYTES if found["odd"] is not None else token
+    return _LOST_BYTES if found.group("odd") is not None else token
 
 
 def _cut(text: bytes) -> bytes:
@@ -120,7 +120,9 @@ def repaired(row: bytes) -> bytes:
     # Names while they are still told from what upstream sent by its escape.
     named = _TEXT_OR_NAME.sub(
         lambda found: (
-            found[0].replace(_LOST_BYTES, REPLACEMENT.encode()) if found["is_name"] else found[0]
+            found[0].replace(_LOST_BYTES, REPLACEMENT.encode())
+            if found.group("is_name")
+            else found[0]
         ),
         legible,
     )

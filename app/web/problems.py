@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app.domain.wording.nearest import nearest
-from app.domain.wording.validation import requirement
+from app.domain.wording.validation import RejectedValue
 from app.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -23,7 +23,7 @@ from app.errors import (
     UpstreamUnavailable,
     WriteConflict,
 )
-from app.telemetry import get_logger, redact
+from app.telemetry import get_logger, redacted
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = "5"
@@ -102,11 +102,10 @@ def problem(
     request: Request, status: HTTPStatus, detail: str, errors: list[FieldProblem] | None = None
 ) -> Response:
     """A problem's answer, without secrets in `detail`."""
-    cleaned = redact(None, "", {"detail": detail})["detail"]
     body = Problem(
         title=status.phrase,
         status=status.value,
-        detail=cleaned,
+        detail=redacted(detail),
         instance=request.url.path,
         errors=errors,
     )
@@ -153,12 +152,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
     """Never the input: it may be long, or a secret."""
-    where, context = [str(part) for part in found["loc"]], found.get("ctx") or {}
-    said = requirement(found["type"], context, str(found["msg"]))
-    if (
-        found["type"] == UNKNOWN
-        and (meant := nearest(where[-1], context.get("known", ()))) is not None
-    ):
+    rejected = RejectedValue.read(found)
+    where, said = [str(part) for part in rejected.place], rejected.requirement
+    known = rejected.context.get("known", ())
+    if rejected.kind == UNKNOWN and (meant := nearest(where[-1], known)) is not None:
         said += f": is {meant} meant?"
     return FieldProblem(
         field=_shown(".".join(where)),

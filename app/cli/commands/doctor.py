@@ -17,11 +17,10 @@ async def _examined() -> ExitCode:
     from app.cli.output.tables import results_console
     from app.examination import Level, examine
     from app.settings.load import load_settings
-    from app.telemetry import redact
+    from app.telemetry import redacted
 
     settings, console, is_wrong = load_settings(), results_console(), False
     async for finding in examine(settings):
         is_wrong |= finding.level is Level.WRONG
-        text = redact(None, "", {"text": finding.text})["text"]
-        console.print(f"{finding.level:<5}  {text}", markup=False, soft_wrap=True)
+        console.print(f"{finding.level:<5}  {redacted(finding.text)}", markup=False, soft_wrap=True)
     return ExitCode.ISSUES_LEFT if is_wrong else ExitCode.SUCCESS

@@ -11,6 +11,7 @@ from app.cli.mistakes import SuggestingGroup
 from app.cli.options import Format, ListFormat, Reason
 from app.cli.reading import answer, open_record
 from app.cli.runtime import ExitCode, exit_code_of, perform
+from app.domain.runs.leftovers import Left, Leftovers
 from app.domain.runs.orders import bounded_reason
 from app.domain.states import RunKind, RunStatus
 from app.domain.wording.counts import choose, counted
@@ -257,7 +258,8 @@ async def _show(console: "Console", readings: "Readings", state: "RunState") -> 
     show_run(console, state)
     if not state.error:
         _show_waits(console, state)
-    held = state.accounts.needs_confirmation if state.left is None else state.left["held"]
+    left = Leftovers.from_json(state.left)
+    held = state.accounts.needs_confirmation if left is None else left.counts[Left.HELD]
     if not held:
         return
     console.print()

@@ -13,6 +13,7 @@ from app.domain.contract.tables import TABLES, Endpoint
 from app.domain.ids import AccountId
 from app.domain.issues.acceptance import disagreement_of, is_covered
 from app.domain.issues.codes import COUNT_CODES, IDENTITY_CODES, Issue, IssueCode, Severity
+from app.domain.issues.recorded import RecordedIssue
 from app.domain.planning.estimates import common_gaps, lost_dates
 
 JUDGED = COUNT_CODES | IDENTITY_CODES | {IssueCode.IMPOSSIBLE_DATE, IssueCode.MONEY_MISMATCH}
@@ -37,15 +38,20 @@ class Inspected:
     seen: str | None = None
 
     @property
+    def recorded(self) -> list[RecordedIssue]:
+        """The entries, read."""
+        return [RecordedIssue.read(entry) for entry in self.entries]
+
+    @property
     def codes(self) -> list[str]:
         """The types of its issues."""
-        return sorted({str(entry["type"]) for entry in self.entries})
+        return sorted({each.type for each in self.recorded})
 
     @property
     def is_news(self) -> bool:
         """Whether any may be healed."""
         return self.issues is not None and any(
-            _severity(entry) < Severity.INFO for entry in self.entries
+            each.severity < Severity.INFO for each in self.recorded
         )
 
 
@@ -59,11 +65,12 @@ def inspect_account(
         # Somebody accepted all of it, or a run asked upstream about just this: what is recorded
         # says more than the counts.
         return Inspected(view.account_id, None, view.open_issues, disagreement_of(view))
-    told = {str(entry["type"]) for entry in view.open_issues}
+    recorded = [(RecordedIssue.read(entry).type, entry) for entry in view.open_issues]
+    told = {code for code, _ in recorded}
     judged = JUDGED if told.intersection(_OF_UPSTREAM) else JUDGED | {IssueCode.UPSTREAM_DRIFT}
     issues = (*(issue for issue in detected if issue.code in judged), *_unseen_money(view))
     replaced = JUDGED | {issue.code for issue in issues}
-    kept = [entry for entry in view.open_issues if entry["type"] not in replaced]
+    kept = [entry for code, entry in recorded if code not in replaced]
     return Inspected(
         view.account_id,
         issues,
@@ -78,7 +85,7 @@ def _unseen_money(view: AccountView) -> list[Issue]:
     return [
         Issue.from_json(entry)
         for entry in view.open_issues
-        if entry["type"] == IssueCode.MONEY_MISMATCH
+        if RecordedIssue.read(entry).type == IssueCode.MONEY_MISMATCH
     ]
 
 
@@ -126,17 +133,16 @@ class InspectionFigures:
         """Count an account."""
         if not account.entries:
             return
+        recorded = account.recorded
         # Once, though an earlier system may have left several entries of one type.
-        for kind in {(str(entry["type"]), _severity(entry)) for entry in account.entries}:
+        for kind in {(each.type, each.severity) for each in recorded}:
             self.issues.setdefault(kind, IssueAccounts()).add(
                 IssueAccounts(1, [account.account_id])
             )
-        for issue, table in {
-            (str(entry["type"]), table) for entry in account.entries for table in _affected(entry)
-        }:
+        for issue, table in {(each.type, table) for each in recorded for table in each.affected}:
             self.tables.setdefault(issue, Counter())[table] += 1
         self.brokers.update(set(brokers) or {_UNKNOWN_BROKER})
-        self.dates.update({day for entry in account.entries for day in _days(entry)})
+        self.dates.update({day for each in recorded for day in each.dates})
         if account.issues is not None:
             self._add_days(view)
 
@@ -245,33 +251,3 @@ def _exceeds_alltime(view: AccountView, table: str) -> bool:
 
 def _by_date(counts: Mapping[str, int]) -> dict[dt.date, int]:
     return {dt.date.fromisoformat(day): accounts for day, accounts in counts.items()}
-
-
-def _severity(entry: Mapping[str, object]) -> int:
-    severity = entry.get("severity")
-    return (
-        severity
-        if isinstance(severity, int) and Severity.CRITICAL <= severity <= Severity.INFO
-        else int(Severity.INFO)
-    )
-
-
-def _affected(entry: Mapping[str, object]) -> set[str]:
-    affected = entry.get("affected")
-    return {str(each) for each in affected} if isinstance(affected, list | tuple) else set()
-
-
-def _days(entry: Mapping[str, object]) -> set[str]:
-    for name in ("missing_dates", "dates"):
-        days = entry.get(name)
-        if isinstance(days, list | tuple):
-            return {day[:10] for day in days if isinstance(day, str) and _is_date(day[:10])}
-    return set()
-
-
-def _is_date(text: str) -> bool:
-    try:
-        dt.date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

@@ -62,7 +62,7 @@ def _last_counted_at(view: AccountView) -> dt.datetime | None:
 
 def with_runs_counted(issue: Issue, places: Sequence[str], looks: Mapping[str, int]) -> Issue:
     """The issue with this run counted."""
-    metadata = issue.evidence["metadata"]
+    metadata = issue.evidence.get("metadata")
     counts = {place: looks.get(place, 0) + 1 for place in places}
     return replace(
         issue,

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from app.domain.wording.counts import counted
 
@@ -67,6 +68,31 @@ _WORDS: Mapping[str, str] = {
     "url": "must be a URL",
 }
 _OWN = re.compile(r"^(Value error|Assertion failed), ")
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedValue:
+    """A validator's error, without the input."""
+
+    kind: str
+    place: tuple[str | int, ...]
+    message: str
+    context: _Context
+
+    @classmethod
+    def read(cls, error: Mapping[str, Any]) -> Self:
+        """One of pydantic's errors."""
+        return cls(
+            str(error.get("type")),
+            tuple(error.get("loc", ())),
+            str(error.get("msg", "")),
+            error.get("ctx") or {},
+        )
+
+    @property
+    def requirement(self) -> str:
+        """What the value must be; see `requirement`."""
+        return requirement(self.kind, self.context, self.message)
 
 
 def requirement(kind: str, context: _Context, message: str) -> str:

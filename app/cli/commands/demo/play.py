@@ -189,7 +189,7 @@ async def _judge(
 ) -> bool:
     """Compare what is left with known causes."""
     open_issues = await stage.warehouse.fetch(_OPEN_ISSUES)
-    left = {row["account_id"]: frozenset(map(IssueCode, row["types"])) for row in open_issues}
+    left = {account_id: frozenset(map(IssueCode, types)) for account_id, types in open_issues}
     rows: dict[str, list[DifferenceKind]] = defaultdict(list)
     for each in comparison.sample:
         for account_id in each.account_ids:

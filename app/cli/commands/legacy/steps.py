@@ -155,12 +155,18 @@ def _run_results(state: RunState, attempts: Sequence[RunAttempt]) -> dict[str, o
     }
 
 
+class _CallFigures(msgspec.Struct):
+    requests: int
+    failures: dict[str, int]
+
+
 def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, int]:
     calls: Counter[str] = Counter()
     for endpoints in api_stats.values():
-        for endpoint, figures in endpoints.items():
-            calls[_CALLS[endpoint]] += figures["requests"]
-            calls["api_errors"] += sum(figures["failures"].values())
+        for endpoint, kept in endpoints.items():
+            figures = msgspec.convert(kept, _CallFigures)
+            calls[_CALLS[endpoint]] += figures.requests
+            calls["api_errors"] += sum(figures.failures.values())
     return {kind: count for kind, count in sorted(calls.items()) if count}
 
 
