@@ -20,7 +20,7 @@ def read(kind: type[_Model], row: Mapping[str, Any] | Record, **others: object) 
 
 
 class EndedRunRow(Struct, frozen=True, kw_only=True):
-    """How a run ended, with accounts held now."""
+    """The end of a run, with accounts held now."""
 
     run_id: RunId
     kind: str

@@ -49,7 +49,7 @@ from app.store.staging.staging import Staging
 from app.store.write_pace import WritePace
 
 _MOST_WINDOWS = 4
-"""Windows whose statements are kept."""
+"""Windows kept."""
 
 
 @dataclass(frozen=True, slots=True)

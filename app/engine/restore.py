@@ -49,7 +49,7 @@ class Restoring:
         return await self._rows.inserted_by_run(run_id)
 
     async def attempt(self, removed_ids: Sequence[int]) -> AsyncGenerator[Restored]:
-        """What restoring would do, changing nothing."""
+        """A trial restore, changing nothing."""
         async for restored in self._rows.restore(removed_ids, Way(is_trial=True)):
             yield restored
 

@@ -210,7 +210,7 @@ def _was_compared(passed: AccountPass, endpoint: Endpoint) -> bool:
 
 
 def _explained(passed: AccountPass, now: dt.datetime) -> Explained:
-    """How often this was asked in vain, and when again."""
+    """Vain requests about this state so far, and the time of the next."""
     view, progress = passed.view, passed.progress
     is_same = view.explained_as == view.signature and view.ask_again_at is not None
     if is_same and view.ask_again_at is not None and (progress.known or now < view.ask_again_at):

@@ -1,4 +1,4 @@
-"""The rounds of a batch: each asks for what the last showed to differ.
+"""The rounds of a batch: each plans from the differences that the last one left.
 
 Entry point: `Rounds.run`.
 

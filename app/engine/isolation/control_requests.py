@@ -106,7 +106,7 @@ class Controls:
         )
 
     async def require_answers(self, endpoint: Endpoint, since: Fared | None = None) -> None:
-        """Require another account's answer, `since` then or a control's.
+        """Require another account's answer, later than `since` or to a control.
 
         Raises EndpointFailed, UpstreamRefused.
         """
@@ -139,8 +139,8 @@ class Controls:
     async def require_whole(
         self, endpoint: Endpoint, account_ids: Collection[AccountId], since: Fared | None = None
     ) -> None:
-        """Require a proven read of other accounts, or among several of these: `since` then, or a
-        control's.
+        """Require a proven read of other accounts, or among several of these, later than `since` or
+        of a control.
 
         Raises EndpointFailed.
         """

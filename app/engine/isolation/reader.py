@@ -1,4 +1,4 @@
-"""What a search reads through."""
+"""The interface of a search to its reads."""
 
 import datetime as dt
 from typing import Protocol
@@ -14,7 +14,7 @@ class Reader(Protocol):
         """Number of rows kept; None on stop."""
 
     def is_known(self, planned: PlannedRequest) -> bool:
-        """Whether its accounts failed before: another allowance."""
+        """Whether its accounts failed before, and have another allowance."""
 
     def can_wait(self, planned: PlannedRequest) -> bool:
         """Whether all accounts come again in this run."""

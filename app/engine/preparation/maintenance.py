@@ -35,7 +35,7 @@ _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceResult:
-    """What maintenance did; the first four names are heritage.
+    """Results of maintenance; the first four names are heritage.
 
     `unmatched_combinations`: keys that fit no account or several. Locked accounts have old totals;
     trade_recon rejects refused ones, and lacks those kept out. Relations `money_dropped` are no

@@ -19,7 +19,7 @@ _STRIKES = 8
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What maintenance did, and accounts it left.
+    """Results of maintenance, and accounts it left.
 
     `refused` are rejected by trade_recon, which lacks those `kept_out`.
     """

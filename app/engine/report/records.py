@@ -17,13 +17,13 @@ class RequestNote(Struct, frozen=True, kw_only=True):
 
 
 class MaintenanceNote(Struct, frozen=True, kw_only=True):
-    """What a run keeps of its maintenance."""
+    """Maintenance as reports read it."""
 
     money_dropped: Sequence[str] = ()
 
 
 class ResultLevel(Struct, frozen=True, kw_only=True):
-    """What a row of a run's result counts: a table, date or broker."""
+    """The level of a result's row: table, date or broker."""
 
     level: str
 

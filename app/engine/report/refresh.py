@@ -1,7 +1,7 @@
 """Refreshes the report's snapshot, at little cost.
 
-Each process refreshes for its own records; time and duration in the snapshot share one budget among
-them. Other changes show within a minute. Work is seen as done only after a refresh; readers never
+Each process refreshes for its own records; the snapshot's time and duration hold all of them to one
+budget. Other changes show within a minute. Work is seen as done only after a refresh; readers never
 wait.
 """
 
@@ -42,7 +42,7 @@ class SnapshotRefresher:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a record here is missing."""
+        """Whether the snapshot lacks records made here."""
         return self._noted.is_set()
 
     @property

@@ -216,7 +216,7 @@ def _rows(row: ListedRunRow) -> RunRows:
 
 
 def _rests_on(row: RunRow, pinned: int) -> str | None:
-    """What an ended run compared."""
+    """The basis of an ended run's result."""
     request = read(RequestNote, row.request if isinstance(row.request, dict) else {})
     ids, depth = request.account_ids, request.depth
     return Basis(
@@ -245,7 +245,7 @@ def _standing(row: _Row, still: int) -> _Row:
 
 
 class _Left(NamedTuple):
-    """What a run left; None while unknown."""
+    """Leftovers of a run; None while unknown."""
 
     figures: Mapping[str, Any] | None = None
     sentence: str | None = None

@@ -62,7 +62,7 @@ class Heartbeat:
 
     @property
     def hindrance(self) -> Hindrance | None:
-        """What keeps the process from working."""
+        """The obstacle to work here."""
         if (found := self._client.hindrance) is not None or self._conflict is None:
             return found
         now = time.monotonic()

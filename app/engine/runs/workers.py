@@ -1,7 +1,7 @@
 """The worker pool: asyncio tasks that serve runs until stopped.
 
-Lasting errors end a run; a lost PostgreSQL is waited for. Further workers serve few named accounts,
-and inspections.
+Lasting errors end a run; a lost PostgreSQL is waited for. Two further workers serve runs of few
+named accounts, and inspections.
 """
 
 import asyncio

@@ -43,7 +43,7 @@ class RunRows(Struct, frozen=True, kw_only=True):
 
 
 class RunWait(Struct, frozen=True, kw_only=True):
-    """`accounts` if not all wait."""
+    """Why a run waits; `accounts` if not all."""
 
     reason: str
     message: str
@@ -110,7 +110,7 @@ class GivenOrder(Struct, frozen=True, kw_only=True):
 class RunState(Struct, frozen=True, kw_only=True):
     """A run.
 
-    `left` counts accounts by what is left, `left_told` in words; None before the end, or for
+    `left` counts accounts by kind of leftover, `left_told` in words; None before the end, or for
     earlier versions.
     """
 
