@@ -22,7 +22,7 @@ from app.settings.variables import foreign_dsns, misnamed_databases
 from app.store.database.pool import Database
 from app.store.database.queries import quote
 from app.store.quota import Quota
-from app.store.schema.migrate import migrate, pending_migrations
+from app.store.schema.migrate import migrate, pending_migrations, told_newer
 from app.store.schema.raw.caps import unused_rules, unused_sentence
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient
@@ -105,6 +105,8 @@ async def open_store(
         if settings.database_url is None:
             await migrate(dsn, settings.recon_schema, statement_cache=settings.statement_cache)
         await _require_migrated(database)
+        if said := await told_newer(database):
+            _log.warning(said, action="schema.newer")
         store = await Repositories.build(
             database,
             settings.recon_lease_seconds,

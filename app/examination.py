@@ -16,7 +16,7 @@ from app.store.dba_script.misfits import Samples
 from app.store.schema.definitions import compare
 from app.store.schema.earlier_system import unmet
 from app.store.schema.introspect import Survey, survey
-from app.store.schema.migrate import pending_migrations
+from app.store.schema.migrate import pending_migrations, told_newer
 from app.store.schema.preflight import misplaced, notes, problems
 from app.store.schema.raw.caps import unused_rules, unused_sentence
 from app.store.schema.raw.catalogue import Catalogue
@@ -100,6 +100,8 @@ async def _examine_warehouse(
     elif not blocking:
         async for finding in _examine_tables(database, found, caps):
             yield finding
+    if said := await told_newer(database):
+        yield Finding(Level.NOTE, said)
     if found.schema.is_migrated:
         async for finding in _examine_definitions(database):
             yield finding

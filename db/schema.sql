@@ -1042,7 +1042,8 @@ CREATE TABLE prop_trading_model.recon_attempts (
     compared jsonb,
     own_seconds double precision,
     seen text,
-    own_requests double precision
+    own_requests double precision,
+    CONSTRAINT recon_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['unchanged'::text, 'healed'::text, 'explained'::text, 'partial'::text, 'failed'::text, 'flapping'::text, 'needs_confirmation'::text, 'gone'::text, 'found'::text])))
 )
 WITH (fillfactor='80');
 
@@ -1476,6 +1477,7 @@ CREATE TABLE prop_trading_model.recon_runs (
     found bigint DEFAULT 0 NOT NULL,
     known_accounts bigint,
     left_over jsonb,
+    CONSTRAINT recon_runs_kind_check CHECK ((kind = ANY (ARRAY['full'::text, 'retry'::text, 'audit'::text, 'inspect'::text]))),
     CONSTRAINT recon_runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'paused'::text, 'succeeded'::text, 'completed_with_issues'::text, 'needs_confirmation'::text, 'failed'::text, 'cancelled'::text])))
 )
 WITH (fillfactor='70');
@@ -2421,9 +2423,6 @@ ALTER TABLE ONLY prop_trading_model.raw_trades_open
 ALTER TABLE ONLY prop_trading_model.recon_accepted_issues
     ADD CONSTRAINT recon_accepted_issues_pkey PRIMARY KEY (acceptance_id);
 
-ALTER TABLE prop_trading_model.recon_attempts
-    ADD CONSTRAINT recon_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['unchanged'::text, 'healed'::text, 'explained'::text, 'partial'::text, 'failed'::text, 'flapping'::text, 'needs_confirmation'::text, 'gone'::text, 'found'::text]))) NOT VALID;
-
 ALTER TABLE ONLY prop_trading_model.recon_attempts
     ADD CONSTRAINT recon_attempts_pkey PRIMARY KEY (run_id, account_id);
 
@@ -2489,9 +2488,6 @@ ALTER TABLE ONLY prop_trading_model.recon_run_inserts
 
 ALTER TABLE ONLY prop_trading_model.recon_run_losses
     ADD CONSTRAINT recon_run_losses_pkey PRIMARY KEY (run_id, account_id);
-
-ALTER TABLE prop_trading_model.recon_runs
-    ADD CONSTRAINT recon_runs_kind_check CHECK ((kind = ANY (ARRAY['full'::text, 'retry'::text, 'audit'::text, 'inspect'::text]))) NOT VALID;
 
 ALTER TABLE ONLY prop_trading_model.recon_runs
     ADD CONSTRAINT recon_runs_pkey PRIMARY KEY (run_id);

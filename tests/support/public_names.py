@@ -17,12 +17,13 @@ from typer._click import Command
 from app.cli.app import app
 from app.domain.issues.codes import IssueCode
 from app.settings.model import Settings
+from app.store.schema.migration_files import baseline_files, later_files
 from app.web.app import build_app
 from tools.reference.metrics import metrics_page
 
 _ROOT = Path(__file__).parents[2]
 _SQL_OBJECT = re.compile(
-    r"CREATE (?:OR REPLACE )?(TABLE|VIEW|MATERIALIZED VIEW|FUNCTION|PROCEDURE)"
+    r"CREATE (?:OR REPLACE )?(?:UNLOGGED )?(TABLE|VIEW|MATERIALIZED VIEW|FUNCTION|PROCEDURE)"
     r"(?: IF NOT EXISTS)? prop_trading_model\.(\w+)",
     re.IGNORECASE,
 )
@@ -66,7 +67,7 @@ def _http(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _sql_objects() -> Iterator[str]:
-    for path in sorted((_ROOT / "db" / "migrations").glob("*.sql")):
+    for path in (*baseline_files(), *later_files()):
         for kind, name in _SQL_OBJECT.findall(path.read_text(encoding="utf-8")):
             yield f"sql {kind.lower()} {name}"
 

@@ -10,14 +10,16 @@ import msgspec
 from app.domain.contract.tables import TABLES
 from app.errors import DatabaseError, RowRefused
 from app.store.database.pool import Database
-from app.store.database.queries import SQL_DIRECTORY, WRITTEN_SCHEMA, fill, load_queries
+from app.store.database.queries import WRITTEN_SCHEMA, fill, load_queries
 from app.store.database.transaction import Connection
+from app.store.schema.migration_files import baseline_files, later_files
 from app.store.schema.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"
 """The earlier system's table, taken over with its rows."""
 _CREATED = re.compile(
-    rf"^CREATE (TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)", re.MULTILINE
+    rf"^CREATE (?:UNLOGGED )?(TABLE|VIEW|FUNCTION) {WRITTEN_SCHEMA}\.((?:v_)?recon_\w+)",
+    re.MULTILINE,
 )
 
 
@@ -201,7 +203,10 @@ async def distribution(database: Database | Connection, schema: str) -> Mapping[
 @cache
 def own_names() -> tuple[list[str], list[str]]:
     """Relations and functions that migrations create under our names."""
-    files = sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
-    made = {found for path in files for found in _CREATED.findall(path.read_text(encoding="utf-8"))}
+    made = {
+        found
+        for path in (*baseline_files(), *later_files())
+        for found in _CREATED.findall(path.read_text(encoding="utf-8"))
+    }
     functions = {name for kind, name in made if kind == "FUNCTION"}
     return sorted({name for _, name in made} - functions), sorted(functions)

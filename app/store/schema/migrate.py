@@ -2,15 +2,13 @@
 
 1. A lock lets one process at a time migrate.
 2. The warehouse is surveyed before any change: obstacles stop the migration.
-3. The first migration is one transaction, later ones one for each file.
+3. The first migration is one transaction (the baseline), later ones one for each file.
 4. A file that begins with ``-- creates: TABLE`` adopts an existing table unchanged.
 5. Staging tables are fitted to the raw tables last.
 """
 
 import asyncio
-import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from app.domain.wording.counts import choose, counted
@@ -18,21 +16,22 @@ from app.errors import ConfigurationError, WriteConflict
 from app.store.database.connecting import reach
 from app.store.database.errors import connecting, translated
 from app.store.database.pool import Database
-from app.store.database.queries import SQL_DIRECTORY, for_schema, load_queries, quote
+from app.store.database.queries import load_queries
 from app.store.database.session import begin_session
 from app.store.database.transaction import Connection
+from app.store.schema.applying import bring_forward, install, recorded_names
 from app.store.schema.definitions import compare, keep
-from app.store.schema.earlier_system import foretell, keep_state, list_aside, unmet
+from app.store.schema.earlier_system import foretell, list_aside, unmet
 from app.store.schema.introspect import survey
+from app.store.schema.migration_files import lacking, newer
+from app.store.schema.migration_lock import lift_limits, lock_migrations
 from app.store.schema.preflight import require
 from app.store.schema.put_right import put_right
+from app.store.schema.raw.staging_tables import fit_staging
 
 if TYPE_CHECKING:
     import asyncpg
-from app.store.schema.migration_lock import lift_limits, lock_migrations
-from app.store.schema.raw.staging_tables import fit_staging
 
-_CREATES = re.compile(r"^-- creates: (\w+)$", re.MULTILINE)
 _MIGRATE_SECONDS = 3600.0
 _TRIES = 5
 _PAUSE_SECONDS = 2.0
@@ -92,20 +91,23 @@ async def migrate(
 
 async def pending_migrations(database: Database) -> list[str]:
     """Migrations that the schema lacks."""
-    return await _pending(database, database.schema)
+    return lacking(await recorded_names(database, database.schema))
 
 
-async def _pending(database: Database | Connection, schema: str) -> list[str]:
-    names = [path.stem for path in _files()]
-    ledger = for_schema("prop_trading_model.recon_migrations", schema)
-    if await database.fetch_value("SELECT to_regclass($1) IS NULL", ledger):
-        return names
-    applied = {row["name"] for row in await database.fetch(f"SELECT name FROM {ledger}")}
-    return [name for name in names if name not in applied]
+async def told_newer(database: Database) -> str | None:
+    """The sentence that a newer trade-recon migrated the schema, if so."""
+    return _newer_sentence(await recorded_names(database, database.schema), database.schema)
 
 
-def _files() -> list[Path]:
-    return sorted((SQL_DIRECTORY / "migrations").glob("*.sql"))
+def _newer_sentence(recorded: Collection[str] | None, schema: str) -> str | None:
+    names = newer(recorded)
+    if not names:
+        return None
+    return (
+        f"The schema {schema} is newer than this trade-recon, which does not know"
+        f" {counted(len(names), 'migration')} of it ({names[-1]} is the newest): run the version"
+        " that made it."
+    )
 
 
 async def _migrate(
@@ -121,7 +123,10 @@ async def _migrate(
             " was changed."
         )
     ours = Connection(connection)
-    pending = await _pending(ours, schema)
+    recorded = await recorded_names(ours, schema)
+    pending = lacking(recorded)
+    if said := _newer_sentence(recorded, schema):
+        tell(said)
     found = await survey(ours, schema)
     require(
         found,
@@ -135,17 +140,8 @@ async def _migrate(
     else:
         for sentence in await foretell(ours, schema, found):
             tell(sentence)
-    if found.schema.is_migrated:
-        for path in _files():
-            async with connection.transaction(isolation="read_committed"):
-                await lock_migrations(connection, schema)
-                if await _apply(
-                    connection, schema, path.stem, path.read_text(encoding="utf-8"), applied
-                ):
-                    # With the file, so that its changes never look foreign.
-                    await keep(ours, schema)
-    else:
-        await _install(connection, schema, applied)
+    if found.schema.is_migrated or not await install(connection, schema, applied):
+        await bring_forward(connection, schema, applied)
     for name in sorted({*await list_aside(ours, schema)} - {*aside}):
         tell(f"Put aside: {name}.")
     await fit_staging(connection, schema)
@@ -153,47 +149,6 @@ async def _migrate(
     async with connection.transaction(isolation="read_committed"):
         await lock_migrations(connection, schema)
         await keep(ours, schema)
-
-
-async def _install(
-    connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]
-) -> None:
-    try:
-        async with connection.transaction(isolation="read_committed"):
-            await lock_migrations(connection, schema)
-            for path in _files():
-                await _apply(
-                    connection, schema, path.stem, path.read_text(encoding="utf-8"), applied
-                )
-            await keep(Connection(connection), schema)
-    except BaseException:
-        applied.clear()
-        raise
-
-
-async def _apply(
-    connection: "asyncpg.Connection[asyncpg.Record]",
-    schema: str,
-    name: str,
-    written: str,
-    applied: list[str],
-) -> bool:
-    """Apply a file unless applied or adopted; whether it was executed."""
-    sql = for_schema(written, schema)
-    await _ensure_ledger(connection, schema)
-    statements = load_queries("schema/migrate", schema)
-    if await connection.fetchval(statements["is_applied"], name):
-        return False
-    creates = _CREATES.search(sql)
-    adopted = creates is not None and await connection.fetchval(
-        statements["has_relation"], schema, creates.group(1)
-    )
-    if not adopted:
-        await connection.execute(sql)
-    await connection.execute(statements["note_applied"], name, adopted)
-    if not adopted:
-        applied.append(name)
-    return not adopted
 
 
 async def _put_right(
@@ -222,12 +177,3 @@ async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: s
         async with connection.transaction(isolation="read_committed"):
             await lift_limits(connection, schema)
             await connection.execute(statements["fill_list"])
-
-
-async def _ensure_ledger(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
-    statements = load_queries("schema/migrate", schema)
-    if not await connection.fetchval(statements["has_relation"], schema, "recon_migrations"):
-        if not await connection.fetchval(statements["has_schema"], schema):
-            await connection.execute(f"CREATE SCHEMA {quote(schema)}")
-        await keep_state(Connection(connection), schema)
-        await connection.execute(statements["create_ledger"])

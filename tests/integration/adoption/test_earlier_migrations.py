@@ -14,7 +14,7 @@ from app.examination import Level, examine
 from app.sandbox.witness.raw_sql import in_schema
 from app.settings.model import Settings
 from app.store.schema import migrate as migrations
-from app.store.schema.migrate import _files as migration_files
+from app.store.schema import migration_files
 from app.store.schema.migrate import migrate
 from tests.conftest import Server
 from tests.support.commands import run_command
@@ -275,12 +275,11 @@ async def test_what_a_migration_of_ours_replaced_is_ours_even_if_it_broke_off_ri
     await migrate(place.owner.dsn, SCHEMA)
     newer = tmp_path / "9999_newer.sql"
     newer.write_text(_OTHER_PROGRESS.replace("SCHEMA.", "prop_trading_model."), encoding="utf-8")
-    files = [*migration_files(), newer]
 
     async def breaks_off(*_: object) -> None:
         raise WriteConflict("others hold locks")
 
-    monkeypatch.setattr(migrations, "_files", lambda: files)
+    monkeypatch.setattr(migration_files, "later_files", lambda: [newer])
     monkeypatch.setattr(migrations, "_PAUSE_SECONDS", 0)
     with monkeypatch.context() as broken:
         broken.setattr(migrations, "fit_staging", breaks_off)

@@ -10,6 +10,7 @@ from app.errors import ReconError
 from app.store.schema.migrate import migrate
 from tests.conftest import Server
 from tests.support.commands import run_command
+from tests.support.warehouses.earlier_version import migrate_as_before
 from tests.support.warehouses.heritage import SCHEMA
 from tests.support.warehouses.way_back import earlier_system, go_back, seen
 
@@ -48,33 +49,14 @@ async def test_half_a_migration_of_an_older_version_is_named_and_leads_back_and_
     """Older versions applied each file by itself: here all files after one of them were refused."""
     async with earlier_system(postgres) as place:
         before = await seen(place)
-        await _half(place.owner.dsn, last)
+        await migrate_as_before(place.owner.dsn, SCHEMA, last)
         told = await run_command(tmp_path, {"DATABASE_URL": place.owner.dsn}, "doctor")
         assert "cannot be examined" not in told.stdout
         assert "stands beside" not in told.stdout
         assert "run `trade-recon migrate`" in told.stdout
         await go_back(place)
         assert await seen(place) == before
-        await _half(place.owner.dsn, last)
+        await migrate_as_before(place.owner.dsn, SCHEMA, last)
         await migrate(place.owner.dsn, SCHEMA)
         await go_back(place)
         assert await seen(place) == before
-
-
-async def _half(dsn: str, last: str) -> None:
-    """The files up to one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "app.store.schema.migrate._files",
-            lambda: [path for path in _FILES if path.stem <= last or path.stem.startswith(last)],
-        )
-        patch.setattr("app.store.schema.raw.staging_tables.fit_staging", _nothing)
-        patch.setattr("app.store.schema.migrate._fill_list", _nothing)
-        await migrate(dsn, SCHEMA)
-
-
-async def _nothing(*_: object) -> None:
-    """Left out."""
-
-
-_FILES = sorted((Path(__file__).parents[3] / "db" / "migrations").glob("*.sql"))

@@ -314,7 +314,7 @@ async def test_an_empty_database_is_refused_until_it_is_migrated(
         assert refused.code == 2
         assert "trade-recon migrate" in _one_sentence(refused.stderr)
         first = await run_command(tmp_path, variables, "migrate")
-        assert (first.code, "applied 0001" in first.stdout) == (0, True), first.stderr
+        assert (first.code, "applied 0200_baseline" in first.stdout) == (0, True), first.stderr
         again = await run_command(tmp_path, variables, "migrate")
         assert (again.code, "applied" in again.stdout) == (0, False)
         empty = await run_command(tmp_path, variables, "report")

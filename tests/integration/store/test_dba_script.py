@@ -22,9 +22,10 @@ from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
-from app.store.database.queries import SQL_DIRECTORY, for_schema, quote
+from app.store.database.queries import quote
 from app.store.dba_script.script import advise
 from app.store.schema.migrate import migrate
+from app.store.schema.migration_files import baseline_files, statements_of
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, difference, engine, fill, run
 from tests.support.scripts import statements
@@ -163,13 +164,14 @@ async def _build(
     newest a month ahead.
     """
     statements = [f"CREATE SCHEMA {quote(schema)}"]
-    for path in sorted((SQL_DIRECTORY / "migrations").glob("000*.sql")):
-        text = for_schema(path.read_text(encoding="utf-8"), schema)
+    for path in baseline_files():
+        text, table = statements_of(path, schema)
+        if table is None:
+            continue
         create = text[text.index("CREATE TABLE") : text.index(";")]
         create = re.sub(r"PRIMARY KEY \(platform[^)]*\)", trade_key, create)
         statements.append(re.sub(r" INCLUDE \([^)]*\)", "", create))
         if "PARTITION BY" in create:
-            table = path.stem[5:]
             statements += [_partition(schema, table, back) for back in range(-1, months - 1)]
     await place.execute(*statements, user=place.owner)
 

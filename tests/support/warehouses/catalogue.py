@@ -111,7 +111,7 @@ _SCHEMA_LINES = (
     """
     SELECT c.relname, json_build_array('column', row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname,
         format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid), a.attoptions,
-        a.attstattarget, a.attacl, col_description(c.oid, a.attnum))::text
+        a.attstattarget, a.attacl, a.attcollation::regcollation, a.attstorage, a.attcompression, col_description(c.oid, a.attnum))::text
     FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE c.relnamespace = quote_ident($1)::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
@@ -146,6 +146,15 @@ _SCHEMA_LINES = (
         ARRAY(SELECT concat_ws(' ', a.grantee::regrole, a.privilege_type)
               FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a ORDER BY 1))::text
     FROM pg_namespace AS n WHERE n.nspname = $1
+    """,
+    """
+    SELECT c.relname, json_build_array('sequence', q.seqtypid::regtype, q.seqstart, q.seqincrement, q.seqmin, q.seqmax, q.seqcache,
+        q.seqcycle)::text
+    FROM pg_class AS c JOIN pg_sequence AS q ON q.seqrelid = c.oid WHERE c.relnamespace = quote_ident($1)::regnamespace
+    """,
+    """
+    SELECT c.relname, json_build_array('identity of replicas', c.relreplident)::text
+    FROM pg_class AS c WHERE c.relnamespace = quote_ident($1)::regnamespace AND c.relkind IN ('r', 'p')
     """,
     """
     SELECT s.stxname, json_build_array('statistics', pg_get_statisticsobjdef(s.oid))::text FROM pg_statistic_ext AS s
