@@ -181,6 +181,19 @@ async def test_processes_that_bring_it_forward_at_once_do_it_once(postgres: Serv
         assert sorted(name for one in done for name in one) == missing
 
 
+async def test_an_install_that_finds_the_record_of_another_leaves_all_as_it_is(
+    postgres: Server,
+) -> None:
+    """As where a process of an earlier version migrated while this one waited for the lock."""
+    async with new_database(postgres, SCHEMA) as place:
+        await _half(place)
+        async with place.owner.connect() as connection:
+            before = await _recorded(connection)
+            applied: list[str] = []
+            assert not await applying.install(connection, SCHEMA, applied)
+            assert (await _recorded(connection), applied) == (before, [])
+
+
 async def test_a_migration_that_breaks_off_on_the_way_goes_on_where_it_ended(
     postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
