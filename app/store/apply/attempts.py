@@ -134,7 +134,7 @@ class PartAttempts:
         if attempt.searches == _MOST_SEARCHES:
             table = attempt.job.table.table.name
             attempt.only.error = (
-                f"{table} refuses too many rows to tell all of them, such as one: {unfinished}"
+                f"{table} rejects too many rows to find all of them, for example: {unfinished}"
             )
             return True
         await self._rejects.mark(attempt.job, unfinished.found)

@@ -198,8 +198,8 @@ class Detection:
         others = sorted(found.keys() - known)
         if others:
             _log.warning(
-                "Rows of impossible dates stand under ids that are no account's; they are left as"
-                " they are.",
+                "Rows with impossible dates are stored under ids of no account; they stay as they"
+                " are.",
                 action="detection.odd_rows",
                 ids=len(others),
                 sample=[each[:_LONGEST_SHOWN] for each in others[:_SHOWN]],

@@ -119,8 +119,8 @@ class Sweep:
         )
         if dropped.refused:
             _log.warning(
-                "Entries of trade_recon that are no accounts stay, since PostgreSQL refuses to drop"
-                " them.",
+                "Entries of trade_recon that are no accounts stay: PostgreSQL rejects their"
+                " deletion.",
                 action="sweep.kept",
                 entries=len(dropped.refused),
                 reason=next(iter(dropped.refused.values())),

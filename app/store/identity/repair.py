@@ -131,7 +131,7 @@ class IdRepair:
                     limit = max(1, limit // 8)
                     continue
                 refused += 1
-                _note_left(table, f"the table refuses one: {error}")
+                _note_left(table, f"the table rejects one: {error}")
                 continue
             if not rows:
                 break
@@ -140,7 +140,7 @@ class IdRepair:
             repaired.add(table, rows)
             await self._pace.spend(sum(row["rows"] for row in rows))
         if resisting:
-            _note_left(table, f"a trigger of the table keeps those of {resisting}")
+            _note_left(table, f"a trigger of the table keeps the ids of {resisting} rows")
 
     async def _require_one_row(self, error: RowRefused | StatementTooSlow, until: float) -> None:
         """Raise if no single row is at fault: no room, or always too slow."""

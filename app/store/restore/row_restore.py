@@ -118,7 +118,7 @@ class RowRestore:
                 assert_never(deed)
         if row is None:
             raise RowRefused(
-                "a trigger of the table lets it not be written", sqlstate="", constraint=None
+                "a trigger of the table prevents the write", sqlstate="", constraint=None
             )
         places = [row, deed] if isinstance(deed, Record) else [row]
         changed = changed_slices(copy, *(Place(each["account_id"], each["day"]) for each in places))

@@ -64,15 +64,15 @@ class Deeds:
 def _decide_here(reason: Reason, here: Sequence[Record]) -> Deed:
     if here[0]["is_elsewhere"]:
         return Refused(
-            f"its row stands under {here[0]['row_shard']} now, by which the table is distributed,"
-            " and cannot go back from there"
+            f"its row is now under {here[0]['row_shard']}, by which the table is distributed, and"
+            " cannot be moved back"
         )
     if len(here) == 1 and here[0]["is_equal"]:
         return "nothing"
     if reason is not Reason.OVERWRITTEN:
         return Refused("another row has its key now, and stays as it is")
     if len(here) > 1:
-        return Refused(f"{len(here)} rows have its key now, and nothing tells which of them it was")
+        return Refused(f"{len(here)} rows have its key now, and which of them it was is unknown")
     return _unless_foreign(here[0])
 
 
@@ -93,7 +93,7 @@ def _decide_elsewhere(copy: RemovedRow, elsewhere: Sequence[Record]) -> Deed:
     if len(became) > 1:
         return Refused(
             f"the same trade is stored {len(elsewhere)} times under other dates ({dates}), and"
-            " nothing tells which it became"
+            " which one it became is unknown"
         )
     return _unless_foreign(became[0])
 
@@ -144,13 +144,13 @@ def explained(error: ReconError) -> str:
         and error.constraint is None
     ):
         return (
-            "no partition of the table takes its date; let the table's owner make one, and restore"
-            " it again"
+            "the table has no partition for its date; have its owner create one, and restore it"
+            " again"
         )
     # The first line only: PostgreSQL quotes whole rows below it.
     said = str(error).partition("\n")[0].removesuffix(".")
     return (
-        f"others were writing it each of {TRIES} times; restore it again ({said})"
+        f"others were writing it at each of {TRIES} tries; restore it again ({said})"
         if isinstance(error, WriteConflict)
         else said
     )

@@ -233,7 +233,7 @@ class SetRestore:
         )
         if written != len(places):
             raise RowRefused(
-                "a trigger of the table lets it not be written", sqlstate="", constraint=None
+                "a trigger of the table prevents the write", sqlstate="", constraint=None
             )
         return [_Written(removed_id, place, ()) for removed_id, place in places.items()]
 
@@ -283,9 +283,7 @@ def _undated(tokens: Mapping[str, str], rows: Iterable[Record]) -> Mapping[str, 
 def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> list[_Written]:
     """RowRefused unless each copy has one row: triggers may interfere."""
     if sorted(row["removed_id"] for row in rows) != sorted(wanted):
-        raise RowRefused(
-            "a trigger of the table lets it not be written", sqlstate="", constraint=None
-        )
+        raise RowRefused("a trigger of the table prevents the write", sqlstate="", constraint=None)
     return [
         _Written(row["removed_id"], Place(row["account_id"], row["day"]), row["changed"])
         for row in rows

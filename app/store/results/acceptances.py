@@ -140,7 +140,7 @@ class Acceptances:
         if ended:
             await connection.execute(self._sql["end_acceptances"], ended)
             _log.info(
-                "Accepted issues count again, or are gone.",
+                "Acceptances ended: their issues changed, closed or reached their date.",
                 action="accepted.ended",
                 issues=len(ended),
                 sample=ended[:_NAMED],
@@ -201,7 +201,7 @@ def _by_account(rows: Sequence[Record]) -> dict[AccountId, dict[str, AcceptedIss
 
 def _not_open(account_id: str, code: IssueCode, entries: Sequence[Mapping[str, object]]) -> str:
     others = sorted({str(entry.get("type")) for entry in entries})
-    has = f"open are {', '.join(others[:_NAMED])}" if others else "it has none that is open"
+    has = f"open are {', '.join(others[:_NAMED])}" if others else "none of its issues is open"
     hint = (
         " That one is for information, and holds nothing back."
         if code is IssueCode.SUSPICIOUSLY_FEW_HOURS

@@ -200,8 +200,8 @@ def _require_registered(staged: int, rows: int) -> None:
     """Raise DatabaseUnavailable for an unregistered fetch, whose rows would never be dropped."""
     if staged != rows:
         raise DatabaseUnavailable(
-            "This process was away for longer than its lease: what it had fetched was dropped, and"
-            " is fetched again."
+            "This process sent no heartbeat within its lease: its fetched rows were dropped, and"
+            " are fetched again."
         )
 
 

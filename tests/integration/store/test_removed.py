@@ -340,7 +340,7 @@ async def test_a_moved_trade_that_stands_under_several_dates_is_not_guessed(
     await _store(connection, trade_date=_THIRD)
     sentence = await _refused(removed, connection, removed_id)
     assert "2024-02-02, 2024-03-03" in sentence
-    assert "nothing tells" in sentence
+    assert "which one it became is unknown" in sentence
 
 
 @pytest.mark.parametrize("reason", ["removed", "overwritten"])
@@ -639,7 +639,7 @@ async def test_a_missing_partition_is_told(connection: Connection, removed: Remo
     await _store(connection)
     removed_id = await _keep(connection, "removed")
     await connection.execute("DROP TABLE raw_trades_closed_2024_01")
-    assert "no partition of the table takes its date" in await _refused(
+    assert "the table has no partition for its date" in await _refused(
         removed, connection, removed_id
     )
     await connection.execute(
@@ -678,7 +678,7 @@ async def test_a_trigger_that_drops_the_row_is_told_and_leaves_no_copy(
         " END';CREATE TRIGGER dropping BEFORE INSERT OR UPDATE ON raw_trades_closed FOR EACH ROW"
         " EXECUTE FUNCTION drop_row()"
     )
-    assert "a trigger of the table lets it not be written" in await _refused(
+    assert "a trigger of the table prevents the write" in await _refused(
         removed, connection, removed_id
     )
 
@@ -731,7 +731,7 @@ async def test_a_row_that_somebody_holds_is_told_and_left(
     await connection.execute("UPDATE raw_trades_closed SET close_price = 2")
     async with database.connect() as ingestion, ingestion.transaction():
         await ingestion.execute("SELECT FROM raw_trades_closed FOR UPDATE")
-        assert "others were writing it each of 3 times; restore it again" in await _refused(
+        assert "others were writing it at each of 3 tries; restore it again" in await _refused(
             removed, connection, removed_id
         )
     await _restored(removed, removed_id)

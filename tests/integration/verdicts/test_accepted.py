@@ -303,7 +303,7 @@ async def test_what_cannot_be_accepted_is_refused_in_a_sentence_and_changes_noth
         await run(service, RunKind.AUDIT)
         with pytest.raises(NotFound, match="There is no account 'nobody'"):
             await service.accept("nobody", _ABSENT, "known")
-        with pytest.raises(NotOpen, match="it has none that is open"):
+        with pytest.raises(NotOpen, match="none of its issues is open"):
             await service.accept(clean, _ABSENT, "known")
         with pytest.raises(NotOpen, match="open are absent_upstream"):
             await service.accept(account, IssueCode.UPSTREAM_DRIFT, "known")

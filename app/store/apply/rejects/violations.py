@@ -35,7 +35,7 @@ class Violations:
         if error.sqlstate != UNIQUE_VIOLATION:
             return Rejection(f"{REFUSED}: {error}{_by(error)}")
         if error.is_raised or error.relation is None or error.constraint is None:
-            return Rejection(f"{REFUSED}: the table's owner does not take it: {error}{_by(error)}")
+            return Rejection(f"{REFUSED}: a rule of its owner rejects it: {error}{_by(error)}")
         if table.distributed_by is not None:
             # Errors of a distributed table name its shards.
             return _of_shard(table, error)
@@ -55,8 +55,8 @@ def _of_index(table: WarehouseTable, error: RowRefused, index: Record) -> Reject
     columns = list(index["columns"])
     if index["is_plain"] and set(table.key) <= set(columns):
         return Rejection(
-            f"{REFUSED}: a row with its key is there that this transaction does not see; the next"
-            f" run looks again: {error}"
+            f"{REFUSED}: a row with its key exists that this transaction does not see; the next run"
+            f" tries again: {error}"
         )
     definition = "" if index["is_plain"] else f"; the index is {index['definition']}"
     return Rejection(

@@ -74,9 +74,9 @@ def _warn_of_lost(lost: set[str], rows: Sequence[Record]) -> None:
     for row in rows:
         if row["relation"] in lost and row["accounts"]:
             _log.warning(
-                "A relation between amounts is not used any more, since it holds for fewer than"
-                " half of the accounts: if that is an error of the last ingestion, name the"
-                " relation in RECON_MONEY and run again.",
+                "A relation between amounts is no longer used, since it holds for fewer than half"
+                " of the accounts: if the last ingestion was wrong, name the relation in"
+                " RECON_MONEY and run again.",
                 action="money.relation_lost",
                 relation=row["relation"],
                 accounts=row["accounts"],
