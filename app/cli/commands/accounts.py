@@ -17,6 +17,7 @@ from app.domain.wording.counts import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from app.engine.report.models.accounts import AccountList, AccountState
 
@@ -160,9 +161,6 @@ def _show_list(console: "Console", found: "AccountList") -> None:
 
 
 def _show(console: "Console", found: "AccountState") -> None:
-    from rich.markup import escape
-
-    from app.cli.output.issues import severity_name
     from app.cli.output.tables import plain_table
 
     issues: list[Mapping[str, Any]] = [each for each in found.issues if isinstance(each, dict)]
@@ -177,6 +175,16 @@ def _show(console: "Console", found: "AccountState") -> None:
     table = plain_table("Trades", "#alltime", "#daily", "#hourly", "#closed")
     table.add_row(*map(str, found.stats.trades))
     console.print(table)
+    _show_issues(console, issues, found)
+    if found.attempts:
+        console.print(_attempts(found))
+
+
+def _show_issues(
+    console: "Console", issues: "Sequence[Mapping[str, Any]]", found: "AccountState"
+) -> None:
+    from app.cli.output.issues import severity_name
+
     accepted = {row.issue: row for row in found.accepted}
     for issue in issues:
         severity = issue.get("severity")
@@ -190,8 +198,13 @@ def _show(console: "Console", found: "AccountState") -> None:
             console.print(
                 f"  accepted until {row.until}: {row.reason}", markup=False, soft_wrap=True
             )
-    if not found.attempts:
-        return
+
+
+def _attempts(found: "AccountState") -> "Table":
+    from rich.markup import escape
+
+    from app.cli.output.tables import plain_table
+
     attempts = plain_table("Last attempts", "ended (UTC)", "kind", "outcome", "run", "detail")
     for attempt in found.attempts[:_ATTEMPTS_SHOWN]:
         cells = (
@@ -202,4 +215,4 @@ def _show(console: "Console", found: "AccountState") -> None:
             attempt.detail,
         )
         attempts.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
-    console.print(attempts)
+    return attempts

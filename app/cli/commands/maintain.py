@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Awaitable, Callable
 
+    from rich.console import Console
+
     from app.engine.preparation.maintenance import MaintenanceResult
     from app.engine.repositories import Repositories
 
@@ -42,14 +44,11 @@ async def _maintained(
     *,
     records: bool = False,
 ) -> ExitCode:
-    from msgspec import convert
     from rich.console import Console
 
-    from app.cli.output.issues import natural_key
-    from app.cli.output.tables import plain_table, results_console
+    from app.cli.output.tables import results_console
     from app.composition import compared_store, engine_config, open_readings, open_store
     from app.engine.preparation.inspection import record_disagreements
-    from app.engine.report.models.report import UnresolvedKey
     from app.settings.load import load_settings
 
     settings = load_settings()
@@ -60,13 +59,23 @@ async def _maintained(
             if records:
                 await record_disagreements(compared, engine_config(settings), now())
         await store.orders.note("maintenance", None, reason)
+    _show(results_console(), result)
+    return ExitCode.SUCCESS if result.message is None else ExitCode.ISSUES_LEFT
+
+
+def _show(console: "Console", result: "MaintenanceResult") -> None:
+    from msgspec import convert
+
+    from app.cli.output.issues import natural_key
+    from app.cli.output.tables import plain_table
+    from app.engine.report.models.report import UnresolvedKey
+
     figures = {
         name.replace("_", " "): value
         for name, value in result.as_json().items()
         if value and not isinstance(value, list | str)
     }
     seconds, _ = figures.pop("seconds", 0), figures.pop("accounts known", 0)
-    console = results_console()
     nothing = (
         " and found nothing to do: closed trades updated, accounts added and all other figures"
         " are 0"
@@ -88,5 +97,3 @@ async def _maintained(
         console.print(told, markup=False, soft_wrap=True)
     if result.message is not None:
         console.print(result.message, markup=False, soft_wrap=True)
-        return ExitCode.ISSUES_LEFT
-    return ExitCode.SUCCESS

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from app.domain.runs.fail_on import FailOn
-    from app.engine.report.models.runs import RunList, RunState
+    from app.engine.report.models.runs import ListedRun, RunList, RunState
     from app.engine.report.views import Readings
     from app.engine.runs.orders import RunOrders
 
@@ -229,27 +229,29 @@ def _show_list(console: "Console", page: "RunList") -> None:
     )
     table = plain_table(f"{counted(len(page.runs), 'run')}, newest first", *columns)
     for run in page.runs:
-        seconds = run_seconds(run)
-        figures = (
-            run.total,
-            run.done,
-            run.healed,
-            run.failed,
-            run.needs_confirmation,
-            run.rows_written,
-            run.requests,
-        )
         table.add_row(
             str(run.run_id),
             str(run.kind),
             str(run.status).replace("_", " "),
             f"{run.created_at:%Y-%m-%d %H:%M:%S}",
-            seconds,
-            *(str(figure or "-") for figure in figures),
+            run_seconds(run),
+            *(str(figure or "-") for figure in _figures(run)),
         )
     console.print(table)
     if page.next_before is not None:
         console.print(f"There are older ones: --before {page.next_before}", soft_wrap=True)
+
+
+def _figures(run: "ListedRun") -> tuple[int, ...]:
+    return (
+        run.total,
+        run.done,
+        run.healed,
+        run.failed,
+        run.needs_confirmation,
+        run.rows_written,
+        run.requests,
+    )
 
 
 async def _show(console: "Console", readings: "Readings", state: "RunState") -> None:

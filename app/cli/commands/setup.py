@@ -56,8 +56,7 @@ def migrate(
     """
 
     async def work() -> ExitCode:
-        from app.adoption import migrate_warehouse, print_advice, warehouse_notes
-        from app.cli.output.tables import results_console
+        from app.adoption import print_advice
         from app.settings.load import load_settings
 
         if print_:
@@ -69,19 +68,25 @@ def migrate(
             raise InvalidRequest(
                 "--role is for what --print writes: give --print as well. Nothing was done."
             )
-        settings = _settings(embedded=embedded)
-        console = results_console()
-        applied = await migrate_warehouse(
-            settings, lambda said: console.print(said, markup=False, soft_wrap=True)
-        )
-        for name in applied:
-            console.print(f"applied {name}")
-        for note in await warehouse_notes(settings):
-            console.print(f"note: {note}", markup=False, soft_wrap=True)
-        console.print("The schema is up to date.")
-        return ExitCode.SUCCESS
+        return await _migrated(_settings(embedded=embedded))
 
     perform(work)
+
+
+async def _migrated(settings: "Settings") -> ExitCode:
+    from app.adoption import migrate_warehouse, warehouse_notes
+    from app.cli.output.tables import results_console
+
+    console = results_console()
+    applied = await migrate_warehouse(
+        settings, lambda said: console.print(said, markup=False, soft_wrap=True)
+    )
+    for name in applied:
+        console.print(f"applied {name}")
+    for note in await warehouse_notes(settings):
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    console.print("The schema is up to date.")
+    return ExitCode.SUCCESS
 
 
 def uninstall(

@@ -4,39 +4,27 @@ import datetime as dt
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.table import Table
 
 from app.cli.output.issues import issues_table, natural_key
 from app.cli.output.runs import open_trades_sentence
 from app.cli.output.tables import add_figure, plain_table
 from app.domain.wording.counts import choose, counted
-from app.engine.report.models.report import AcceptedFigures, EndedRun, MoneyRelation, Report
+from app.engine.report.models.report import (
+    AcceptedFigures,
+    EndedRun,
+    MoneyRelation,
+    Report,
+    UnresolvedKeys,
+)
 
 _HOLDING_SHOWN = 10
 
 
 def show_report(console: Console, report: Report) -> None:
     """Print the report."""
-    overall, activity, identity, last = (
-        report.overall,
-        report.recent_activity,
-        report.identity,
-        report.last_run,
-    )
-    percentage = overall.reconciliation_percentage
     console.print(_standing(report), markup=False, soft_wrap=True)
-    figures = plain_table("Accounts", "", "#")
-    figures.add_row("all", str(overall.total_accounts))
-    figures.add_row(
-        "reconciled",
-        f"{overall.reconciled}" + ("" if percentage is None else f" ({percentage} %)"),
-    )
-    add_figure(figures, "need reconciliation", overall.needs_reconciliation)
-    add_figure(figures, "with issues", overall.has_issues)
-    add_figure(figures, "disagree, issue not recorded yet", report.disagree_without_issue)
-    add_figure(figures, "with failures", overall.has_failures)
-    for status, accounts in report.accounts_by_status.items():
-        add_figure(figures, f"status {status}", accounts)
-    console.print(figures)
+    console.print(_figures(report))
     console.print()
     if report.issues_by_type:
         console.print(issues_table("Open issues", report.issues_by_type))
@@ -49,11 +37,44 @@ def show_report(console: Console, report: Report) -> None:
     _print_unused(console, report.money_relations)
     _show_through(console, report)
     _show_accepted(console, report.accepted)
+    activity = report.recent_activity
     console.print(
         f"Last seven days: {counted(activity.accounts_checked, 'check')} of accounts (each"
         f" counts once for each run that took it): {activity.resolved} resolved,"
         f" {activity.failed} failed"
     )
+    _show_identity(console, report.identity)
+    if report.open_trades is not None:
+        console.print(open_trades_sentence(report.open_trades), markup=False, soft_wrap=True)
+    last, holding = report.last_run, report.holding_run
+    _show_last_run(console, last, report.message)
+    if holding is not None and (last is None or holding.run_id != last.run_id):
+        console.print(
+            f"Accounts are held by: {holding.kind} {holding.run_id}, {holding.status},"
+            f" ended {_utc(holding.finished_at)}"
+        )
+        console.print(f"  {holding.error}", markup=False, soft_wrap=True)
+
+
+def _figures(report: Report) -> Table:
+    overall = report.overall
+    percentage = overall.reconciliation_percentage
+    figures = plain_table("Accounts", "", "#")
+    figures.add_row("all", str(overall.total_accounts))
+    figures.add_row(
+        "reconciled",
+        f"{overall.reconciled}" + ("" if percentage is None else f" ({percentage} %)"),
+    )
+    add_figure(figures, "need reconciliation", overall.needs_reconciliation)
+    add_figure(figures, "with issues", overall.has_issues)
+    add_figure(figures, "disagree, issue not recorded yet", report.disagree_without_issue)
+    add_figure(figures, "with failures", overall.has_failures)
+    for status, accounts in report.accounts_by_status.items():
+        add_figure(figures, f"status {status}", accounts)
+    return figures
+
+
+def _show_identity(console: Console, identity: UnresolvedKeys) -> None:
     if identity.unmatched or identity.ambiguous:
         console.print(
             f"Natural keys without an account: {identity.unmatched}, that fit several:"
@@ -61,17 +82,6 @@ def show_report(console: Console, report: Report) -> None:
         )
     for key in identity.sample:
         console.print(f"  {natural_key(key)}", markup=False, soft_wrap=True)
-    opened = report.open_trades
-    if opened is not None:
-        console.print(open_trades_sentence(opened), markup=False, soft_wrap=True)
-    _show_last_run(console, last, report.message)
-    holding = report.holding_run
-    if holding is not None and (last is None or holding.run_id != last.run_id):
-        console.print(
-            f"Accounts are held by: {holding.kind} {holding.run_id}, {holding.status},"
-            f" ended {_utc(holding.finished_at)}"
-        )
-        console.print(f"  {holding.error}", markup=False, soft_wrap=True)
 
 
 def _utc(moment: dt.datetime) -> str:

@@ -125,22 +125,12 @@ def explained_money(
     money = judged(view)
     if money is None:
         return ()
-    unheld = {
-        (table, column.split()[0])
-        for table, columns in progress.unheld.items()
-        for column in columns
-    }
-    refused = sorted(f"{table}.{column}" for table, column in _columns(money) & unheld)
-    evidence = _evidence(money)
-    if refused:
+    tables, evidence = _tables(money), _evidence(money)
+    if refused := _refused_columns(money, progress):
         text = (
             f"Amounts differ, since columns cannot hold what upstream sends: {', '.join(refused)}."
         )
-        return (
-            Issue(
-                IssueCode.MONEY_MISMATCH, Severity.HIGH, text, _tables(money), SHOW_ROWS, evidence
-            ),
-        )
+        return (Issue(IssueCode.MONEY_MISMATCH, Severity.HIGH, text, tables, SHOW_ROWS, evidence),)
     # Dates that differ must all move; of totals alone it is not known in which dates they do.
     first = min((day.date for day in money.days), default=view.last_day)
     if first is not None and first >= moving_from and looks > 0:
@@ -148,18 +138,21 @@ def explained_money(
             f"Amounts differ on dates from {moving_from} on, which still move; the next run"
             " compares them again."
         )
-        return (
-            Issue(IssueCode.UNSETTLED, Severity.INFO, text, _tables(money), "look_again", evidence),
-        )
+        return (Issue(IssueCode.UNSETTLED, Severity.INFO, text, tables, "look_again", evidence),)
     text = (
         "Upstream contradicts itself: everything was read again, the counts agree, and the amounts"
         " still differ."
     )
-    return (
-        Issue(
-            IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, _tables(money), "none", evidence
-        ),
-    )
+    return (Issue(IssueCode.UPSTREAM_INCONSISTENT, Severity.INFO, text, tables, "none", evidence),)
+
+
+def _refused_columns(money: Money, progress: Progress) -> list[str]:
+    unheld = {
+        (table, column.split()[0])
+        for table, columns in progress.unheld.items()
+        for column in columns
+    }
+    return sorted(f"{table}.{column}" for table, column in _columns(money) & unheld)
 
 
 def _unread_dates(

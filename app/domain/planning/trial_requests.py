@@ -68,15 +68,7 @@ class Trials:
         if not self.is_sampled:
             self.is_sampled = True
             return self._alone(cases[:_SAMPLE], _SAMPLE_DATES, _SAMPLE_LIVES)
-        sound = [case for case in cases if case[0].account_id not in suspects]
-        apart = [[case] for case in cases[len(sound) :]]
-        return self._take(
-            [
-                each
-                for group in (sound, *apart)
-                for each in _together(group, max_ids, with_life=self.helped)
-            ]
-        )
+        return self._shared(cases, max_ids, suspects)
 
     def has_more(self, accounts: Iterable[tuple[AccountView, Progress]]) -> bool:
         """Whether `plan` would ask; spends nothing."""
@@ -108,6 +100,20 @@ class Trials:
             *self._take(_together(lives, max_ids, with_life=True)),
             *self._alone(others, _MOST_DATES, len(others)),
         ]
+
+    def _shared(
+        self, cases: Sequence[_Case], max_ids: int, suspects: Collection[str]
+    ) -> list[PlannedRequest]:
+        """Together, each suspect alone; suspects come last."""
+        sound = [case for case in cases if case[0].account_id not in suspects]
+        apart = [[case] for case in cases[len(sound) :]]
+        return self._take(
+            [
+                each
+                for group in (sound, *apart)
+                for each in _together(group, max_ids, with_life=self.helped)
+            ]
+        )
 
     def _alone(
         self, cases: Sequence[_Case], most_dates: int, most_lives: int

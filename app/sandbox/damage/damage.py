@@ -203,24 +203,11 @@ async def damage_amounts(
         for account_id in chance.sample(
             whole, min(accounts, known // _ACCOUNTS_FOR_MONEY, len(whole))
         ):
-            hit = await dated_money(
-                Victim(
-                    connection,
-                    schema,
-                    account_id,
-                    before,
-                    random.Random(f"{seed}|money|{account_id}"),
-                )
-            )
+            own = random.Random(f"{seed}|money|{account_id}")
+            hit = await dated_money(Victim(connection, schema, account_id, before, own))
             if hit is not None:
-                done.append(
-                    Damage(
-                        MoneyKind.DATED_MONEY,
-                        CODES[MoneyKind.DATED_MONEY],
-                        (account_id,),
-                        hit.description,
-                    )
-                )
+                kind = MoneyKind.DATED_MONEY
+                done.append(Damage(kind, CODES[kind], (account_id,), hit.description))
         return done
 
 

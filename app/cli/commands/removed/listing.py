@@ -134,26 +134,26 @@ def _show(rows: "Sequence[RemovedCopy]", following: int | None) -> None:
     )
     table = plain_table("Rows that were removed, moved or overwritten", *columns)
     for row in rows:
-        when, restored = (
-            None if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-            for at in (row.removed_at, row.restored_at)
-        )
-        reason = (
-            row.reason if row.right_date is None else f"{row.reason}: double of {row.right_date}"
-        )
-        cells = (
-            row.removed_id,
-            when,
-            row.table,
-            row.account_id,
-            row.date,
-            reason,
-            row.run_id,
-            row.key,
-            restored,
-        )
-        table.add_row(*("-" if cell is None else escape(str(cell)) for cell in cells))
+        table.add_row(*("-" if cell is None else escape(str(cell)) for cell in _cells(row)))
     console.print(table)
     console.print("`trade-recon removed restore ID` brings a row back, and pins it.")
     if following is not None:
         console.print(f"There may be older ones: --before {following}.")
+
+
+def _cells(row: "RemovedCopy") -> tuple[object, ...]:
+    when, restored = (
+        None if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+        for at in (row.removed_at, row.restored_at)
+    )
+    return (
+        row.removed_id,
+        when,
+        row.table,
+        row.account_id,
+        row.date,
+        row.reason if row.right_date is None else f"{row.reason}: double of {row.right_date}",
+        row.run_id,
+        row.key,
+        restored,
+    )

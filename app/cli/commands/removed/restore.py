@@ -3,7 +3,7 @@
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +15,8 @@ from app.domain.wording.counts import choose, counted
 from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from app.engine.restore import Restoring
 
 _CAUTION = "A later run that reads these rows from upstream may change them again."
@@ -164,35 +166,36 @@ async def _restored(ids: Sequence[int], run_id: uuid.UUID | None, way: Way) -> E
         await store.orders.note(
             "restore", run_id, way.reason, rows=there, refused=refused, pinned=way.pins
         )
-    accounts = len(restoring.accounts)
+    console.print(
+        _told(there, refused, len(restoring.accounts), added, pins=way.pins),
+        soft_wrap=True,
+    )
+    return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
+
+
+def _told(there: int, refused: int, accounts: int, added: str, *, pins: bool) -> str:
     if not there + refused:
-        console.print(
+        return (
             "Every row that the run removed, moved or overwrote is restored already; nothing was"
-            f" changed.{added}",
-            soft_wrap=True,
+            f" changed.{added}"
         )
-        return ExitCode.SUCCESS
-    following = "" if way.pins else ", and the next run asks upstream"
+    following = "" if pins else ", and the next run asks upstream"
     of_accounts = (
         f" The totals of {counted(accounts, 'account')} were counted again{following}."
         if accounts
         else ""
     )
     # Of nothing there is nothing to be said.
-    stays = f" {_PINNED if way.pins else _CAUTION}" if there else ""
-    console.print(
+    stays = f" {_PINNED if pins else _CAUTION}" if there else ""
+    return (
         f"{counted(there, 'row')} {choose(there, 'stands as it was', 'stand as they were')},"
-        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts}{stays}",
-        soft_wrap=True,
+        f" {refused} {choose(refused, 'was', 'were')} not restored.{added}{of_accounts}{stays}"
     )
-    return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
 
 
 async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> ExitCode:
     """A trial: effects by table, account and date, and rows refused."""
-    from rich.markup import escape
-
-    from app.cli.output.tables import plain_table, widened_console
+    from app.cli.output.tables import widened_console
 
     console = widened_console()
     counts: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -207,20 +210,7 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
                     f" {result.sentence.replace('was not restored', 'would not be restored')}"
                 )
     if counts:
-        table = plain_table(
-            "What a restore would do",
-            "table",
-            "account",
-            "date",
-            "restored",
-            "just so already",
-            "refused",
-        )
-        for (name, account_id, day), figures in sorted(counts.items()):
-            table.add_row(
-                escape(name), escape(account_id), day, *(str(figure or "-") for figure in figures)
-            )
-        console.print(table)
+        console.print(_effects(counts))
     for line in refused:
         console.print(line, markup=False, soft_wrap=True)
     written, just_so, left = (
@@ -233,6 +223,20 @@ async def _tried(restoring: "Restoring", waiting: Sequence[int], added: str) -> 
         soft_wrap=True,
     )
     return ExitCode.ISSUES_LEFT if refused else ExitCode.SUCCESS
+
+
+def _effects(counts: "Mapping[tuple[str, str, str], Sequence[int]]") -> "Table":
+    from rich.markup import escape
+
+    from app.cli.output.tables import plain_table
+
+    heads = ("table", "account", "date", "restored", "just so already", "refused")
+    table = plain_table("What a restore would do", *heads)
+    for (name, account_id, day), figures in sorted(counts.items()):
+        table.add_row(
+            escape(name), escape(account_id), day, *(str(figure or "-") for figure in figures)
+        )
+    return table
 
 
 def _added(inserted: int | None) -> str:
