@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from app.domain.contract.tables import TABLES, Endpoint
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
@@ -88,7 +89,7 @@ async def measure(seed: int = 1) -> list[Ratio]:
 
         async def together() -> object:
             run_id = await stage.service.start_run(
-                RunRequest(RunKind.FULL, account_ids=tuple(named))
+                RunRequest(RunKind.FULL, account_ids=tuple(map(AccountId, named)))
             )
             status = await stage.service.wait_for_run(run_id)
             if status is not RunStatus.SUCCEEDED:

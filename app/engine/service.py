@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind, RunStatus
@@ -147,7 +147,7 @@ class ReconService:
         Gives the outcome, or the run after `wait_seconds`. Raises NotFound.
         """
         run_id = await self.start_run(
-            RunRequest(RunKind.AUDIT, None, (account_id,), depth=depth), reason=reason
+            RunRequest(RunKind.AUDIT, None, (AccountId(account_id),), depth=depth), reason=reason
         )
         status = await self.wait_for_run(run_id, wait_seconds)
         if not status.is_end:

@@ -43,9 +43,12 @@ def inspect(
     the warehouse's to heal; 1 issues were found, not all was inspected, or no account is known; 2
     wrong use or settings; 3 failure.
     """
+    from app.domain.ids import AccountId
     from app.domain.runs.request import RunRequest
 
-    request = RunRequest(RunKind.INSPECT, max_accounts, tuple(account) if account else None)
+    request = RunRequest(
+        RunKind.INSPECT, max_accounts, tuple(map(AccountId, account)) if account else None
+    )
     perform(lambda: inspected(request, None if all_ else limit, format_, bounded_reason(reason)))
 
 

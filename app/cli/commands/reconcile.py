@@ -10,6 +10,7 @@ from app.cli.fail_on import FailAbove, FailOnIssues, FailOnWords, chosen
 from app.cli.options import ListFormat, Reason, moment
 from app.cli.runtime import ExitCode, exit_code_of, perform
 from app.clock import now
+from app.domain.ids import AccountId
 from app.domain.runs.fail_on import FailOn
 from app.domain.runs.orders import bounded_reason
 from app.domain.states import Depth, RunKind
@@ -83,7 +84,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     request = RunRequest(
         kind,
         max_accounts,
-        tuple(account) if account else None,
+        tuple(map(AccountId, account)) if account else None,
         stop_at=min((end for end in ends if end is not None), default=None),
         changed_only=changed_only,
         depth=depth,

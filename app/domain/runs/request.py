@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from app.domain.ids import AccountId
 from app.domain.states import Depth, RunKind
 
 
@@ -18,7 +19,7 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: RunKind = RunKind.FULL
     max_accounts: int | None = None
-    account_ids: tuple[str, ...] | None = None
+    account_ids: tuple[AccountId, ...] | None = None
     stop_at: dt.datetime | None = None
     changed_only: bool = False
     depth: Depth | None = None

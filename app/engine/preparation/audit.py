@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint, Request
 from app.domain.holds.limits import HoldLimits
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.planning.plan import plan_accounts, plan_days
 from app.domain.sequences import pieces
 from app.engine.preparation.audit_guard import AuditGuard
@@ -62,7 +62,7 @@ class Audit:
         self._terms = terms
         self._asked = 0
 
-    async def compare(self, account_ids: Sequence[str] | None) -> list[str]:
+    async def compare(self, account_ids: Sequence[AccountId] | None) -> list[str]:
         """Note accounts (None: all) that differ; those not compared.
 
         Named accounts are read by id, all by a scan; unsettled dates where alltime differs. Raises
@@ -104,7 +104,7 @@ class Audit:
         await self._store.claims.set_refused_apart(run_id, await scans.add_seen_accounts(run_id))
 
     async def _ask_for_unseen(
-        self, reads: AuditReads, account_ids: Sequence[str] | None, guard: AuditGuard
+        self, reads: AuditReads, account_ids: Sequence[AccountId] | None, guard: AuditGuard
     ) -> None:
         for _ in range(_TIMES_ASKED):
             left = await self._store.scans.unseen_accounts(self._run_id, account_ids)

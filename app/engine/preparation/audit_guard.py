@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.domain.holds.limits import HoldLimits
 from app.domain.holds.run_guard import undoing
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.engine.repositories import Repositories
 from app.errors import UpstreamSuspect
 
@@ -16,7 +16,7 @@ class AuditGuard:
         self,
         store: Repositories,
         run_id: RunId,
-        account_ids: Sequence[str] | None,
+        account_ids: Sequence[AccountId] | None,
         limits: HoldLimits | None,
     ) -> None:
         self._store = store

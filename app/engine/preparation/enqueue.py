@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.contract.tables import PAGE_ROWS
+from app.domain.ids import AccountId
 from app.domain.states import RunKind
 from app.engine.api_usage import RunApiStats
 from app.engine.preparation.run_maintenance import Maintained
@@ -68,10 +69,10 @@ class Enqueuing:
 
     async def _compare(
         self, run: ActiveRun, use: RunApiStats
-    ) -> tuple[Sequence[str] | None, list[str]]:
+    ) -> tuple[Sequence[AccountId] | None, list[str]]:
         """Compare with upstream; audited (None: all) and unanswered accounts."""
         request, unanswered = run.request, list[str]()
-        compared: Sequence[str] | None = request.account_ids
+        compared: Sequence[AccountId] | None = request.account_ids
         if request.kind is RunKind.AUDIT:
             if (
                 compared is None
@@ -105,7 +106,7 @@ class Enqueuing:
         ]
 
     async def _set_unwritable_apart(
-        self, run: ActiveRun, compared: Sequence[str] | None, error: ReconError
+        self, run: ActiveRun, compared: Sequence[AccountId] | None, error: ReconError
     ) -> Sequence[str]:
         known = compared if compared is not None else await self._store.account_lists.all_accounts()
         apart = await self._store.claims.set_unwritable_apart(run.run_id, error, known)
@@ -123,7 +124,7 @@ class Enqueuing:
         self,
         run: ActiveRun,
         among: Sequence[str] | None,
-        compared: Sequence[str] | None,
+        compared: Sequence[AccountId] | None,
         maintained: Maintained,
         left_out: _LeftOut,
     ) -> Queued:
@@ -147,7 +148,7 @@ class Enqueuing:
         queue: Queue,
         run: ActiveRun,
         among: Sequence[str] | None,
-        compared: Sequence[str] | None,
+        compared: Sequence[AccountId] | None,
         left_out: _LeftOut,
     ) -> Queued:
         request = run.request

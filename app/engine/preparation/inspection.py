@@ -79,7 +79,7 @@ class Inspector:
 
 
 async def look(
-    store: Repositories, account_ids: Sequence[str], now: dt.datetime
+    store: Repositories, account_ids: Sequence[AccountId], now: dt.datetime
 ) -> dict[AccountId, AccountView]:
     """Accounts by the warehouse alone at `now` (aware)."""
     views = await store.detection.look(account_ids, is_first=True)

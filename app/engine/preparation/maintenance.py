@@ -202,7 +202,7 @@ async def maintain(
 
 
 async def find_ids(
-    store: Repositories, account_ids: Sequence[str], today: dt.date
+    store: Repositories, account_ids: Sequence[AccountId], today: dt.date
 ) -> NaturalKeys | None:
     """Find ids, changing none; None without natural keys."""
     keys = await store.identity.refresh(account_ids, today)
@@ -213,7 +213,10 @@ async def find_ids(
 
 
 async def repair_ids(
-    store: Repositories, account_ids: Sequence[str], today: dt.date, run_id: RunId | None = None
+    store: Repositories,
+    account_ids: Sequence[AccountId],
+    today: dt.date,
+    run_id: RunId | None = None,
 ) -> int:
     """Repair these accounts' ids for the run; rows changed."""
     keys = await find_ids(store, account_ids, today)

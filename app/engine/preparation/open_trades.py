@@ -13,7 +13,7 @@ from app.domain.contract.open_trades import (
     without_zeros,
 )
 from app.domain.contract.tables import PAGE_ROWS, Endpoint, Request
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.sequences import pieces
 from app.engine.repositories import Repositories
 from app.errors import UpstreamError, UpstreamUnavailable
@@ -60,7 +60,7 @@ async def compare_open_trades(store: Repositories, client: UpstreamClient, run_i
 
 
 async def compare_open_trades_of(
-    store: Repositories, client: UpstreamClient, run_id: RunId, account_ids: Sequence[str]
+    store: Repositories, client: UpstreamClient, run_id: RunId, account_ids: Sequence[AccountId]
 ) -> None:
     """The same for named accounts, in their run."""
     keys = await store.open_trades.natural_keys(account_ids)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from app.domain.ids import AccountId
 from app.domain.states import RunKind
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
@@ -82,7 +83,7 @@ class Preparation:
             unchanged=queued.unchanged,
         )
 
-    async def _touched(self) -> list[str] | None:
+    async def _touched(self) -> list[AccountId] | None:
         """Recently written accounts; None if a sweep costs less."""
         until = await self._store.touched.covered_until()
         if until is None or await self._store.touched.is_blind(until):

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.sequences import pieces, scattered
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import count, find_ids, maintain, repair_ids
@@ -83,7 +83,7 @@ class RunMaintenance:
             )
 
     async def maintain_some(
-        self, run_id: RunId, account_ids: Sequence[str], *, heals: bool
+        self, run_id: RunId, account_ids: Sequence[AccountId], *, heals: bool
     ) -> Maintained:
         """Maintain in batches, split around failing accounts.
 
@@ -120,7 +120,9 @@ class RunMaintenance:
                 _log_failed(batch[0], error)
         return Maintained({}, unread, sorted(locked), refused, frozenset(refused))
 
-    async def _maintain(self, run_id: RunId, account_ids: Sequence[str], *, heals: bool) -> None:
+    async def _maintain(
+        self, run_id: RunId, account_ids: Sequence[AccountId], *, heals: bool
+    ) -> None:
         today = self._config.today(self._now())
         await (
             repair_ids(self._store, account_ids, today, run_id)
@@ -131,7 +133,7 @@ class RunMaintenance:
         await self._store.sweep.follow_state(account_ids)
 
 
-def _log_failed(account_id: str, error: ReconError) -> None:
+def _log_failed(account_id: AccountId, error: ReconError) -> None:
     _log.warning(
         "An account cannot be maintained.",
         action="maintenance.failed",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.domain.accounts.progress import Effort
+from app.domain.ids import AccountId
 from app.engine.api_usage import RunApiStats
 from app.engine.config import EngineConfig
 from app.engine.preparation.audit import Audit, AuditTerms
@@ -36,7 +37,7 @@ class UpstreamPhase:
         self._now = now
 
     async def compare_metrics(
-        self, run: ActiveRun, account_ids: Sequence[str] | None, use: RunApiStats
+        self, run: ActiveRun, account_ids: Sequence[AccountId] | None, use: RunApiStats
     ) -> list[str]:
         """Compare accounts (None: all); those without answer."""
         begun, asked = time.monotonic(), ApiStatistics()
@@ -66,7 +67,7 @@ class UpstreamPhase:
         return Audit(self._store, self._client, run.run_id, terms)
 
     async def compare_open_trades(
-        self, run: ActiveRun, account_ids: Sequence[str], use: RunApiStats
+        self, run: ActiveRun, account_ids: Sequence[AccountId], use: RunApiStats
     ) -> None:
         """Compare named accounts' open trades."""
         asked = ApiStatistics()

@@ -4,7 +4,7 @@ import datetime as dt
 
 import msgspec
 
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.runs.emptiness import NOBODY_KNOWN
 from app.domain.runs.request import IdempotencyKey, RunRequest
 from app.domain.states import RunKind
@@ -66,7 +66,7 @@ class RunStarts:
             )
 
     async def _with_known_accounts(
-        self, request: RunRequest, account_ids: tuple[str, ...]
+        self, request: RunRequest, account_ids: tuple[AccountId, ...]
     ) -> RunRequest:
         """The first accounts, each once; NotFound if unknown."""
         if not account_ids:

@@ -95,7 +95,7 @@ class Inspections:
             for row in await self._database.fetch(self._brokers, list(account_ids))
         }
 
-    async def undetailed(self) -> list[str]:
+    async def undetailed(self) -> list[AccountId]:
         """Disagreeing accounts without dated issue."""
         return [
             row["account_id"]

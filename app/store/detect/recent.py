@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from app.domain.contract.tables import Endpoint
+from app.domain.ids import AccountId
 from app.store.database.pool import Database
 from app.store.database.queries import fill
 from app.store.database.transaction import SWEEP_SECONDS
@@ -53,7 +54,7 @@ class Touched:
 
     async def accounts(
         self, since: dt.datetime, most: int, *, covered_until: dt.datetime | None = None
-    ) -> list[str]:
+    ) -> list[AccountId]:
         """Up to `most` accounts written since, sorted.
 
         `covered_until` adds odd stamps since the run covering it.

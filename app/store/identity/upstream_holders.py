@@ -39,7 +39,7 @@ class UpstreamHolders:
             for endpoint in METRICS
         }
 
-    async def note_scan(self, run_id: uuid.UUID) -> list[str]:
+    async def note_scan(self, run_id: uuid.UUID) -> list[AccountId]:
         """Learn from an audit's scan; returns accounts to refresh."""
         async with self._preparations.transaction(run_id) as connection:
             return [

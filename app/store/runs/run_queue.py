@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.domain.ids import AccountId
 from app.errors import ClaimLost
 from app.store.database.pool import Database
 from app.store.database.queries import fill
@@ -148,7 +149,7 @@ class Preparations:
         """The number of known accounts."""
         return int(await self._database.fetch_value(self._sql["count_accounts"]))
 
-    async def oldest_accounts(self, limit: int) -> list[str]:
+    async def oldest_accounts(self, limit: int) -> list[AccountId]:
         """The accounts unchecked for longest."""
         return [
             row["account_id"]

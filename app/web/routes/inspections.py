@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from app.domain import ids
 from app.domain.runs.orders import bounded_reason
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
@@ -57,8 +58,8 @@ async def start_inspection(
     findings.
     """
     wanted = order or InspectionOrder()
-    ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
-    request = RunRequest(RunKind.INSPECT, wanted.max_accounts, ids, wanted.stop_at)
+    named = None if wanted.account_ids is None else tuple(map(ids.AccountId, wanted.account_ids))
+    request = RunRequest(RunKind.INSPECT, wanted.max_accounts, named, wanted.stop_at)
     run_id = await service.start_run(request, idempotency_key, bounded_reason(wanted.reason))
     if wait and (await service.wait_for_run(run_id, wait)).is_end:
         found = await service.readings.inspection(run_id, Listing(_SOME_LISTED))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from app.domain import ids
 from app.domain.runs.orders import bounded_reason
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
@@ -52,9 +53,9 @@ async def start_run(
 ) -> RunAccepted:
     """The run is queued and served in the background; GET /runs/{run_id} shows it."""
     wanted = order or RunOrder()
-    ids = None if wanted.account_ids is None else tuple(wanted.account_ids)
+    named = None if wanted.account_ids is None else tuple(map(ids.AccountId, wanted.account_ids))
     request = RunRequest(
-        wanted.kind, wanted.max_accounts, ids, wanted.stop_at, wanted.changed_only, wanted.depth
+        wanted.kind, wanted.max_accounts, named, wanted.stop_at, wanted.changed_only, wanted.depth
     )
     run_id = await service.start_run(request, idempotency_key, bounded_reason(wanted.reason))
     response.headers.update(accepted(run_id))

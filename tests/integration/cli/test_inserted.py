@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind, RunStatus
 from app.engine.config import EngineConfig
@@ -139,7 +140,7 @@ async def test_a_batch_under_way_shows_how_far_it_is_before_any_account_is_recor
     sandbox.set_faults(Faults(probabilities={FaultKind.SLOW: 1.0}, delay_seconds=0.04))
     seen = []
     async with engine(filled, sandbox, config=config, limits={"max_ids": 1}) as service:
-        named = tuple(sandbox.world.account_ids)
+        named = tuple(map(AccountId, sandbox.world.account_ids))
         run_id = await service.start_run(RunRequest(RunKind.FULL, account_ids=named))
         working = asyncio.create_task(service.pool.run_until_finished(run_id))
         while not working.done():

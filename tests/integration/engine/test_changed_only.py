@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
@@ -203,7 +204,7 @@ async def test_a_run_that_left_accounts_out_covers_nothing(
     "request_",
     [
         RunRequest(RunKind.AUDIT, changed_only=True),
-        RunRequest(account_ids=("a",), changed_only=True),
+        RunRequest(account_ids=(AccountId("a"),), changed_only=True),
     ],
 )
 async def test_only_a_full_run_can_be_of_what_changed(
@@ -231,7 +232,7 @@ def test_an_idempotency_key_from_before_the_field_still_names_its_request() -> N
     # As they were computed when the struct had four fields.
     assert RunRequest().digest == "468a8eeed581a5a1752a221156922ce6c5c1825632737360f67699ab81ac7e70"
     assert (
-        RunRequest(RunKind.AUDIT, 5, ("a", "b"), at).digest
+        RunRequest(RunKind.AUDIT, 5, (AccountId("a"), AccountId("b")), at).digest
         == "a0166dbc4cebf354ac5be0342f21ae79f4f12036884dcc516f71fdf703a2c5bc"
     )
     assert RunRequest(changed_only=True).digest != RunRequest().digest

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
@@ -135,7 +136,8 @@ class _Nights:
             return RunRequest(kind=kind)
         ids = self.chance.sample(_world().account_ids, _ACCOUNTS // 2)
         return RunRequest(
-            kind=self.chance.choice((RunKind.FULL, RunKind.AUDIT)), account_ids=tuple(ids)
+            kind=self.chance.choice((RunKind.FULL, RunKind.AUDIT)),
+            account_ids=tuple(map(AccountId, ids)),
         )
 
     @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from app.domain.contract.tables import Endpoint
 from app.domain.holds.limits import HoldLimits
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.batch.detect import Detector
@@ -450,7 +451,7 @@ async def test_old_history_is_purged_in_small_steps_and_young_history_stays(
         kept = await connection.fetchval(
             "SELECT count(*) FROM recon_issue_history WHERE closed_run = $1", young
         )
-        waiting = await service.start_run(RunRequest(account_ids=("acc-00001",)))
+        waiting = await service.start_run(RunRequest(account_ids=(AccountId("acc-00001"),)))
         assert await service.store.retention.purge(90, step=3) > 0
         assert {
             row["run_id"] for row in await connection.fetch("SELECT run_id FROM recon_runs")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.domain.ids import AccountId
 from app.domain.states import RunKind
 from app.engine.preparation.maintenance import MaintenanceResult, maintain, repair_ids
 from app.engine.repositories import Repositories
@@ -464,7 +465,7 @@ async def test_trades_get_their_id_as_soon_as_the_first_day_of_their_account_is_
         await made.daily("a", "7", FIRST, 1)
     else:
         await made.connection.execute("UPDATE raw_metrics_alltime SET first_trade_date = $1", FIRST)
-    await repair_ids(made.store, ["a"], TODAY)
+    await repair_ids(made.store, [AccountId("a")], TODAY)
     assert await made.owner(ticket) == "a"
     kept = await made.connection.fetchrow("SELECT * FROM recon_removed_rows")
     assert kept is not None
@@ -478,7 +479,7 @@ async def test_an_account_that_appears_takes_the_place_of_its_placeholder(made: 
     await made.maintain()
     await made.daily("a", "7", FIRST + dt.timedelta(days=3), 1)
     await made.alltime("a", "7", trades=4, first_trade=FIRST)
-    await repair_ids(made.store, ["a"], TODAY)
+    await repair_ids(made.store, [AccountId("a")], TODAY)
     assert {
         row[0] for row in await made.connection.fetch("SELECT account_id FROM raw_metrics_daily")
     } == {"a"}
@@ -532,7 +533,7 @@ async def test_a_finding_goes_with_the_next_look_at_either_account_once_the_rows
     await made.connection.execute(
         "UPDATE raw_trades_closed SET account_id = 'a' WHERE ticket = $1", ticket
     )
-    await repair_ids(made.store, ["b"], TODAY)
+    await repair_ids(made.store, [AccountId("b")], TODAY)
     assert await made.connection.fetchval(found) == 0
 
 

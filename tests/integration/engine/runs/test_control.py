@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.domain.contract.tables import Endpoint
-from app.domain.ids import RunId
+from app.domain.ids import AccountId, RunId
 from app.domain.runs.request import RunRequest
 from app.domain.states import Depth, RunKind
 from app.engine.api_usage import RunApiStats
@@ -289,7 +289,7 @@ async def test_of_full_runs_that_start_at_once_one_is_started_and_the_others_are
         assert [conflict.run_id for conflict in conflicts] == [started] * 7
         # Runs of another sort find work of their own.
         await one.start_run(RunRequest(RunKind.RETRY))
-        await one.start_run(RunRequest(account_ids=("acc-00001",)))
+        await one.start_run(RunRequest(account_ids=(AccountId("acc-00001"),)))
         await one.pool.run_until_finished(started)
         assert await one.start_run(RunRequest()) != started
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
@@ -236,7 +237,9 @@ async def test_wrong_limits_and_unknown_accounts_start_no_run(
         with pytest.raises(InvalidRequest):
             await service.start_run(RunRequest(account_ids=()))
         with pytest.raises(NotFound):
-            await service.start_run(RunRequest(account_ids=("acc-00001", "nobody")))
+            await service.start_run(
+                RunRequest(account_ids=(AccountId("acc-00001"), AccountId("nobody")))
+            )
     async with warehouse.connect() as connection:
         assert await connection.fetchval("SELECT count(*) FROM recon_runs") == 0
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from app.domain.ids import AccountId
 from app.domain.runs.request import RunRequest
 from app.domain.states import RunKind
 from app.engine.service import ReconService
@@ -103,7 +104,7 @@ async def test_a_worker_that_finds_nothing_to_do_counts_nothing(
 ) -> None:
     async with engine(warehouse, sandbox) as service, warehouse.connect() as connection:
         await service.maintain()
-        run_id = await service.start_run(RunRequest(account_ids=("acc-00001",)))
+        run_id = await service.start_run(RunRequest(account_ids=(AccountId("acc-00001"),)))
         await connection.execute("UPDATE recon_runs SET status = 'running', prepared_at = now()")
         await connection.execute(
             "INSERT INTO recon_attempts (run_id, account_id, position) VALUES ($1,"
