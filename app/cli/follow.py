@@ -23,7 +23,7 @@ async def start_or_join(
     try:
         return await service.start_run(request, reason=reason), True
     except Conflict as error:
-        # Perhaps nobody works on it any more: whoever started it may have been killed.
+        # Its process may have been killed.
         Console(stderr=True).print(
             f"A full run is active already: this command helps with {error.run_id}, and starts"
             " none.",

@@ -70,11 +70,11 @@ class CachedReport:
 
     def _ask(self, service: ReconService) -> "asyncio.Task[_Read]":
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_anew(service))
+            self._reading = asyncio.create_task(self._refresh(service))
             self._reading.add_done_callback(_tell_failure)
         return self._reading
 
-    async def _read_anew(self, service: ReconService) -> _Read:
+    async def _refresh(self, service: ReconService) -> _Read:
         at, ends = time.monotonic(), service.summary.ends
         read = self._read = _Read(await service.readings.kept(), at, ends)
         return read

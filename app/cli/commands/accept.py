@@ -70,9 +70,7 @@ def accept(
             " --list."
         )
     if reason is None:
-        raise typer.BadParameter(
-            "Say why with --reason TEXT: whoever meets this later finds it beside the issue."
-        )
+        raise typer.BadParameter("Give --reason TEXT: it is shown beside the issue.")
     perform(lambda: _accepted(account, code, reason, until))
 
 

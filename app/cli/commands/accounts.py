@@ -87,7 +87,7 @@ def list_accounts(
     after: Annotated[
         str | None, typer.Option(metavar="ID", help="Only accounts after this one.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
     format_: Format = ListFormat.TABLE,
 ) -> None:
     """List accounts by id."""

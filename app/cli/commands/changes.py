@@ -55,7 +55,7 @@ def changes(  # noqa: PLR0913 - one for each option
     ] = None,
     run: Annotated[uuid.UUID | None, typer.Option(help="Only rows that this run changed.")] = None,
     table: Annotated[TableName | None, typer.Option(help="Only rows of this table.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many, the newest.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most this many, the newest.")] = 20,
     before: Annotated[
         int | None,
         typer.Option(metavar="ID", min=1, max=LARGEST_ID, help="Only those older than this one."),

@@ -25,10 +25,10 @@ def inspect(
         list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")
     ] = None,
     max_accounts: Annotated[
-        int | None, typer.Option(min=1, help="At most so many accounts that disagree.")
+        int | None, typer.Option(min=1, help="At most this many accounts that disagree.")
     ] = None,
     *,
-    limit: Annotated[int, typer.Option(min=0, help="List at most so many accounts.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="List at most this many accounts.")] = 20,
     all_: Annotated[
         bool, typer.Option("--all", help="List all accounts that have issues.")
     ] = False,

@@ -30,7 +30,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
         ),
     ] = RunKind.FULL,
     max_accounts: Annotated[
-        int | None, typer.Option(min=1, help="At most so many accounts.")
+        int | None, typer.Option(min=1, help="At most this many accounts.")
     ] = None,
     account: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only this account; may be given again.")
@@ -65,7 +65,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     ] = None,
     max_minutes: Annotated[
         float | None,
-        typer.Option(min=0.1, max=525_600, help="End after so many minutes, whatever is left."),
+        typer.Option(min=0.1, max=525_600, help="End after this many minutes, whatever is left."),
     ] = None,
     fail_on: FailOnWords = None,
     fail_above: FailAbove = None,

@@ -43,7 +43,7 @@ Statuses = Annotated[
 Kinds = Annotated[
     list[RunKind] | None, typer.Option("--kind", help="Only runs of this kind; may be given again.")
 ]
-Limit = Annotated[int, typer.Option(min=1, max=1_000, help="At most so many, the newest.")]
+Limit = Annotated[int, typer.Option(min=1, max=1_000, help="At most this many, the newest.")]
 Before = Annotated[
     uuid.UUID | None, typer.Option(metavar="RUN", help="Only runs that are older than this one.")
 ]
@@ -146,7 +146,7 @@ async def _confirmed(
             markup=False,
             soft_wrap=True,
         )
-        # Interrupted, the run goes on with whoever serves: it is not cancelled.
+        # Interrupted, the run goes on in other processes: it is not cancelled.
         state = await serve_run(service, run_id, is_ours=False)
     show_run(console, state)
     show_failure(console, state, fail_on)

@@ -30,7 +30,7 @@ MEANINGS: Mapping[IssueCode, str] = {
     IssueCode.PINNED_BY_RESTORE: "pinned by restore: kept as restored",
     IssueCode.KEY_TOO_NARROW: "the table's key cannot hold two rows of upstream",
     IssueCode.IMPOSSIBLE_DATE: "rows of a date that no calendar holds: kept, not counted",
-    IssueCode.UNSETTLED: "on dates that still move: the next run looks again",
+    IssueCode.UNSETTLED: "on unsettled dates: the next run reads these again",
     IssueCode.SUSPICIOUSLY_FEW_HOURS: "dates with many trades in one hourly row: for information",
 }
 

@@ -114,7 +114,7 @@ def _show_through(console: Console, report: Report) -> None:
     for row in rows[:_HOLDING_SHOWN]:
         since = f"from {row.first_date} on" if row.first_date else "no date is known"
         console.print(
-            f"  held back by {row.account_id}: {row.issue or 'not looked at yet'}, {since}",
+            f"  held back by {row.account_id}: {row.issue or 'not checked yet'}, {since}",
             markup=False,
             soft_wrap=True,
         )

@@ -37,7 +37,7 @@ class Waiting:
             held = counted(self.accounts, "account")
             return (
                 f"It held {held}, none of which is held any more: later runs recorded them, or"
-                " somebody accepted them."
+                " they were accepted."
             )
         earlier = self.accounts - self.newly
         since = f", the first since run {self.since}" if self.since is not None else ""
@@ -54,7 +54,7 @@ class Waiting:
             return (
                 f"It held {counted(self.accounts, 'account')}, of which {self.still} still"
                 f" {choose(self.still, 'waits', 'wait')} for confirmation; later runs recorded the"
-                " others, or somebody accepted them. GET /accounts/ID tells why each is"
+                " others, or they were accepted. GET /accounts/ID tells why each is"
                 f" held.{call}"
             )
         return (

@@ -206,7 +206,7 @@ def few_hours_issue(days: Sequence[dt.date]) -> Issue:
 def restored_issue(days: Sequence[dt.date]) -> Issue:
     """Rows changed by a run were restored."""
     text = (
-        "Rows were brought back that a run had changed on upstream's word; the next run compares"
+        "Rows were restored that a run had changed as upstream said; the next run compares"
         " the account with upstream."
     )
     evidence = {**dates_evidence(days), "metadata": {"restored": True}}
@@ -218,7 +218,7 @@ def restored_issue(days: Sequence[dt.date]) -> Issue:
 def overtaken_issue(days: Sequence[dt.date]) -> Issue:
     """Pinned rows were written or deleted since."""
     text = (
-        "Pinned rows are stored no more as they were restored: somebody wrote or deleted them"
+        "Pinned rows are no longer as they were restored: another writer changed or deleted them"
         " since. Their pins are over; the next run compares the account with upstream."
     )
     return replace(restored_issue(days), description=text)

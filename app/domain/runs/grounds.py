@@ -115,7 +115,7 @@ class Basis:
         if self._needs_upstream or self.requests:
             return f"Upstream was asked with {sent}."
         known = (
-            "what disagreed was repaired by what is stored, or is known and not due to be asked"
+            "disagreements were repaired from stored rows, or are known and not due to be asked"
             " about"
         )
         return f"Upstream was not asked: {known if self.taken else 'nothing disagreed'}."

@@ -218,14 +218,14 @@ _ACCOUNTS: Mapping[Left, str] = {
         "that failed too often in a row: `trade-recon accounts list --status exhausted`"
     ),
     Left.BACKING_OFF: "left out for now, since they flap, or failed and are not due yet",
-    Left.HELD: "held until somebody confirms or accepts: `trade-recon accounts list --held`",
+    Left.HELD: "held until confirmed or accepted: `trade-recon accounts list --held`",
     Left.FLAPPING: (
         "held back for a day, since another writer brings the same issue back (flapping)"
     ),
-    Left.GONE: "deleted from trade_recon by somebody else",
+    Left.GONE: "deleted from trade_recon by others",
     Left.FOUND: "with issues that the inspection found, healed by the next run",
     Left.NEW: "with issues that are new and not the warehouse's to heal",
-    Left.KNOWN: "with issues that an earlier run showed, or somebody confirmed",
+    Left.KNOWN: "with issues that an earlier run showed, or that were confirmed",
     Left.SETTLING: "on dates that still move, read again by the next run",
     Left.ACCEPTED: "with accepted issues",
 }

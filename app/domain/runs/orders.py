@@ -22,9 +22,7 @@ def required_reason(text: str | None) -> str:
     """Likewise, and InvalidRequest if missing."""
     given = bounded_reason(text)
     if given is None:
-        raise InvalidRequest(
-            "Say why: whoever meets this later finds the reason beside it. Nothing was changed."
-        )
+        raise InvalidRequest("Give a reason: it is shown beside the decision. Nothing was changed.")
     return given
 
 

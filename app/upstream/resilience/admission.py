@@ -110,7 +110,7 @@ class Admission:
             if self._outage.seconds >= self._limits.outage_wait:
                 if self._outage.was_probed:
                     raise call.last or AttemptFailed(
-                        FailureKind.THROTTLED, "The API answers nobody in time."
+                        FailureKind.THROTTLED, "The API answers no request in time."
                     )
                 self._outage.was_probed = True
                 try:

@@ -47,7 +47,7 @@ async def get_changes(
             ge=1,
             le=_MOST_CHANGES,
             description=(
-                "About so many entries: changes are not split, so that one of many dates may"
+                "About this many entries: changes are not split, so that one of many dates may"
                 " exceed it."
             ),
         ),
@@ -94,7 +94,7 @@ async def get_changed_rows(  # noqa: PLR0913 - a query parameter each
         ),
     ] = None,
     limit: Annotated[
-        int, Query(ge=1, le=_MOST_ROWS, description="At most so many changes.")
+        int, Query(ge=1, le=_MOST_ROWS, description="At most this many changes.")
     ] = _SOME_ROWS,
 ) -> ChangedRowPage:
     """Each row that trade-recon overwrote, moved or removed, newest first: differing columns, old

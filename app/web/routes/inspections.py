@@ -85,7 +85,7 @@ async def get_inspection(
     service: Service,
     run_id: uuid.UUID,
     limit: Annotated[
-        int, Query(ge=0, le=MOST_LISTED, description="List at most so many accounts.")
+        int, Query(ge=0, le=MOST_LISTED, description="List at most this many accounts.")
     ] = _SOME_LISTED,
     after: Annotated[
         str | None,

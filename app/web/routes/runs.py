@@ -83,7 +83,9 @@ async def list_runs(
         uuid.UUID | None,
         Query(description="Only runs that are older than this one: `next_before` of an answer."),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=_MOST_RUNS, description="At most so many.")] = _SOME_RUNS,
+    limit: Annotated[
+        int, Query(ge=1, le=_MOST_RUNS, description="At most this many.")
+    ] = _SOME_RUNS,
 ) -> RunList:
     """Past and current runs; GET /runs/{run_id} tells more of one."""
     return shown(RunList, await service.readings.runs(status, kind, before, limit))

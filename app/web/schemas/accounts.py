@@ -128,9 +128,7 @@ class SetAsideRow(BaseModel):
     copies: int = Field(description="How often upstream sends it.")
     reason: str
     nulled: dict[str, str | None] = Field(
-        description=(
-            "Of a row that is stored: the columns that hold NULL instead, and what was sent."
-        )
+        description=("Of a stored row: the columns that hold NULL instead, and the values sent.")
     )
     first_seen: dt.datetime
     last_seen: dt.datetime
@@ -172,9 +170,7 @@ class Account(BaseModel):
         description="Rows of upstream that are not held as they were sent, the newest 20."
     )
     rests_on: str = Field(description="When and how it was last compared, in a sentence.")
-    accepted: list[AcceptedIssue] = Field(
-        description="Those of the open issues that somebody accepted, the first to end first."
-    )
+    accepted: list[AcceptedIssue] = Field(description="Accepted open issues, first to end first.")
     pinned: list[PinnedRow] = Field(
         description="Rows that a restore brought back and that no run changes, the first 100."
     )

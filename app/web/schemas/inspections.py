@@ -19,7 +19,7 @@ class InspectionOrder(BaseModel):
     max_accounts: Annotated[int, Field(strict=True, ge=1, le=LARGEST_LIMIT)] | None = Field(
         default=None,
         description=(
-            "Detect the issues of at most so many accounts that disagree, the longest unchecked"
+            "Detect the issues of at most this many accounts that disagree, the longest unchecked"
             " first; null: of all."
         ),
     )
@@ -44,7 +44,7 @@ class InspectedAccounts(BaseModel):
         description="Accounts that are inspected: all that are known, unless some are named."
     )
     inspected: int
-    found: int = Field(description="With issues that somebody may act on.")
+    found: int = Field(description="With issues that need action.")
     explained: int = Field(
         description=(
             "Only with what is for information, or what a run found not to be the warehouse's to"

@@ -19,16 +19,14 @@ class RunLeft(BaseModel):
     backing_off: int = Field(
         description=f"Accounts that it left out, since they back off or are held back. {_ACTS}"
     )
-    held: int = Field(
-        description=f"Accounts that are held until somebody confirms or accepts. {_ACTS}"
-    )
+    held: int = Field(description=f"Accounts that are held until confirmed or accepted. {_ACTS}")
     flapping: int = Field(
         description=(
             f"Accounts that are held back, since another writer brings the same issue back. {_ACTS}"
         )
     )
     gone: int = Field(
-        description=f"Accounts that somebody deleted from trade_recon while they waited. {_ACTS}"
+        description=f"Accounts that others deleted from trade_recon while they waited. {_ACTS}"
     )
     found: int = Field(description=f"Accounts with issues that an inspection found. {_ACTS}")
     new: int = Field(
@@ -39,7 +37,7 @@ class RunLeft(BaseModel):
     )
     known: int = Field(
         description=(
-            f"Accounts with issues that an earlier run showed, or that somebody confirmed. {_RESTS}"
+            f"Accounts with issues that an earlier run showed, or that were confirmed. {_RESTS}"
         )
     )
     settling: int = Field(

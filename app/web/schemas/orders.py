@@ -44,7 +44,7 @@ class RunOrder(BaseModel):
     )
     max_accounts: Annotated[int, Field(strict=True, ge=1, le=LARGEST_LIMIT)] | None = Field(
         default=None,
-        description="At most so many accounts, the longest unchecked first; null: all.",
+        description="At most this many accounts, the longest unchecked first; null: all.",
     )
     account_ids: (
         Annotated[list[AccountId], Field(min_length=1, max_length=MOST_ACCOUNTS)] | None

@@ -159,7 +159,7 @@ class Report(BaseModel):
     """The state of the warehouse."""
 
     as_of: dt.datetime = Field(
-        description="When the figures were counted; what is said of the API is newer."
+        description="When the figures were counted; those of the API are newer."
     )
     overall: Overall
     issues_by_type: list[IssueType]

@@ -32,8 +32,7 @@ class RunAccounts(BaseModel):
     )
     gone: int = Field(
         description=(
-            "Deleted from trade_recon by somebody else while they waited; `gone_accounts` names"
-            " some."
+            "Deleted from trade_recon by others while they waited; `gone_accounts` names some."
         )
     )
     found: int = Field(description="An inspection found issues that are more than information.")
@@ -110,9 +109,7 @@ class Run(BaseModel):
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     stop_at: dt.datetime | None = Field(description="When the run ends, whatever is left.")
-    confirmed_at: dt.datetime | None = Field(
-        description="When somebody let the run write what it had held."
-    )
+    confirmed_at: dt.datetime | None = Field(description="When the run was confirmed.")
     history_from: dt.date | None = Field(
         description="The first date that the run compares, by RECON_HISTORY_FROM; null: all."
     )

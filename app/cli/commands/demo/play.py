@@ -187,7 +187,7 @@ async def _audit(stage: Stage) -> RunState:
 async def _judge(
     stage: Stage, known: Mapping[str, Cause], state: RunState, comparison: Comparison
 ) -> bool:
-    """Compare what is left with known causes."""
+    """Compare differences with known causes."""
     open_issues = await stage.warehouse.fetch(_OPEN_ISSUES)
     left = {account_id: frozenset(map(IssueCode, types)) for account_id, types in open_issues}
     rows: dict[str, list[DifferenceKind]] = defaultdict(list)

@@ -26,7 +26,7 @@ def legacy(
         bool, typer.Option("--report", help="Show the reconciliation report.")
     ] = False,
     max_accounts: Annotated[
-        int | None, typer.Option(min=1, help="With --reconcile: at most so many accounts.")
+        int | None, typer.Option(min=1, help="With --reconcile: at most this many accounts.")
     ] = None,
 ) -> None:
     """Run the first system's command line.

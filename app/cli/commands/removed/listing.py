@@ -45,7 +45,7 @@ def list_removed(  # noqa: PLR0913 - an option each
         Reason | None, typer.Option(help="Only rows that were changed in this way.")
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")
+        int, typer.Option(min=1, max=10_000, help="At most this many, the newest.")
     ] = 50,
     before: Annotated[
         int | None,

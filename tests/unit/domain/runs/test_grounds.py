@@ -34,7 +34,7 @@ def _basis(kind: str = "full", **fields: object) -> Basis:
         ),
         (
             _basis(taken=3),
-            ["Upstream was not asked: what disagreed was repaired by what is stored, or is known"],
+            ["Upstream was not asked: disagreements were repaired from stored rows, or are known"],
         ),
         (
             _basis(requests=7, taken=3),
