@@ -28,6 +28,7 @@
 --   recon_workers: one row a worker process; claims of one whose heartbeat is older than the lease
 --       are free
 --   recon_fetches: whose rows are in staging, so that those of dead workers can be dropped
+--   recon_shared_reads: dates of tables that a run reads once for all of its batches
 --   recon_stage_alltime, recon_stage_daily, recon_stage_hourly, recon_stage_closed: pages that wait
 --       until their fetch is proven
 --   recon_orders: orders (start, pause, resume, cancel, confirm, restore, release, maintenance)
@@ -1154,10 +1155,13 @@ CREATE TABLE prop_trading_model.recon_fetches (
     fetch_id uuid NOT NULL,
     worker_id uuid NOT NULL,
     table_name text NOT NULL,
-    started_at timestamp with time zone DEFAULT now() NOT NULL
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    run_id uuid
 );
 
 COMMENT ON TABLE prop_trading_model.recon_fetches IS 'whose rows are in staging, so that those of dead workers can be purged';
+
+COMMENT ON COLUMN prop_trading_model.recon_fetches.run_id IS 'the run that shares the fetch, which keeps it until it ends; null: the worker''s own';
 
 CREATE TABLE prop_trading_model.recon_few_hours (
     account_id character varying(255) NOT NULL,
@@ -1607,6 +1611,36 @@ CREATE TABLE prop_trading_model.recon_shared_ids (
 COMMENT ON TABLE prop_trading_model.recon_shared_ids IS 'account ids that upstream sent for several natural keys in alltime answers: rows with such an id count as rows without one, until an audit sees it for one key alone';
 
 COMMENT ON COLUMN prop_trading_model.recon_shared_ids.run_id IS 'the audit that saw it last; null: a fetch by logins did';
+
+CREATE TABLE prop_trading_model.recon_shared_reads (
+    run_id uuid NOT NULL,
+    table_name text NOT NULL,
+    day date NOT NULL,
+    most_rows integer NOT NULL,
+    expected_rows integer NOT NULL,
+    is_gap boolean NOT NULL,
+    state text DEFAULT 'planned'::text NOT NULL,
+    read_by uuid,
+    fetch_id uuid,
+    rows bigint,
+    bytes bigint,
+    horizon bigint,
+    has_unsent boolean,
+    reason text,
+    CONSTRAINT recon_shared_reads_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'proven'::text, 'dropped'::text])))
+);
+
+COMMENT ON TABLE prop_trading_model.recon_shared_reads IS 'dates of tables that a run reads once for all of its batches; dropped: asked for by id instead';
+
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.most_rows IS 'beyond, asking by id costs less';
+
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.is_gap IS 'no table has rows of the date';
+
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.read_by IS 'the worker that reads it, or read it';
+
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.horizon IS 'the oldest transaction under way when the read began: rows written since are newer';
+
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.reason IS 'why it was dropped';
 
 CREATE UNLOGGED TABLE prop_trading_model.recon_stage_alltime (
     fetch_id uuid NOT NULL,
@@ -2504,6 +2538,9 @@ ALTER TABLE ONLY prop_trading_model.recon_set_aside_rows
 ALTER TABLE ONLY prop_trading_model.recon_shared_ids
     ADD CONSTRAINT recon_shared_ids_pkey PRIMARY KEY (account_id);
 
+ALTER TABLE ONLY prop_trading_model.recon_shared_reads
+    ADD CONSTRAINT recon_shared_reads_pkey PRIMARY KEY (run_id, table_name, day);
+
 ALTER TABLE ONLY prop_trading_model.recon_unmatched_keys
     ADD CONSTRAINT recon_unmatched_keys_pkey PRIMARY KEY (table_name, login, platform, broker);
 
@@ -2723,3 +2760,6 @@ COMMENT ON INDEX prop_trading_model.recon_upstream_holders_account IS 'identity:
 
 ALTER TABLE ONLY prop_trading_model.recon_attempts
     ADD CONSTRAINT recon_attempts_run_id_fkey FOREIGN KEY (run_id) REFERENCES prop_trading_model.recon_runs(run_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY prop_trading_model.recon_shared_reads
+    ADD CONSTRAINT recon_shared_reads_run_id_fkey FOREIGN KEY (run_id) REFERENCES prop_trading_model.recon_runs(run_id) ON DELETE CASCADE;

@@ -30,6 +30,7 @@ class EngineConfig:
     max_attempts: int = 5
     search_requests: int = 1000
     fetches: int = 4
+    shared_read_bytes: int = 4 * 1024**3
     postpone_seconds: float = 5.0
     postpone_named_seconds: float = 1.0
     poll_seconds: float = 1.0

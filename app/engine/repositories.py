@@ -45,6 +45,7 @@ from app.store.schema.history import Histories
 from app.store.schema.introspect import Survey, survey
 from app.store.schema.preflight import require, require_tables
 from app.store.schema.raw.catalogue import Catalogue
+from app.store.staging.shared_reads import SharedReadStore
 from app.store.staging.staging import Staging
 from app.store.write_pace import WritePace
 
@@ -65,6 +66,7 @@ class Repositories:
     holders: UpstreamHolders
     touched: Touched
     staging: Staging
+    shared_reads: SharedReadStore
     applier: Applier
     others: OtherRows
     comparison: RowComparison
@@ -128,6 +130,7 @@ class Repositories:
             UpstreamHolders(database, catalogue, preparations),
             Touched(database, catalogue),
             Staging(database, catalogue, worker_id),
+            SharedReadStore(database, catalogue, worker_id, lease_seconds),
             Applier(database, catalogue, feed, pace),
             OtherRows(database, catalogue, feed, pace),
             RowComparison(database, catalogue),

@@ -45,6 +45,7 @@ _OF_ENGINE = (
     "day_zone",
     "max_attempts",
     "search_requests",
+    "shared_read_bytes",
     "retention_days",
     "changed_overlap",
     "history_from",
@@ -135,6 +136,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="a whole number of requests from 0 to 1000000",
+    )
+    recon_shared_read_bytes: int = Field(
+        default=_ENGINE.shared_read_bytes,
+        ge=0,
+        le=10**15,
+        description="a whole number of bytes from 0 to 1000000000000000; 0 shares no reads",
     )
     recon_changed_overlap: float = Field(
         default=_ENGINE.changed_overlap,

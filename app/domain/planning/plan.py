@@ -14,7 +14,8 @@ from app.domain.planning.estimates import (
     common_gaps,
 )
 from app.domain.planning.planned_request import PlannedRequest
-from app.domain.planning.planner import Planner, Wanted, total_cost
+from app.domain.planning.planner import Planner, total_cost
+from app.domain.planning.shared_parts import NONE_SHARED, Shared, Wanted
 
 MAX_ROUNDS = 12
 """More would mean nothing is learned."""
@@ -38,10 +39,13 @@ def plan_round(
     max_ids: int,
     upstream: Upstream | None = None,
     gaps: frozenset[dt.date] = frozenset(),
+    shared: Shared = NONE_SHARED,
 ) -> list[PlannedRequest]:
-    """The next round's requests, scans only with `upstream`. ValueError: bad `max_ids`."""
+    """The next round's requests, scans of its own only with `upstream`. ValueError: bad
+    `max_ids`.
+    """
     known = list(accounts)
-    planner = Planner([view for view, _ in known], max_ids, upstream)
+    planner = Planner([view for view, _ in known], max_ids, upstream, shared)
     needs = [(view, needs_of(view, progress, gaps)) for view, progress in known]
     opportunistic = [view for view, progress in known if may_need_alltime(view, progress)]
     # Each level is planned only when the coarser ones need nothing.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
 from app.domain.ids import AccountId, Login
+from app.domain.planning.shared_reads import SharedRead
 from app.domain.sequences import pieces
 
 _HOURS, _HOUR_PARTS = 24, (4, 24)
@@ -31,6 +32,8 @@ class PlannedRequest:
     """A 404 means no rows."""
     hour_parts: int = 1
     is_suspect: bool = False
+    shared: SharedRead | None = None
+    """The read of the run that brings its rows."""
 
     @property
     def ids(self) -> int:

@@ -17,29 +17,38 @@ from app.domain.planning.estimates import (
 )
 from app.domain.planning.packing import pack, pack_whole
 from app.domain.planning.planned_request import PlannedRequest
+from app.domain.planning.shared_parts import NONE_SHARED, Shared, Wanted
 from app.domain.sequences import pieces
 
 _HOT_SHARES = (0.6, 1.0)
 """Of a scan's cost."""
-Wanted = Sequence[tuple[AccountView, Collection[dt.date] | None]]
-"""Accounts and their needed dates; None: all."""
 
 
 class Planner:
     """Plans a batch's requests."""
 
     def __init__(
-        self, views: Sequence[AccountView], max_ids: int, upstream: Upstream | None
+        self,
+        views: Sequence[AccountView],
+        max_ids: int,
+        upstream: Upstream | None,
+        shared: Shared = NONE_SHARED,
     ) -> None:
         if max_ids < 1:
             raise ValueError(f"a request needs at least one id, not {max_ids}")
         self._views = views
         self._max_ids = max_ids
         self._upstream = upstream
+        self._shared = shared
 
     def plan(self, endpoint: Endpoint, wanted: Wanted) -> list[PlannedRequest]:
         """The cheapest requests."""
         wanted = [(view, dates) for view, dates in wanted if dates is None or dates]
+        shared, wanted = self._shared.divide(endpoint, wanted)
+        return [*shared, *self._plan_apart(endpoint, wanted)]
+
+    def _plan_apart(self, endpoint: Endpoint, wanted: Wanted) -> list[PlannedRequest]:
+        """The cheapest requests of this batch alone."""
         plans = [self._by_ids(endpoint, wanted)]
         if wanted and self._upstream is not None:
             a_day = upstream_a_day(self._views, endpoint, self._upstream)

@@ -24,6 +24,7 @@ from app.engine.batch.batch_progress import BatchProgress
 from app.engine.batch.detect import Detector
 from app.engine.batch.holds import BatchHolds
 from app.engine.batch.record import BatchRecorder
+from app.engine.batch.requests.shared import RunReads
 from app.engine.batch.rounds import Rounds, SharedReads
 from app.engine.batch.run_guards import RunGuards
 from app.engine.batch.state import BatchState
@@ -62,7 +63,7 @@ class BatchReconciler:
         self._config = config
         self._now = now
         self._shared = shared = shared or _Shared(
-            SharedReads(asyncio.Semaphore(config.fetches)),
+            SharedReads(asyncio.Semaphore(config.fetches), RunReads(client, config)),
             BatchProgress(store),
             RunGuards(store.runs, config.guard),
         )

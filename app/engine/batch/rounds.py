@@ -21,10 +21,12 @@ from app.engine.batch.holds import BatchHolds
 from app.engine.batch.ids import BatchIds
 from app.engine.batch.progress import forget_left_alone
 from app.engine.batch.requests.apply import FetchApplier
+from app.engine.batch.requests.fetch import Fetcher
 from app.engine.batch.requests.history import BatchHistory
 from app.engine.batch.requests.planner import RoundPlanner, RunSizes
-from app.engine.batch.requests.read import RequestReader
+from app.engine.batch.requests.read import RequestReader, Sources
 from app.engine.batch.requests.search import BatchSearches
+from app.engine.batch.requests.shared import RunReads
 from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
 from app.engine.isolation.search import Search
@@ -41,6 +43,7 @@ class SharedReads:
     """Shared by this process's batches."""
 
     slots: asyncio.Semaphore
+    reads: RunReads
     sizes: RunSizes = field(default_factory=RunSizes)
 
 
@@ -62,9 +65,10 @@ class Rounds:
         self._holds = holds
         self._ids = BatchIds(store, config, now, detector)
         self._history = BatchHistory(store, detector)
-        self._planner = RoundPlanner(store, client, now, shared.sizes)
+        self._planner = RoundPlanner(store, client, now, shared.sizes, shared.reads)
+        sources = Sources(Fetcher(client, store.staging, store.applier), shared.reads)
         reader = RequestReader(
-            store, client, shared.slots, FetchApplier(store, config, self._history)
+            store, shared.slots, sources, FetchApplier(store, config, self._history)
         )
         self._searches = BatchSearches(store, client, config, now, reader)
 

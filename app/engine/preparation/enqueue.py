@@ -8,6 +8,7 @@ from app.domain.ids import AccountId
 from app.domain.states import RunKind
 from app.engine.api_usage import RunApiStats
 from app.engine.preparation.run_maintenance import Maintained
+from app.engine.preparation.shared_reads import SharedReadPlanning
 from app.engine.preparation.upstream_phase import UpstreamPhase
 from app.engine.repositories import Repositories
 from app.errors import DatabaseError, ReconError, RowRefused
@@ -36,11 +37,16 @@ class Enqueuing:
     """Fills a run's queue."""
 
     def __init__(
-        self, store: Repositories, client: UpstreamClient, upstream: UpstreamPhase
+        self,
+        store: Repositories,
+        client: UpstreamClient,
+        upstream: UpstreamPhase,
+        shared: SharedReadPlanning,
     ) -> None:
         self._store = store
         self._client = client
         self._upstream = upstream
+        self._shared = shared
 
     async def enqueue(
         self,
@@ -140,6 +146,7 @@ class Enqueuing:
                 queued = replace(queued, healed=healed, unchanged=max(0, queued.unchanged - healed))
             if maintained.unread or maintained.locked or maintained.refused or is_inspection:
                 queued = replace(queued, is_all=False)
+            await self._shared.plan(run, queue)
             await queue.finish(queued, maintained.result)
         return queued
 

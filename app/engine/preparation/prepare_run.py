@@ -15,6 +15,7 @@ from app.engine.config import EngineConfig
 from app.engine.preparation.enqueue import Enqueuing
 from app.engine.preparation.history import begin_history
 from app.engine.preparation.run_maintenance import RunMaintenance
+from app.engine.preparation.shared_reads import SharedReadPlanning
 from app.engine.preparation.upstream_phase import UpstreamPhase
 from app.engine.repositories import Repositories
 from app.engine.restore import Restoring
@@ -42,7 +43,12 @@ class Preparation:
         self._config = config
         self._now = now
         self._maintenance = RunMaintenance(store, config, now)
-        self._enqueuing = Enqueuing(store, client, UpstreamPhase(store, client, config, now))
+        self._enqueuing = Enqueuing(
+            store,
+            client,
+            UpstreamPhase(store, client, config, now),
+            SharedReadPlanning(store, config, lambda: client.max_ids, now),
+        )
 
     async def prepare(self, run: ActiveRun, use: RunApiStats) -> None:
         """Update trade_recon, and queue accounts that need work.

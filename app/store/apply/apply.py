@@ -84,6 +84,19 @@ class Applier:
         """Fingerprints before a fetch."""
         return await self._fingerprints.take(proven)
 
+    async def horizon(self) -> int:
+        """See `FingerprintReader.horizon`."""
+        return await self._fingerprints.horizon()
+
+    async def fingerprints_since(self, proven: Slice, horizon: int) -> Fingerprints:
+        """See `FingerprintReader.since`."""
+        return await self._fingerprints.since(proven, horizon)
+
+    async def reject(self, staged: StagedFetch, proven: Slice, context: WriteContext) -> None:
+        """Mark rows that cannot be stored, where none of the fetch is written here."""
+        table, before = self._catalogue[staged.endpoint], Fingerprints({}, 0)
+        await self._reject(ApplyJob(staged, table, proven, before, context, RemovalEvidence()))
+
     async def resolve_trades(
         self, staged: StagedFetch, logins: Mapping[AccountId, Sequence[Login]]
     ) -> dict[AccountId, str]:

@@ -1,7 +1,7 @@
 """Fingerprints of slices, to detect other writers."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint
@@ -14,6 +14,8 @@ from app.store.table_sql.statements import Statements
 
 Versions = Mapping[str, tuple[int, int]]
 """Row count and version sum by account, without empty slices."""
+
+_CHANGED = (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Fingerprints:
 
     slices: Versions
     horizon: int
+
+    def without(self, account_ids: Iterable[str]) -> "Fingerprints":
+        """The same, with slices of these accounts as changed."""
+        return Fingerprints({**self.slices, **dict.fromkeys(account_ids, _CHANGED)}, self.horizon)
 
     def unchanged(self, account_id: str, now: Versions) -> bool:
         """Whether the account's slice is unchanged."""
@@ -56,6 +62,26 @@ class FingerprintReader:
             return Fingerprints(
                 await self.versions(connection, proven, proven.account_ids), horizon
             )
+
+    async def horizon(self) -> int:
+        """All later commits have this transaction id or a higher one."""
+        return int(await self._database.fetch_value(self._sql["get_horizon"]))
+
+    async def since(self, proven: Slice, horizon: int) -> Fingerprints:
+        """Fingerprints of slices for a read that began at `horizon`; those written since then
+        count as changed.
+        """
+        table = self._catalogue[proven.endpoint]
+        values = list(proven.account_ids), None if proven.dates is None else list(proven.dates)
+        without_id = (
+            self._sql.of("get_newer_slices_without_id", table) if proven.endpoint.is_trades else ""
+        )
+        statement = self._sql.of("get_newer_slices", table, without_id=without_id)
+        async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
+            # Versions first: what is written in between is newer.
+            slices = await self.versions(connection, proven, proven.account_ids)
+            newer = await connection.fetch(statement, *values, horizon)
+        return Fingerprints(slices, horizon).without(row["account_id"] for row in newer)
 
     async def versions(
         self, connection: Connection, proven: Slice, account_ids: Sequence[str]

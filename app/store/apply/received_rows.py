@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint
-from app.domain.ids import AccountId
+from app.domain.ids import AccountId, RunId
 from app.errors import DatabaseError, RowRefused, StatementTooSlow, WriteConflict
 from app.store.apply.context import WriteContext
 from app.store.apply.descents import Descents
@@ -67,15 +67,16 @@ class OtherRows:
         writer: WriteContext,
         asked: Sequence[str],
         among: Sequence[str] | None = None,
+        waiting_in: RunId | None = None,
     ) -> dict[AccountId, int]:
-        """Store missing rows of accounts beyond those `asked`; returns counts by account.
+        """Store missing rows of accounts not `asked` nor `waiting_in` a run; counts by account.
 
         The fetch must be applied before, to reject misfits. `among` limits the accounts. Failures
         are left to the next audit.
         """
         if staged.endpoint not in _METRICS or not staged.rows:
             return {}
-        lacking = await self._lacking(staged, asked, among)
+        lacking = await self._lacking(staged, asked, among, waiting_in)
         inserted, left = await self._store(staged, proven, writer, lacking)
         await self._note(left, writer)
         return inserted
@@ -106,13 +107,18 @@ class OtherRows:
         return inserted, left
 
     async def _lacking(
-        self, staged: StagedFetch, asked: Sequence[str], among: Sequence[str] | None
+        self,
+        staged: StagedFetch,
+        asked: Sequence[str],
+        among: Sequence[str] | None,
+        waiting_in: RunId | None,
     ) -> list[_Lacking]:
         rows = await self._database.fetch(
             self._sql.of("get_lacking_others", self._catalogue[staged.endpoint]),
             staged.fetch_id,
             list(asked),
             None if among is None else list(among),
+            waiting_in,
             seconds=COMMAND_SECONDS,
         )
         return [_Lacking(**row) for row in rows]

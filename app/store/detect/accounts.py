@@ -97,7 +97,8 @@ class Detection:
 
     async def refresh_stats(self, account_ids: Sequence[str], *, is_first: bool = False) -> None:
         """Recompute stored totals and checksums."""
-        await self._read(list(account_ids), is_first=is_first)
+        looked, _ = await self._read(list(account_ids))
+        await self._keep(looked, is_first=is_first)
 
     async def look(
         self,
@@ -106,13 +107,16 @@ class Detection:
         *,
         is_first: bool = False,
         all_logins: bool = False,
+        keeps: bool = True,
     ) -> dict[AccountId, AccountView]:
-        """Detect accounts and store totals; `run_id` adds its audit's findings.
+        """Detect accounts and store totals, if it `keeps` them; `run_id` adds its audit's findings.
 
         `is_first`: this run wrote nothing yet, so others emptied emptied accounts.
         """
         ids = list(account_ids)
-        looked, used = await self._read(ids, is_first=is_first)
+        looked, used = await self._read(ids)
+        if keeps:
+            await self._keep(looked, is_first=is_first)
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             findings = findings_by_account(await connection.fetch(self._findings, ids))
             drift = emptied_accounts(looked) if is_first else {}
@@ -133,7 +137,7 @@ class Detection:
         # In a thread: thousands of accounts would block the event loop.
         return await asyncio.to_thread(views_of, looked, beside)
 
-    async def _read(self, ids: list[str], *, is_first: bool) -> tuple[list[Record], frozenset[str]]:
+    async def _read(self, ids: list[str]) -> tuple[list[Record], frozenset[str]]:
         """Rows of the accounts, and the money relations compared."""
         async with self._database.transaction(
             purpose=Purpose.READ_BATCH, statement_seconds=COMMAND_SECONDS
@@ -143,6 +147,10 @@ class Detection:
             looked = await connection.fetch(
                 self._look_with_money(used) if used else self._look, ids
             )
+        return looked, used
+
+    async def _keep(self, looked: Sequence[Record], *, is_first: bool) -> None:
+        """Store totals that changed."""
         few_hours = changed_few_hours(looked)
         if few_hours:
             await self._database.give_way(
@@ -152,7 +160,6 @@ class Detection:
         if changed:
             statement = self._write_first_stats if is_first else self._write_stats
             await self._database.give_way(lambda connection: connection.execute(statement, changed))
-        return looked, used
 
     def _composed(self, used: frozenset[str]) -> str:
         return self._look_at(

@@ -20,7 +20,7 @@ from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.raw.columns import FIGURES
 from app.store.schema.raw.tables import WarehouseTable
 from app.store.schema.state_entries import Entries
-from app.store.staging.known_logins import KnownLogins
+from app.store.staging.names.known_logins import KnownLogins
 from app.store.staging.staging_sql import NATURAL_KEY, known_as
 
 _FEW = 2

@@ -8,8 +8,8 @@ from app.domain.contract.spelling import folded
 from app.store.database.pool import Database
 from app.store.database.transaction import SWEEP_SECONDS
 from app.store.runs.run_queue import Preparations
+from app.store.staging.names.stored_keys import StoredKeys
 from app.store.staging.staging_sql import NATURAL_KEY
-from app.store.staging.stored_keys import StoredKeys
 
 
 class ScanIds:

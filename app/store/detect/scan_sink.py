@@ -9,7 +9,7 @@ import msgspec
 from app.domain.contract.rows import RepairedRow, fields_of, flattened
 from app.domain.contract.spelling import respelled
 from app.store.runs.run_queue import Preparations
-from app.store.staging.known_logins import KnownLogins
+from app.store.staging.names.known_logins import KnownLogins
 
 _ACCOUNT = "accountId"
 _NAMED = 20

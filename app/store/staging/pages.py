@@ -19,8 +19,8 @@ from app.store.database.session import COMMAND_SECONDS
 from app.store.database.transaction import Connection
 from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.raw.tables import STAGED, WarehouseTable
-from app.store.staging.known_ids import KnownIds
-from app.store.staging.known_logins import KnownLogins
+from app.store.staging.names.known_ids import KnownIds
+from app.store.staging.names.known_logins import KnownLogins
 from app.store.staging.staged_fetch import StagedFetch
 from app.store.staging.staging_sql import NATURAL_KEY, open_statement, refuse_statement
 from app.store.table_sql.unsent import UnsentColumns

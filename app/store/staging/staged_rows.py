@@ -15,11 +15,11 @@ from app.store.database.session import COMMAND_SECONDS
 from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.raw.tables import STAGED, WarehouseTable, analyzed_columns
 from app.store.staging.distinct_keys import DistinctKeys
+from app.store.staging.names.shared_ids import SharedIds
+from app.store.staging.names.unnamed import UnnamedRows
 from app.store.staging.pages import PageOpener
-from app.store.staging.shared_ids import SharedIds
 from app.store.staging.staged_fetch import ANALYZED_ROWS, StagedFetch
 from app.store.staging.staging_sql import SUMMED, schema_of
-from app.store.staging.unnamed import UnnamedRows
 
 
 class StagedRows:

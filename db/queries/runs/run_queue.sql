@@ -192,3 +192,12 @@ SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance 
     known_accounts = (SELECT count(*) FROM prop_trading_model.trade_recon),
     total = $3 + (SELECT count(*) FROM prop_trading_model.recon_attempts WHERE run_id = $1)
 WHERE run_id = $1
+
+-- name: sample_queue
+-- How many accounts of run $1 wait, and $2 of them: the same ones each time, in no order of theirs.
+WITH waiting AS MATERIALIZED (
+    SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND outcome IS NULL
+)
+SELECT
+    (SELECT count(*) FROM waiting) AS accounts,
+    ARRAY(SELECT account_id FROM waiting ORDER BY hashtext(account_id), account_id LIMIT $2) AS sample

@@ -7,13 +7,20 @@ INSERT INTO prop_trading_model.recon_fetches (fetch_id, worker_id, table_name) V
 DELETE FROM prop_trading_model.recon_fetches WHERE fetch_id = $1
 
 -- name: get_dead_fetches
--- Fetches of workers without heartbeat within the lease.
+-- Fetches of workers without heartbeat within the lease, and those shared by runs that ended or wait
+-- for an order.
 SELECT fetch_id, table_name
 FROM prop_trading_model.recon_fetches AS f
-WHERE NOT EXISTS (
-    SELECT FROM prop_trading_model.recon_workers AS w
-    WHERE w.worker_id = f.worker_id AND w.heartbeat_at > now() - make_interval(secs => $1)
-)
+WHERE CASE WHEN f.run_id IS NULL
+    THEN NOT EXISTS (
+        SELECT FROM prop_trading_model.recon_workers AS w
+        WHERE w.worker_id = f.worker_id AND w.heartbeat_at > now() - make_interval(secs => $1)
+    )
+    ELSE NOT EXISTS (
+        SELECT FROM prop_trading_model.recon_runs AS r
+        WHERE r.run_id = f.run_id AND r.status IN ('queued', 'running')
+    )
+END
 
 -- name: holds_any
 -- Whether a fetch has a row of those asked for ($2), or a rejected one that may be theirs.

@@ -23,3 +23,19 @@ GROUP BY i.account_id
 -- name: get_horizon
 -- All later commits have this transaction id or a higher one.
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+
+-- name: get_newer_slices
+-- Accounts ($1) with rows in their slices ($2) that another transaction may have written since the
+-- horizon $3.
+SELECT t.account_id::text AS account_id
+FROM "prop_trading_model".raw_trades_closed AS t
+WHERE t.account_id = ANY($1::text[]) AND t."trade_date" BETWEEN ($2::date[])[1] AND ($2::date[])[2] AND NOT (age(t.xmin) > pg_current_xact_id()::text::bigint - $3::bigint)
+GROUP BY t.account_id
+
+-- name: get_newer_slices_without_id
+-- The same for trades without an id.
+UNION
+SELECT i.account_id
+FROM "prop_trading_model".recon_identity AS i
+JOIN "prop_trading_model".raw_trades_closed AS t ON t.account_id IS NULL AND t.login::text = i.login AND t.platform::text = i.platform AND coalesce(t.broker::text, '') = i.broker
+WHERE i.account_id = ANY($1::text[]) AND t."trade_date" BETWEEN ($2::date[])[1] AND ($2::date[])[2] AND NOT (age(t.xmin) > pg_current_xact_id()::text::bigint - $3::bigint)

@@ -1,6 +1,7 @@
 -- name: get_lacking_others
 -- Rows without trades in a fetch ($1) that are not stored, of accounts other than those asked for
--- ($2): staging ordinals and dates by account, limited to $3 if given.
+-- ($2): staging ordinals and dates by account, limited to $3 if given, without those that wait in
+-- run $4, if given.
 SELECT s.account_id::text AS account_id, array_agg(s.ordinal ORDER BY s.ordinal) AS ordinals, array_agg(DISTINCT s."date") AS days
 FROM "prop_trading_model".recon_stage_daily AS s
 WHERE s.fetch_id = $1 AND s.refused IS NULL AND s.account_id IS NOT NULL AND "prop_trading_model".recon_count(num_trades) = 0
@@ -9,6 +10,9 @@ WHERE s.fetch_id = $1 AND s.refused IS NULL AND s.account_id IS NOT NULL AND "pr
   -- A subquery is hashed on every version of PostgreSQL.
   AND s.account_id::text NOT IN (SELECT unnest($2::text[]))
   AND ($3::text[] IS NULL OR s.account_id::text IN (SELECT unnest($3::text[])))
+  AND ($4::uuid IS NULL OR s.account_id::text NOT IN (
+      SELECT a.account_id FROM "prop_trading_model".recon_attempts AS a WHERE a.run_id = $4::uuid AND a.outcome IS NULL
+  ))
   AND NOT EXISTS (SELECT FROM "prop_trading_model".raw_metrics_daily AS t WHERE t."account_id" = s."account_id" AND t."date" = s."date")
 GROUP BY s.account_id
 ORDER BY s.account_id

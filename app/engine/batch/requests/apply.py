@@ -19,6 +19,7 @@ from app.engine.batch.requests.comparison import FetchComparison
 from app.engine.batch.requests.fetch import Fetched
 from app.engine.batch.requests.history import BatchHistory
 from app.engine.batch.requests.other_rows import bring_in_others
+from app.engine.batch.requests.shared import without_unseen
 from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
 from app.engine.repositories import Repositories
@@ -42,6 +43,7 @@ class FetchApplier:
     async def apply(self, state: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
         """Write rows, and note results at the accounts."""
         unknown_keys = await self._resolve_owners(planned, fetched)
+        fetched = without_unseen(planned, fetched)
         context = state.write_context(
             planned.account_ids, self._config, self._store.claims.worker_id
         )
@@ -50,6 +52,7 @@ class FetchApplier:
         applied = await self._write(state, planned, replace(fetched, proven=proven), context)
         _count_others(state, planned, applied)
         await _note_written(state, planned, fetched, applied, context)
+        _note_apart(state, planned)
         for account_id, reason in unknown_keys.items():
             state.progress[account_id].unknown_keys.append(reason)
         await self._comparison.after_write(state, planned, fetched, compared)
@@ -112,6 +115,16 @@ def _count_others(
         add_effort(state.unattributed, applied[account_id])
     if any(applied[account_id].written for account_id in others):
         state.reassigned.update(planned.account_ids)
+
+
+def _note_apart(state: BatchState, planned: PlannedRequest) -> None:
+    """Have accounts asked for by id whose slices changed since a shared read."""
+    if planned.shared is not None:
+        state.apart[planned.shared.place].update(
+            account_id
+            for account_id in planned.account_ids
+            if planned.request.endpoint in state.progress[account_id].left_alone
+        )
 
 
 async def _note_written(

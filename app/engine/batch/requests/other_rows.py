@@ -6,6 +6,8 @@ from app.engine.batch.requests.fetch import Fetched
 from app.engine.batch.state import BatchState
 from app.engine.repositories import Repositories
 from app.store.apply.context import WriteContext
+from app.store.apply.fingerprints import Slice
+from app.store.staging.staged_fetch import StagedFetch
 
 _METRICS = (Endpoint.DAILY, Endpoint.HOURLY)
 
@@ -22,6 +24,7 @@ async def bring_in_others(
     if (
         endpoint not in _METRICS
         or not (planned.is_scan or planned.by_login)
+        or planned.shared is not None
         or state.guard.reason is not None
     ):
         return
@@ -32,6 +35,22 @@ async def bring_in_others(
         state.effort_of(account_id).inserted += rows
         if account_id in state.progress:
             state.progress[account_id].written.add(TABLES[endpoint].name)
+
+
+async def bring_in_of_shared(
+    store: Repositories,
+    state: BatchState,
+    staged: StagedFetch,
+    proven: Slice,
+    context: WriteContext,
+) -> None:
+    """Store metrics rows that a shared read brought for accounts that do not wait in the run."""
+    if proven.endpoint not in _METRICS or state.guard.reason is not None:
+        return
+    brought = await store.others.bring_in(
+        staged, proven, context, sorted(state.views), waiting_in=state.claim.run_id
+    )
+    state.unattributed.inserted += sum(brought.values())
 
 
 def _kept_out(state: BatchState, planned: PlannedRequest) -> set[str]:

@@ -8,6 +8,8 @@ from app.domain.planning.contradictions import is_short
 from app.domain.planning.estimates import Upstream
 from app.domain.planning.plan import find_gaps, plan_round
 from app.domain.planning.planned_request import PlannedRequest
+from app.domain.planning.shared_parts import Shared
+from app.engine.batch.requests.shared import RunReads
 from app.engine.batch.state import BatchState
 from app.engine.off_loop import off_loop
 from app.engine.repositories import Repositories
@@ -36,15 +38,19 @@ class RoundPlanner:
         client: UpstreamClient,
         now: Callable[[], dt.datetime],
         sizes: RunSizes,
+        reads: RunReads,
     ) -> None:
         self._store = store
         self._client = client
         self._now = now
         self._sizes = sizes
+        self._reads = reads
 
     async def survey(self, state: BatchState) -> None:
         """Estimate upstream's size, and find dates all lack."""
         state.upstream = await self._sizes.of(state.claim.run_id, self._store)
+        state.shared = await self._reads.of(self._store, state.claim.run_id)
+        state.gaps = Shared(state.shared).gaps
         short = [
             view
             for view in state.views.values()
@@ -52,7 +58,7 @@ class RoundPlanner:
         ]
         if short:
             coverage = await self._store.detection.coverage([view.account_id for view in short])
-            state.gaps = find_gaps(
+            state.gaps |= find_gaps(
                 short,
                 coverage,
                 self._now().date(),
@@ -81,6 +87,7 @@ def _plan_round(state: BatchState, max_ids: int) -> list[PlannedRequest]:
             max_ids=max_ids,
             upstream=state.upstream,
             gaps=state.gaps,
+            shared=Shared(state.shared, state.apart),
         )
     ]
     # Last: what still differs after one read is asked for in a second shape.

@@ -4,15 +4,25 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from app.domain.planning.planned_request import PlannedRequest
 from app.engine.batch.requests.apply import FetchApplier
-from app.engine.batch.requests.fetch import Fetcher
+from app.engine.batch.requests.fetch import Fetched, Fetcher
+from app.engine.batch.requests.shared import RunReads
 from app.engine.batch.state import BatchState
 from app.engine.repositories import Repositories
 from app.errors import ReconError, ResourcesExhausted, RowRefused, StatementTooSlow
-from app.upstream.client import UpstreamClient
 from app.upstream.stats import ApiStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Upstream, and the reads that the run shares."""
+
+    upstream: Fetcher
+    shared: RunReads
 
 
 class RequestReader:
@@ -21,26 +31,27 @@ class RequestReader:
     def __init__(
         self,
         store: Repositories,
-        client: UpstreamClient,
         slots: asyncio.Semaphore,
+        sources: Sources,
         applier: FetchApplier,
     ) -> None:
         self._store = store
         self._slots = slots
-        self._fetcher = Fetcher(client, store.staging, store.applier)
+        self._sources = sources
         self._applier = applier
 
     async def read(self, state: BatchState, planned: PlannedRequest) -> int | None:
         """Number of rows written; None on stop."""
         try:
+            # Outside of the slots, which other requests need meanwhile.
+            source = await self._source(state, planned)
+            if source is None:
+                return None
             async with self._slots:
                 if state.is_stopping:
                     return None
                 begun = time.monotonic()
-                async with (
-                    _shared_effort(state, planned),
-                    self._fetcher.fetched(planned) as fetched,
-                ):
+                async with _shared_effort(state, planned), source as fetched:
                     state.timings["fetch"] += time.monotonic() - begun
                     with state.phase("apply"):
                         await self._applier.apply(state, planned, fetched)
@@ -48,6 +59,16 @@ class RequestReader:
         except (RowRefused, StatementTooSlow) as error:
             await self._require_database(error)
             raise
+
+    async def _source(
+        self, state: BatchState, planned: PlannedRequest
+    ) -> AbstractAsyncContextManager[Fetched] | None:
+        """Where the rows come from; None on stop."""
+        if planned.shared is None:
+            return self._sources.upstream.fetched(planned)
+        shared = self._sources.shared
+        proven = await shared.proven(self._store, state, planned.shared)
+        return None if proven is None else shared.fetched(self._store, state, planned, proven)
 
     async def _require_database(self, error: ReconError) -> None:
         """Raise DatabaseUnavailable where PostgreSQL itself fails."""

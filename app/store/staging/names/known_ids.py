@@ -17,7 +17,7 @@ class KnownIds:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._keys_of = database.queries("staging/known_ids")["get_account_keys"]
+        self._keys_of = database.queries("staging/names/known_ids")["get_account_keys"]
 
     async def restored(self, rows: Sequence[bytes], asked: AskedIds) -> list[bytes]:
         """Rows with ids as requested.

@@ -12,7 +12,7 @@ class SharedIds:
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
-        sql = database.queries("staging/shared_ids")
+        sql = database.queries("staging/names/shared_ids")
         self._get = sql["get_shared_ids"]
         self._part = {
             endpoint: fill(

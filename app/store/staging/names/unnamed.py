@@ -13,7 +13,7 @@ from app.store.database.queries import fill, quote
 from app.store.database.session import COMMAND_SECONDS
 from app.store.schema.raw.catalogue import Catalogue
 from app.store.schema.raw.tables import WarehouseTable
-from app.store.staging.stored_keys import StoredKeys
+from app.store.staging.names.stored_keys import StoredKeys
 
 
 class UnnamedRows:
@@ -21,7 +21,7 @@ class UnnamedRows:
 
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
-        sql = database.queries("staging/unnamed")
+        sql = database.queries("staging/names/unnamed")
         self._stored_keys = StoredKeys(database)
         self._name = {
             endpoint: fill(sql["name_staged_rows"], **_tokens(catalogue[endpoint]))

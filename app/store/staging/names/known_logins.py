@@ -10,7 +10,7 @@ from app.domain.contract.spelling import chosen_login, numbered_key, with_login
 from app.domain.ids import Login
 from app.store.database.pool import Database
 from app.store.database.session import COMMAND_SECONDS
-from app.store.staging.stored_keys import StoredKeys
+from app.store.staging.names.stored_keys import StoredKeys
 
 
 class KnownLogins:
@@ -18,7 +18,7 @@ class KnownLogins:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        sql = database.queries("staging/known_logins")
+        sql = database.queries("staging/names/known_logins")
         self._known = sql["get_known_logins"]
         self._stored_keys = StoredKeys(database)
 

@@ -12,7 +12,7 @@ class StoredKeys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._get = database.queries("staging/stored_keys")["get_stored_keys"]
+        self._get = database.queries("staging/names/stored_keys")["get_stored_keys"]
 
     async def fetch(
         self, account_ids: Sequence[str], seconds: float = COMMAND_SECONDS

@@ -1,0 +1,146 @@
+"""Dates that a run reads once, for all of its batches.
+
+What most accounts lack alike is cheaper to scan than to ask for by id, batch after batch. A sample
+of the run's accounts shows which tables and dates that is.
+"""
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.domain.accounts.counts import DayCounts
+from app.domain.accounts.progress import Progress
+from app.domain.accounts.view import AccountView
+from app.domain.contract.tables import MAX_DATES, PAGE_ROWS, Endpoint
+from app.domain.planning.contradictions import is_short
+from app.domain.planning.descent import needs_of
+from app.domain.planning.estimates import Upstream, common_gaps, expected_on, upstream_a_day
+from app.domain.planning.shared_reads import SharedRead
+
+SAMPLE = 1000
+"""Accounts that show what the run lacks."""
+_WORTH = 0.9
+"""A scan costs at most this share of the requests by id."""
+_DATED = (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSize:
+    """A run's accounts and batches, ids of a request, and upstream's estimated size."""
+
+    accounts: int
+    batches: int
+    max_ids: int
+    upstream: Upstream
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One table and date in the sample: accounts and expected rows."""
+
+    accounts: int = 0
+    rows: float = 0.0
+
+
+def propose(
+    sample: Sequence[tuple[AccountView, Progress]],
+    coverage: Mapping[dt.date, int],
+    until: dt.date,
+    size: RunSize,
+) -> list[SharedRead]:
+    """The scans that save requests in a run of several batches.
+
+    `coverage` counts accounts with rows by date, among the short ones of the sample.
+    """
+    if size.batches < 2 or not sample:  # noqa: PLR2004 - one batch shares its reads anyway
+        return []
+    gaps = common_gaps(coverage, until)
+    gaps = gaps if len(gaps) <= MAX_DATES else frozenset()
+    wanted: defaultdict[Endpoint, dict[dt.date, _Wanted]] = defaultdict(dict)
+    asking: Counter[Endpoint] = Counter()
+    for view, progress in sample:
+        for endpoint, days in _lacking(view, progress, gaps).items():
+            asking[endpoint] += 1
+            for day, rows in expected_on(view, endpoint, days).items():
+                found = wanted[endpoint].setdefault(day, _Wanted())
+                found.accounts += 1
+                found.rows += rows
+    views = [view for view, _ in sample]
+    factor = size.accounts / len(sample)
+    return [
+        read
+        for endpoint in _DATED
+        for read in _worth_scanning(
+            endpoint,
+            {
+                day: _Wanted(round(each.accounts * factor), each.rows * factor)
+                for day, each in wanted[endpoint].items()
+            },
+            asking[endpoint] * factor,
+            upstream_a_day(views, endpoint, size.upstream),
+            gaps,
+            size,
+        )
+    ]
+
+
+def _lacking(
+    view: AccountView, progress: Progress, gaps: frozenset[dt.date]
+) -> dict[Endpoint, set[dt.date]]:
+    """The dates that the account will probably be asked for, by table."""
+    if view.by_login:
+        return {}
+    daily = needs_of(view, progress, gaps).daily or frozenset()
+    lost = gaps & daily if is_short(view) else frozenset()
+    days = list(view.days)
+    wanted = {
+        Endpoint.DAILY: {*daily},
+        Endpoint.HOURLY: {day.date for day in days if day.hourly != _most(day)} | lost,
+        Endpoint.CLOSED: {day.date for day in days if day.closed != _most(day)} | lost,
+    }
+    return {endpoint: found for endpoint, found in wanted.items() if found}
+
+
+def _most(day: DayCounts) -> int:
+    """The date's trades, if all tables lose rows but none has too many."""
+    return max(day.daily, day.hourly, day.closed)
+
+
+def _worth_scanning(
+    endpoint: Endpoint,
+    wanted: Mapping[dt.date, _Wanted],
+    accounts: float,
+    rows_a_day: float,
+    gaps: frozenset[dt.date],
+    size: RunSize,
+) -> Iterable[SharedRead]:
+    """The dates whose scans together cost less than asking by id, the dearest left out first."""
+    left = dict(wanted)
+    while left:
+        rows = sum(each.rows for each in left.values())
+        by_id = max(
+            min(accounts, sum(each.accounts for each in left.values())) / size.max_ids,
+            rows / PAGE_ROWS,
+            min(size.batches, max(each.accounts for each in left.values())),
+        )
+        pages = {day: _pages(max(each.rows, rows_a_day)) for day, each in left.items()}
+        if sum(pages.values()) <= _WORTH * by_id:
+            most = round(PAGE_ROWS * _WORTH * by_id)
+            return [
+                SharedRead(
+                    endpoint,
+                    day,
+                    max(PAGE_ROWS, round(most * each.rows / rows)),
+                    max(1, round(each.rows)),
+                    endpoint is Endpoint.DAILY and day in gaps,
+                )
+                for day, each in left.items()
+            ]
+        dearest = max(left, key=lambda day: pages[day] / left[day].accounts)
+        del left[dearest]
+    return []
+
+
+def _pages(rows: float) -> int:
+    return 1 + int(rows / PAGE_ROWS)

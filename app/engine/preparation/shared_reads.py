@@ -1,0 +1,87 @@
+"""Plans what a run of several batches reads once for all of them.
+
+Entry point: `SharedReadPlanning.plan`, before batches may begin.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+from app.domain.accounts.progress import Progress
+from app.domain.planning.contradictions import is_short
+from app.domain.planning.shared_reads import SharedRead
+from app.domain.planning.sharing import SAMPLE, RunSize, propose
+from app.domain.states import RunKind
+from app.engine.config import EngineConfig
+from app.engine.off_loop import off_loop
+from app.engine.repositories import Repositories
+from app.errors import ReconError
+from app.store.runs.active_runs import ActiveRun
+from app.store.runs.run_queue import Queue
+from app.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+
+class SharedReadPlanning:
+    """Finds dates that most accounts lack in a sample of the queue."""
+
+    def __init__(
+        self,
+        store: Repositories,
+        config: EngineConfig,
+        max_ids: Callable[[], int],
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._max_ids = max_ids
+        self._now = now
+
+    async def plan(self, run: ActiveRun, queue: Queue) -> None:
+        """Note the run's shared reads with its queue; without them batches ask by id."""
+        if (
+            not self._config.shared_read_bytes
+            or run.request.kind is RunKind.INSPECT
+            or run.request.compares_rows
+            or not self._store.shared_reads.can_share()
+        ):
+            return
+        accounts, sample = await queue.sample(SAMPLE)
+        batches = -(-accounts // self._config.batch_size)
+        if batches < 2:  # noqa: PLR2004 - one batch shares its reads anyway
+            return
+        try:
+            reads = await self._propose(run, sample, accounts, batches)
+        except ReconError as error:
+            _log.warning(
+                "What the run's batches lack alike could not be found out; they ask by id.",
+                action="run.reads_unplanned",
+                run_id=str(run.run_id),
+                reason=str(error),
+            )
+            return
+        await self._store.shared_reads.plan(queue.connection, run.run_id, reads)
+        if reads:
+            _log.info(
+                "What most accounts of the run lack alike is read once.",
+                action="run.reads_planned",
+                run_id=str(run.run_id),
+                accounts=accounts,
+                reads=[f"{read.endpoint.value} {read.day}" for read in reads],
+            )
+
+    async def _propose(
+        self, run: ActiveRun, sample: Sequence[str], accounts: int, batches: int
+    ) -> list[SharedRead]:
+        views = await self._store.detection.look(sample, run.run_id, keeps=False)
+        short = [account_id for account_id, view in views.items() if is_short(view)]
+        coverage = await self._store.detection.coverage(short) if short else {}
+        upstream = await self._store.detection.size()
+        size = RunSize(accounts, batches, self._max_ids(), upstream)
+        return await off_loop(
+            propose,
+            [(view, Progress()) for view in views.values()],
+            coverage,
+            self._now().date(),
+            size,
+        )
