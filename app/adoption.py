@@ -20,7 +20,7 @@ from app.store.dba_script.uninstall import write_uninstall
 from app.store.quota import Quota
 from app.store.schema.history import Histories
 from app.store.schema.introspect import survey
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from app.store.schema.preflight import misplaced, notes
 from app.store.schema.raw.caps import proposed_caps, unused_rules, unused_sentence
 from app.store.schema.raw.catalogue import Catalogue

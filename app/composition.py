@@ -22,7 +22,7 @@ from app.settings.variables import foreign_dsns, misnamed_databases
 from app.store.database.pool import Database
 from app.store.database.queries import quote
 from app.store.quota import Quota
-from app.store.schema.migrate import migrate, pending_migrations, told_newer
+from app.store.schema.migrations.migrate import migrate, pending_migrations, told_newer
 from app.store.schema.raw.caps import unused_rules, unused_sentence
 from app.telemetry import get_logger
 from app.upstream.client import UpstreamClient

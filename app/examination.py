@@ -14,9 +14,9 @@ from app.store.database.pool import Database
 from app.store.dba_script.column_limits import advise_fit
 from app.store.dba_script.misfits import Samples
 from app.store.schema.definitions import compare
-from app.store.schema.earlier_system import unmet
 from app.store.schema.introspect import Survey, survey
-from app.store.schema.migrate import pending_migrations, told_newer
+from app.store.schema.migrations.earlier_system import unmet
+from app.store.schema.migrations.migrate import pending_migrations, told_newer
 from app.store.schema.preflight import misplaced, notes, problems
 from app.store.schema.raw.caps import unused_rules, unused_sentence
 from app.store.schema.raw.catalogue import Catalogue

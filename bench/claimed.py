@@ -22,7 +22,7 @@ from app.engine.service import ReconService
 from app.store.claims.claim import FirstPass
 from app.store.database.pool import Database
 from app.store.results.account_result import AccountResult, Terms
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from app.upstream.client import UpstreamClient
 from app.upstream.config import UpstreamConfig
 from bench.contender import Contender

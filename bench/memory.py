@@ -23,7 +23,7 @@ import asyncpg
 import httpx2
 
 from app.embedded_postgres.server import EmbeddedPostgres, create_database
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from bench.endless import FIRST_DAY, Answering, Crowd, Giant, served
 from bench.table import Ratio, at_most, figure, show
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from app.embedded_postgres.server import EmbeddedPostgres, create_database
 from app.store.database.pool import Database
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 
 SCHEMA = "prop_trading_model"
 _SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}

@@ -22,7 +22,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World
 from app.store.database.pool import Database
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from app.upstream.client import UpstreamClient
 from app.upstream.config import UpstreamConfig
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from app.embedded_postgres.server import create_database
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from app.telemetry import get_logger
 
 SCHEMA = "prop_trading_model"

@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 
 from app.embedded_postgres.server import EmbeddedPostgres
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.support.memory import keep_files_in_memory
 from tests.support.processes import end_all
 from tests.support.reaper import Reaper

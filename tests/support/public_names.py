@@ -17,7 +17,7 @@ from typer._click import Command
 from app.cli.app import app
 from app.domain.issues.codes import IssueCode
 from app.settings.model import Settings
-from app.store.schema.migration_files import baseline_files, later_files
+from app.store.schema.migrations.files import baseline_files, later_files
 from app.web.app import build_app
 from tools.reference.metrics import metrics_page
 

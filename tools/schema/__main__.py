@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from app.embedded_postgres.server import EmbeddedPostgres
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tools.schema.dump import dump_schema
 
 _FILE = Path(__file__).parents[2] / "db" / "schema.sql"

@@ -12,7 +12,7 @@ from app.errors import DatabaseError, RowRefused
 from app.store.database.pool import Database
 from app.store.database.queries import WRITTEN_SCHEMA, fill, load_queries
 from app.store.database.transaction import Connection
-from app.store.schema.migration_files import baseline_files, later_files
+from app.store.schema.migrations.files import baseline_files, later_files
 from app.store.schema.state_rows import SAMPLES, STATE_TYPES
 
 STATE_TABLE = "trade_recon"

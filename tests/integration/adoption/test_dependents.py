@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.warehouses.building import Place, execute, new_database
 from tests.support.warehouses.heritage import FORMS, OLD_OBJECTS, SCHEMA

@@ -13,9 +13,9 @@ from app.errors import WriteConflict
 from app.examination import Level, examine
 from app.sandbox.witness.raw_sql import in_schema
 from app.settings.model import Settings
-from app.store.schema import migrate as migrations
-from app.store.schema import migration_files
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations import files as migration_files
+from app.store.schema.migrations import migrate as migrations
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.commands import run_command
 from tests.support.warehouses.building import Place, execute, new_database

@@ -23,7 +23,7 @@ from app.sandbox.witness.comparison import Comparison, DifferenceKind, compare
 from app.sandbox.witness.ingestion import ingest
 from app.sandbox.world.world import World
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.commands import access, run_command
 from tests.support.engine import TODAY, engine, run

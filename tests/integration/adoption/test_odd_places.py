@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.adoption import print_uninstall, warehouse_notes
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.commands import run_command, served, settings_for
 from tests.support.warehouses.building import execute, new_database

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from app.adoption import print_advice, print_uninstall
 from app.sandbox.witness.raw_sql import in_schema, quoted
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.scripts import statements
 from tests.support.warehouses.building import Place, execute, new_database, with_setting

@@ -7,7 +7,7 @@ import pytest
 from app.domain.states import RunKind
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.engine import engine, run
 from tests.support.warehouses.building import execute

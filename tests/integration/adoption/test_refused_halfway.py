@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ReconError
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.commands import run_command
 from tests.support.warehouses.earlier_version import migrate_as_before

@@ -8,7 +8,7 @@ from app.domain.states import RunKind
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.ingestion import ingest
 from app.store.database.queries import load_queries
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.integration.adoption.test_moving_in import CAPS, DAMAGE, TEXT_TICKETS, upstream_world
 from tests.support.engine import engine, run

@@ -13,7 +13,7 @@ from app.composition import open_store
 from app.domain.contract.tables import TABLES, Endpoint
 from app.errors import ConfigurationError
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.warehouses.building import Place, execute, new_database, with_setting
 from tests.support.warehouses.catalogue import dump_objects, dump_raw_tables

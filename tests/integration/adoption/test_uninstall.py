@@ -19,7 +19,7 @@ from app.sandbox.witness.ingestion import ingest
 from app.sandbox.witness.raw_sql import in_schema
 from app.sandbox.world.world import World
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.clock import TODAY
 from tests.support.commands import run_command

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.warehouses.building import Place, execute
 from tests.support.warehouses.heritage import SCHEMA

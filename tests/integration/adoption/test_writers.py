@@ -21,7 +21,7 @@ from app.sandbox.server.app import create_sandbox
 from app.sandbox.server.faults import FaultKind, Faults
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import DifferenceKind, compare
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.engine import engine, fill, run
 from tests.support.waiting import PATIENCE

@@ -17,7 +17,7 @@ from app.examination import Level, examine
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.world import World
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database
 from tests.support.clock import TODAY
 from tests.support.commands import Ended, access, run_command, settings_for

@@ -21,7 +21,7 @@ from app.store.change_feed import ChangeFeed
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import SQL_DIRECTORY
 from app.store.restore.restore import RemovedRows
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, difference, engine, fill, run
 from tests.support.plain import plain_report

@@ -20,7 +20,7 @@ from app.errors import DatabaseUnavailable
 from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.serving import SandboxServer
 from app.store.database.pool import Database as Pool
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.integration.database.test_pgbouncer import needs_pgbouncer, pooled
 from tests.support.commands import ended, served, settings_for

@@ -28,7 +28,7 @@ from app.sandbox.damage.damage import HEALABLE_KINDS, damage
 from app.sandbox.server.serving import SandboxServer
 from app.store.database.listen import WakeUps
 from app.store.database.pool import Database as Pool
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.commands import Command, access, run_command
 from tests.support.engine import difference, engine, run

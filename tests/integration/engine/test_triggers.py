@@ -12,7 +12,7 @@ from app.domain.states import RunKind
 from app.errors import ConfigurationError
 from app.sandbox.server.serving import SandboxServer
 from app.store.database.pool import Database as Pool
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.clock import SETTLED
 from tests.support.engine import difference, engine, run

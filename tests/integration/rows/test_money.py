@@ -22,7 +22,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.rows import Record
 from app.sandbox.world.world import World
 from app.store.restore.restore import RemovedRows
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database
 from tests.support.altered import altering
 from tests.support.clock import SETTLED, TODAY

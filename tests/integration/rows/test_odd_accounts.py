@@ -15,7 +15,7 @@ from app.engine.service import ReconService
 from app.sandbox.server.serving import SandboxServer
 from app.sandbox.world.generation import Contradictions
 from app.sandbox.world.world import World
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database
 from tests.support.clock import SETTLED, TODAY
 from tests.support.engine import difference, engine, fill, reconcile, run

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from app.adoption import print_advice
 from app.sandbox.witness.raw_sql import quoted
 from app.settings.model import Settings
-from app.store.schema.migrate import migrate
-from app.store.schema.migration_files import BASELINE, later_files, replaced_files
+from app.store.schema.migrations.files import BASELINE, later_files, replaced_files
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Server
 from tests.support.scripts import statements
 from tests.support.warehouses.building import Place, execute, new_database

@@ -16,9 +16,9 @@ from app.composition import open_store
 from app.errors import ConfigurationError
 from app.examination import Finding, Level, examine
 from app.settings.model import Settings
-from app.store.schema import applying
-from app.store.schema.migrate import migrate
-from app.store.schema.migration_files import BASELINE, later_files, replaced_files
+from app.store.schema.migrations import applying
+from app.store.schema.migrations.files import BASELINE, later_files, replaced_files
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import SCHEMA, Server
 from tests.support.warehouses.building import Place, new_database
 from tests.support.warehouses.earlier_version import NEWEST, migrate_as_before

@@ -14,7 +14,7 @@ import pytest
 from app.errors import RowRefused
 from app.store.change_feed import ChangeFeed, FeedEntry
 from app.store.database.pool import Database as Pool
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database
 
 _TABLE = "raw_metrics_daily"

@@ -24,8 +24,8 @@ from app.sandbox.world.world import World
 from app.store.database.pool import Database as Pool
 from app.store.database.queries import quote
 from app.store.dba_script.script import advise
-from app.store.schema.migrate import migrate
-from app.store.schema.migration_files import baseline_files, statements_of
+from app.store.schema.migrations.files import baseline_files, statements_of
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import SCHEMA, Database, Server
 from tests.support.engine import TODAY, difference, engine, fill, run
 from tests.support.scripts import statements

@@ -22,7 +22,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.store.database.listen import WakeUps, wake_channel
 from app.store.database.pool import Database as Pool
 from app.store.runs.lifecycle import Runs
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.engine import engine
 from tests.support.waiting import PATIENCE

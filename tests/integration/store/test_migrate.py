@@ -6,7 +6,7 @@ import asyncio
 import secrets
 
 from app.domain.contract.tables import TABLES
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 
 _COLUMNS = """

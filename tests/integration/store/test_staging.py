@@ -10,7 +10,7 @@ from app.domain.contract.tables import Endpoint
 from app.engine.repositories import Repositories
 from app.errors import DatabaseUnavailable
 from app.store.database.pool import Database as Pool
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from app.store.staging.sink import StageSink
 from tests.conftest import Database
 from tools.rendered.warehouse import catalogue

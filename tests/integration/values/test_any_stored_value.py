@@ -15,7 +15,7 @@ from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.preparation.maintenance import maintain
 from app.sandbox.server.serving import SandboxServer
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.integration.values.conftest import NOW, small_world
 from tests.support.engine import engine, fill, run

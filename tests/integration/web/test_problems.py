@@ -9,7 +9,7 @@ import yaml
 
 from app.embedded_postgres.server import EmbeddedPostgres
 from app.sandbox.server.serving import SandboxServer
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from app.web.app import build_app
 from tests.conftest import Database
 from tests.support.commands import ROOT, served, settings_for

@@ -7,9 +7,10 @@ import pytest
 
 from app.store.database.queries import load_queries, quote
 from app.store.database.transaction import Connection
-from app.store.schema import applying, migration_files
-from app.store.schema.earlier_system import keep_state
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations import applying
+from app.store.schema.migrations import files as migration_files
+from app.store.schema.migrations.earlier_system import keep_state
+from app.store.schema.migrations.migrate import migrate
 
 NEWEST = migration_files.replaced_files()[-1].stem
 
@@ -30,7 +31,7 @@ async def migrate_as_before(dsn: str, schema: str, last: str = NEWEST) -> None:
 
 async def _begin(dsn: str, schema: str) -> None:
     """The record of migrations, and the copy of the earlier system's table."""
-    statements = load_queries("schema/applying", schema)
+    statements = load_queries("schema/migrations/applying", schema)
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():

@@ -17,7 +17,7 @@ from app.sandbox.server.serving import SandboxServer
 from app.sandbox.witness.comparison import Comparison, compare
 from app.sandbox.witness.raw_sql import in_schema, quoted
 from app.sandbox.witness.raw_tables import read_table
-from app.store.schema.migrate import migrate
+from app.store.schema.migrations.migrate import migrate
 from tests.conftest import Database, Server
 from tests.support.engine import engine, run
 from tests.support.warehouses.building import Place, build, new_database, spoil

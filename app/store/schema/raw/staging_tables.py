@@ -11,7 +11,7 @@ from app.store.schema.raw.tables import STAGED, analyzed_columns, is_staged, sta
 
 if TYPE_CHECKING:
     import asyncpg
-from app.store.schema.migration_lock import lock_migrations
+from app.store.schema.migrations.lock import lock_migrations
 
 _STATISTICS_TARGET = 10
 """Samples 3,000 rows; the default costs as writing 1,000."""

@@ -19,14 +19,14 @@ from app.store.database.pool import Database
 from app.store.database.queries import load_queries
 from app.store.database.session import begin_session
 from app.store.database.transaction import Connection
-from app.store.schema.applying import bring_forward, install, recorded_names
 from app.store.schema.definitions import compare, keep
-from app.store.schema.earlier_system import foretell, list_aside, unmet
 from app.store.schema.introspect import survey
-from app.store.schema.migration_files import lacking, newer
-from app.store.schema.migration_lock import lift_limits, lock_migrations
+from app.store.schema.migrations.applying import bring_forward, install, recorded_names
+from app.store.schema.migrations.earlier_system import foretell, list_aside, unmet
+from app.store.schema.migrations.files import lacking, newer
+from app.store.schema.migrations.lock import lift_limits, lock_migrations
+from app.store.schema.migrations.put_right import put_right
 from app.store.schema.preflight import require
-from app.store.schema.put_right import put_right
 from app.store.schema.raw.staging_tables import fit_staging
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ async def _put_right(
 
 async def _fill_list(connection: "asyncpg.Connection[asyncpg.Record]", schema: str) -> None:
     """Fill the account list once, outside the migrations' locks."""
-    statements = load_queries("schema/migrate", schema)
+    statements = load_queries("schema/migrations/migrate", schema)
     if await connection.fetchval(statements["is_list_filled"]) is False:
         async with connection.transaction(isolation="read_committed"):
             await lift_limits(connection, schema)

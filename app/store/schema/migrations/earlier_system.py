@@ -20,7 +20,7 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 async def foretell(connection: Connection, schema: str, survey: Survey) -> list[str]:
     """Sentences on what the first migration will change."""
-    sql = load_queries("schema/earlier_system", schema)
+    sql = load_queries("schema/migrations/earlier_system", schema)
     told = [
         f"The {row['what']} {row['name']} of an earlier system will be put aside under another"
         " name; what stands on it goes on."
@@ -92,7 +92,10 @@ async def unmet(
 
     `before_migration`: by rows that it writes, as others affect their account alone.
     """
-    state, sql = survey.tables.get(STATE_TABLE), load_queries("schema/earlier_system", schema)
+    state, sql = (
+        survey.tables.get(STATE_TABLE),
+        load_queries("schema/migrations/earlier_system", schema),
+    )
     written = _empty([*state.by_name]) if state is not None and before_migration else "true"
     told = []
     for check in (state.checks if state is not None and state.kind == "r" else None) or ():
@@ -106,13 +109,15 @@ async def unmet(
 
 async def list_aside(connection: Connection, schema: str) -> list[str]:
     """Objects put aside, with their kinds."""
-    rows = await connection.fetch(load_queries("schema/earlier_system", schema)["list_aside"])
+    rows = await connection.fetch(
+        load_queries("schema/migrations/earlier_system", schema)["list_aside"]
+    )
     return [f"{row['what']} {row['name']}" for row in rows]
 
 
 async def keep_state(connection: Connection, schema: str) -> bool:
     """Copy the earlier trade_recon; whether it exists."""
-    sql = load_queries("schema/earlier_system", schema)
+    sql = load_queries("schema/migrations/earlier_system", schema)
     if await connection.fetch_row(sql["describe_state"]) is None:
         return False
     path = await connection.fetch_value("SELECT current_setting('search_path')")

@@ -25,6 +25,8 @@ async def lift_limits(connection: "asyncpg.Connection[asyncpg.Record]", schema: 
     """Override the role's and database's settings."""
     await connection.execute(f"SELECT {pins(is_local=True)}")
     await connection.execute("SELECT set_config('statement_timeout', '0', true)")
-    await connection.execute(load_queries("schema/migration_lock", schema)["forget_own_tablespace"])
+    await connection.execute(
+        load_queries("schema/migrations/lock", schema)["forget_own_tablespace"]
+    )
     # With deferred constraints or triggers pending, a written table cannot be altered.
     await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")

@@ -12,7 +12,7 @@ from app.store.schema.introspect import STATE_TABLE
 
 async def put_right(connection: Connection, schema: str, strays: Iterable[Stray]) -> list[str]:
     """Put strange objects aside and restore ours; sentences on each."""
-    sql, done = load_queries("schema/put_right", schema), list[str]()
+    sql, done = load_queries("schema/migrations/put_right", schema), list[str]()
     # Indexes first: those of a materialized view disappear with it.
     strays = sorted(strays, key=lambda stray: stray.kind != "index")
     for stray in strays:

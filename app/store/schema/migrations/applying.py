@@ -10,8 +10,8 @@ from app.store.database.pool import Database
 from app.store.database.queries import for_schema, load_queries, quote
 from app.store.database.transaction import Connection
 from app.store.schema.definitions import keep
-from app.store.schema.earlier_system import keep_state
-from app.store.schema.migration_files import (
+from app.store.schema.migrations.earlier_system import keep_state
+from app.store.schema.migrations.files import (
     baseline_files,
     lacking,
     later_files,
@@ -20,7 +20,7 @@ from app.store.schema.migration_files import (
     steps,
     subject,
 )
-from app.store.schema.migration_lock import lock_migrations
+from app.store.schema.migrations.lock import lock_migrations
 
 if TYPE_CHECKING:
     import asyncpg
@@ -38,7 +38,7 @@ async def install(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, applied: list[str]
 ) -> bool:
     """Run the baseline and what follows it in one transaction; False if another did so first."""
-    statements, ours = load_queries("schema/applying", schema), Connection(connection)
+    statements, ours = load_queries("schema/migrations/applying", schema), Connection(connection)
     try:
         async with connection.transaction(isolation="read_committed"):
             await lock_migrations(connection, schema)
@@ -90,7 +90,7 @@ async def _apply(
     """Apply and record a migration in the caller's transaction unless it was; whether its file was
     executed.
     """
-    statements = load_queries("schema/applying", schema)
+    statements = load_queries("schema/migrations/applying", schema)
     if await connection.fetchval(statements["is_applied"], name):
         return False
     is_executed = path is not None and await _execute(connection, schema, path)
@@ -105,7 +105,7 @@ async def _execute(
 ) -> bool:
     """Execute a file unless the table that it creates stands; whether it was executed."""
     sql, table = statements_of(path, schema)
-    has_relation = load_queries("schema/applying", schema)["has_relation"]
+    has_relation = load_queries("schema/migrations/applying", schema)["has_relation"]
     if table is not None and await connection.fetchval(has_relation, schema, table):
         return False
     await connection.execute(sql)
