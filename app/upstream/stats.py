@@ -111,7 +111,7 @@ class ApiStatistics:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record clients' work inside."""
+        """Record the requests of clients inside."""
         token = _recording.set((*_recording.get(), self))
         try:
             yield

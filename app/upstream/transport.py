@@ -34,7 +34,7 @@ class Transport:
         self._http = http
 
     async def ask_for_one_row(self) -> Answer:
-        """The smallest good request."""
+        """Send the smallest request known to be good."""
         return await self.get(Endpoint.ALLTIME, {"limit": "1", "skip": "0"})
 
     async def get(self, endpoint: Endpoint, params: dict[str, str]) -> Answer:

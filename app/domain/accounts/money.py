@@ -122,7 +122,7 @@ class Known:
 
     @property
     def is_learned(self) -> bool:
-        """Whether accounts taught it."""
+        """Whether accounts taught it, not a setting."""
         return self.is_used and self.reason != NAMED
 
     @property
@@ -218,7 +218,7 @@ class Money:
 
     @property
     def broken_totals(self) -> tuple[Relation, ...]:
-        """Those with alltime."""
+        """The broken relations with alltime."""
         return tuple(relation for relation in self.broken if not relation.has_dates)
 
     def involved(self, day: MoneyDay) -> frozenset[Side]:
@@ -272,7 +272,7 @@ def _rounded(
 
 
 def shown(amount: float) -> float:
-    """Without floating-point noise."""
+    """An amount without floating-point noise."""
     return round(amount, 6) + 0.0
 
 

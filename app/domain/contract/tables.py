@@ -106,7 +106,10 @@ METRICS = (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One filtered read of any number of pages; ranges include both ends. Empty: no filter."""
+    """One filtered read of any number of pages; ranges include both ends. Empty: no filter.
+
+    `is_single` names one date by its own filter.
+    """
 
     endpoint: Endpoint
     account_ids: tuple[AccountId, ...] = ()

@@ -68,7 +68,7 @@ class HoldLimits:
         )
 
     def suspicion_of_keys(self, rekeyed: int, compared: int) -> str:
-        """Why natural keys do."""
+        """Why natural keys make upstream suspect."""
         return _suspicion(
             f"{rekeyed} of the {counted(compared, 'account')} compared"
             f" {choose(rekeyed, 'has', 'have')} another login, platform or broker there than here,"
@@ -77,7 +77,7 @@ class HoldLimits:
         )
 
     def suspicion_of_rows(self, lost: int, compared: int) -> str:
-        """Why rows do."""
+        """Why lost rows make upstream suspect."""
         return _suspicion(
             f"healing would remove, lower or blank {lost} of the {counted(compared, 'row')}"
             f" compared so far; allowed are {self.run_row_share:.0%}, or fewer than {self.run_rows}"

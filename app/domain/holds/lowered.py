@@ -28,7 +28,7 @@ def is_lowered(
     """Whether alltime's `after` counts fewer settled trades than the warehouse.
 
     Unsettled trades, `moving` here and `told` there, are taken off. One finer table alone proves
-    nothing.
+    nothing. With `is_bounded` history absent rows count 0.
     """
     finer = (
         (before.has_daily, before.daily - moving.daily),

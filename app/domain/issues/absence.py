@@ -108,7 +108,7 @@ def alltime_absence(view: AccountView) -> Issue:
 
 
 def carried(view: AccountView, progress: Progress) -> tuple[Issue, ...]:
-    """Earlier conclusions left undecided."""
+    """Earlier conclusions that this run left undecided."""
     entry = open_absence(view)
     if entry is None or progress.sent or is_absent(view, progress):
         return ()

@@ -39,7 +39,7 @@ class Pack:
 
 
 def pages_of(rows: float) -> float:
-    """Planned pages, fractional."""
+    """The planned pages that rows fill, as a fraction."""
     return rows / PAGE_FILL
 
 

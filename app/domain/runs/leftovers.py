@@ -127,7 +127,7 @@ class Leftovers:
 
     @property
     def has_new(self) -> bool:
-        """Whether any is new."""
+        """Whether the run was first to find an issue."""
         return (
             self.new_issues > 0
             or self.counts.get(Left.NEW, 0) > 0

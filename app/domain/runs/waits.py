@@ -150,7 +150,7 @@ def unattended() -> Wait:
 
 
 def turn(runs: int, first: object) -> Wait:
-    """No worker is free."""
+    """A run that waits for a free worker."""
     return Wait(
         WaitReason.TURN,
         f"The workers are at {counted(runs, 'other run')}"

@@ -30,8 +30,8 @@ def judge(  # noqa: PLR0913 - all that a verdict rests on
 ) -> Outcome:
     """An account's outcome, from issues `found` and `left`.
 
-    `before`: an earlier pass found them; `again`: doubted dates were reread; `accepted` ones need
-    no repair.
+    `before`: an earlier pass found them; `again`: doubted dates were reread; `incomplete`: not
+    all rows were compared; `accepted` issues need no repair.
     """
     if hold is not None and (left or incomplete):
         is_accepted = (

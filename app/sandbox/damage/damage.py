@@ -155,8 +155,8 @@ async def damage(
     """Damage `schema` in each of `kinds` on `accounts_per_kind` seeded accounts, in one
     transaction.
 
-    Victims agree and have trades; each suffers one kind while they last. Kinds without victims, or
-    rejected by the table, are left out.
+    Victims agree and have trades; each suffers one kind while they last, on dates before
+    `settled_before`. Kinds without victims, or rejected by the table, are left out.
     """
     chance = random.Random(f"damage|{seed}")
     async with connection.transaction():

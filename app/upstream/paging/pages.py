@@ -99,7 +99,7 @@ class PagesAhead:
         return await task
 
     async def read_again(self, skip: int) -> Answer:
-        """The page again."""
+        """Read the page again."""
         return await self._read(skip)
 
     async def drop(self) -> None:

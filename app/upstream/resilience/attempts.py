@@ -44,7 +44,7 @@ class PipelineLimits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A request's deadline (None: the usual) and parts."""
+    """A request's deadline (None: the usual) and parts; a suspect failed before."""
 
     deadline: float | None = None
     is_divisible: bool = False
