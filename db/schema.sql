@@ -1615,10 +1615,10 @@ COMMENT ON COLUMN prop_trading_model.recon_shared_ids.run_id IS 'the audit that 
 CREATE TABLE prop_trading_model.recon_shared_reads (
     run_id uuid NOT NULL,
     table_name text NOT NULL,
-    day date NOT NULL,
+    days date[] NOT NULL,
+    gaps date[] NOT NULL,
     most_rows integer NOT NULL,
     expected_rows integer NOT NULL,
-    is_gap boolean NOT NULL,
     state text DEFAULT 'planned'::text NOT NULL,
     read_by uuid,
     fetch_id uuid,
@@ -1632,9 +1632,9 @@ CREATE TABLE prop_trading_model.recon_shared_reads (
 
 COMMENT ON TABLE prop_trading_model.recon_shared_reads IS 'dates of tables that a run reads once for all of its batches; dropped: asked for by id instead';
 
-COMMENT ON COLUMN prop_trading_model.recon_shared_reads.most_rows IS 'beyond, asking by id costs less';
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.gaps IS 'dates of which no table has rows';
 
-COMMENT ON COLUMN prop_trading_model.recon_shared_reads.is_gap IS 'no table has rows of the date';
+COMMENT ON COLUMN prop_trading_model.recon_shared_reads.most_rows IS 'beyond, asking by id costs less';
 
 COMMENT ON COLUMN prop_trading_model.recon_shared_reads.read_by IS 'the worker that reads it, or read it';
 
@@ -2539,7 +2539,7 @@ ALTER TABLE ONLY prop_trading_model.recon_shared_ids
     ADD CONSTRAINT recon_shared_ids_pkey PRIMARY KEY (account_id);
 
 ALTER TABLE ONLY prop_trading_model.recon_shared_reads
-    ADD CONSTRAINT recon_shared_reads_pkey PRIMARY KEY (run_id, table_name, day);
+    ADD CONSTRAINT recon_shared_reads_pkey PRIMARY KEY (run_id, table_name, days);
 
 ALTER TABLE ONLY prop_trading_model.recon_unmatched_keys
     ADD CONSTRAINT recon_unmatched_keys_pkey PRIMARY KEY (table_name, login, platform, broker);

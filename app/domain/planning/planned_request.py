@@ -6,10 +6,37 @@ from dataclasses import dataclass, replace
 
 from app.domain.contract.tables import MAX_DATES, Endpoint, Request
 from app.domain.ids import AccountId, Login
-from app.domain.planning.shared_reads import SharedRead
 from app.domain.sequences import pieces
 
 _HOURS, _HOUR_PARTS = 24, (4, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRead:
+    """Dates of a table that a run reads once for all of its batches: ascending, of trades without a
+    break. Beyond `most_rows` ids are cheaper.
+
+    No table has rows of `gaps`, so counts do not name them.
+    """
+
+    endpoint: Endpoint
+    days: tuple[dt.date, ...]
+    most_rows: int
+    rows: int
+    """Expected."""
+    gaps: tuple[dt.date, ...] = ()
+
+    @property
+    def dates(self) -> tuple[dt.date, ...]:
+        """Its slice: of trades first and last date."""
+        return (self.days[0], self.days[-1]) if self.endpoint.is_trades else self.days
+
+    @property
+    def request(self) -> Request:
+        """The scan."""
+        if self.endpoint.is_trades:
+            return Request(self.endpoint, date_from=self.days[0], date_to=self.days[-1])
+        return Request(self.endpoint, dates=self.days)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ from app.domain.contract.tables import MAX_DATES, PAGE_ROWS, Endpoint
 from app.domain.planning.contradictions import is_short
 from app.domain.planning.descent import needs_of
 from app.domain.planning.estimates import Upstream, common_gaps, expected_on, upstream_a_day
-from app.domain.planning.shared_reads import SharedRead
+from app.domain.planning.planned_request import SharedRead
 
 SAMPLE = 1000
 """Accounts that show what the run lacks."""
 _WORTH = 0.9
 """A scan costs at most this share of the requests by id."""
+_TOGETHER = 10 * PAGE_ROWS
+"""Rows of a scan of several dates at most."""
 _DATED = (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 
@@ -124,23 +126,52 @@ def _worth_scanning(
             rows / PAGE_ROWS,
             min(size.batches, max(each.accounts for each in left.values())),
         )
-        pages = {day: _pages(max(each.rows, rows_a_day)) for day, each in left.items()}
-        if sum(pages.values()) <= _WORTH * by_id:
-            most = round(PAGE_ROWS * _WORTH * by_id)
+        # A date that few lack has the rows of all others, too.
+        of_all = {day: max(each.rows, rows_a_day) for day, each in left.items()}
+        groups = _grouped(of_all, rows_a_day, is_range=endpoint.is_trades)
+        if sum(1 + int(each / PAGE_ROWS) for each in groups.values()) <= _WORTH * by_id:
+            share = PAGE_ROWS * _WORTH * by_id / sum(groups.values())
             return [
                 SharedRead(
                     endpoint,
-                    day,
-                    max(PAGE_ROWS, round(most * each.rows / rows)),
-                    max(1, round(each.rows)),
-                    endpoint is Endpoint.DAILY and day in gaps,
+                    days,
+                    max(PAGE_ROWS, round(share * of_group)),
+                    max(1, round(of_group)),
+                    tuple(day for day in days if day in gaps) if endpoint is Endpoint.DAILY else (),
                 )
-                for day, each in left.items()
+                for days, of_group in groups.items()
             ]
-        dearest = max(left, key=lambda day: pages[day] / left[day].accounts)
+        dearest = max(left, key=lambda day: of_all[day] / left[day].accounts)
         del left[dearest]
     return []
 
 
-def _pages(rows: float) -> int:
-    return 1 + int(rows / PAGE_ROWS)
+def _grouped(
+    rows: Mapping[dt.date, float], rows_a_day: float, *, is_range: bool
+) -> dict[tuple[dt.date, ...], float]:
+    """Dates that share a scan, with its rows: small ones fill pages together.
+
+    A range also reads the dates in between.
+    """
+    groups: dict[tuple[dt.date, ...], float] = {}
+    days: tuple[dt.date, ...] = ()
+    for day in sorted(rows):
+        between = _between(days[-1], day) if days and is_range else ()
+        together = groups.get(days, 0.0) + len(between) * rows_a_day + rows[day]
+        if (
+            days
+            and together <= _TOGETHER
+            and len(between) * rows_a_day < PAGE_ROWS
+            and len(days) + len(between) < MAX_DATES
+        ):
+            del groups[days]
+            days = (*days, *between, day)
+            groups[days] = together
+        else:
+            days = (day,)
+            groups[days] = rows[day]
+    return groups
+
+
+def _between(first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+    return tuple(first + dt.timedelta(days=number) for number in range(1, (last - first).days))

@@ -20,9 +20,8 @@ from app.domain.ids import AccountId
 from app.domain.issues.codes import Issue
 from app.domain.planning.descent import NOTHING, needs_of
 from app.domain.planning.estimates import Upstream
-from app.domain.planning.planned_request import PlannedRequest
+from app.domain.planning.planned_request import PlannedRequest, SharedRead
 from app.domain.planning.second_shape import disputed
-from app.domain.planning.shared_reads import SharedRead
 from app.domain.planning.trial_requests import Trials
 from app.domain.states import Outcome
 from app.domain.verdict.row_issues import found_by_rows
@@ -81,10 +80,8 @@ class BatchState:
     reassigned: set[AccountId] = field(default_factory=set)
     renamed: set[AccountId] = field(default_factory=set)
     unfinished: set[AccountId] = field(default_factory=set)
-    shared: dict[tuple[Endpoint, dt.date], SharedRead] = field(default_factory=dict)
-    apart: defaultdict[tuple[Endpoint, dt.date], set[AccountId]] = field(
-        default_factory=lambda: defaultdict(set)
-    )
+    shared: set[SharedRead] = field(default_factory=set)
+    apart: defaultdict[SharedRead, set[AccountId]] = field(default_factory=lambda: defaultdict(set))
     asking: Mapping[Endpoint, frozenset[AccountId]] = field(default_factory=dict)
     columns: dict[Endpoint, int] = field(default_factory=dict)
     noting: asyncio.Lock = field(default_factory=asyncio.Lock)

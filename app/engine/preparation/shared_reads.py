@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from app.domain.accounts.progress import Progress
 from app.domain.planning.contradictions import is_short
-from app.domain.planning.shared_reads import SharedRead
+from app.domain.planning.planned_request import SharedRead
 from app.domain.planning.sharing import SAMPLE, RunSize, propose
 from app.domain.states import RunKind
 from app.engine.config import EngineConfig
@@ -67,7 +67,7 @@ class SharedReadPlanning:
                 action="run.reads_planned",
                 run_id=str(run.run_id),
                 accounts=accounts,
-                reads=[f"{read.endpoint.value} {read.day}" for read in reads],
+                reads=[f"{read.endpoint.value} {', '.join(map(str, read.days))}" for read in reads],
             )
 
     async def _propose(

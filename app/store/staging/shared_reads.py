@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from app.domain.contract.tables import Endpoint
 from app.domain.ids import RunId, WorkerId
-from app.domain.planning.shared_reads import SharedRead
+from app.domain.planning.planned_request import SharedRead
 from app.store.database.pool import Database
 from app.store.database.queries import fill, quote
 from app.store.database.session import COMMAND_SECONDS
@@ -67,32 +67,29 @@ class SharedReadStore:
         self, connection: Connection, run_id: RunId, reads: Sequence[SharedRead]
     ) -> None:
         """Plan a run's reads in a transaction; known ones stay as they are."""
-        if reads:
+        for read in reads:
             await connection.execute(
-                self._sql["plan_reads"],
-                run_id,
-                [self._name(read) for read in reads],
-                [read.day for read in reads],
-                [read.most_rows for read in reads],
-                [read.rows for read in reads],
-                [read.is_gap for read in reads],
+                self._sql["plan_read"],
+                *self._key(run_id, read),
+                list(read.gaps),
+                read.most_rows,
+                read.rows,
             )
 
-    async def of(self, run_id: RunId) -> dict[tuple[Endpoint, dt.date], SharedRead]:
+    async def of(self, run_id: RunId) -> set[SharedRead]:
         """A run's reads that were not dropped."""
         endpoints = {self._catalogue[endpoint].table.name: endpoint for endpoint in _COPIED}
         rows = await self._database.fetch(self._sql["get_reads"], run_id)
-        reads = [
+        return {
             SharedRead(
                 endpoints[row["table_name"]],
-                row["day"],
+                tuple(row["days"]),
                 row["most_rows"],
                 row["expected_rows"],
-                row["is_gap"],
+                tuple(row["gaps"]),
             )
             for row in rows
-        ]
-        return {read.place: read for read in reads}
+        }
 
     async def get(self, run_id: RunId, read: SharedRead) -> ProvenRead | DroppedRead | None:
         """What came of a read; None: nothing yet."""
@@ -155,21 +152,21 @@ class SharedReadStore:
         """Copy the rows of accounts, or of logins for trades; False if they are gone."""
         table = self._catalogue[read.endpoint]
         owner = _owner(table)
-        is_of_day, day = ("true", ()) if owner == "account_id" else _on(table, read.day)
+        are_of_days, dates = ("true", ()) if owner == "account_id" else _between(table, read)
         types = {column.name: column.sql_type for column in table.columns}
         statement = fill(
             self._sql["copy_rows"],
             stage=table.stage,
             owner=quote(owner),
             owner_type="text" if owner == "account_id" else types[owner],
-            is_of_day=is_of_day,
+            are_of_days=are_of_days,
             columns=", ".join(quote(column.name) for column in table.columns),
         )
         async with self._database.transaction(statement_seconds=COMMAND_SECONDS) as connection:
             if not await self._is_there(connection, table, proven):
                 return False
             copied = await connection.fetch(
-                statement, into.fetch_id, proven.fetch_id, list(owners), *day
+                statement, into.fetch_id, proven.fetch_id, list(owners), *dates
             )
         into.rows = sum(row["rows"] for row in copied)
         # Trades have no account yet.
@@ -189,13 +186,13 @@ class SharedReadStore:
     def _name(self, read: SharedRead) -> str:
         return self._catalogue[read.endpoint].table.name
 
-    def _key(self, run_id: RunId, read: SharedRead) -> tuple[RunId, str, dt.date]:
-        return run_id, self._name(read), read.day
+    def _key(self, run_id: RunId, read: SharedRead) -> tuple[RunId, str, list[dt.date]]:
+        return run_id, self._name(read), list(read.days)
 
 
 def _owner(table: WarehouseTable) -> str:
     return "login" if table.table.endpoint.is_trades else "account_id"
 
 
-def _on(table: WarehouseTable, day: dt.date) -> tuple[str, tuple[dt.date, ...]]:
-    return f"{quote(str(table.table.date_column))} = $4::date", (day,)
+def _between(table: WarehouseTable, read: SharedRead) -> tuple[str, tuple[dt.date, ...]]:
+    return f"{quote(str(table.table.date_column))} BETWEEN $4::date AND $5::date", read.dates

@@ -120,7 +120,7 @@ def _count_others(
 def _note_apart(state: BatchState, planned: PlannedRequest) -> None:
     """Have accounts asked for by id whose slices changed since a shared read."""
     if planned.shared is not None:
-        state.apart[planned.shared.place].update(
+        state.apart[planned.shared].update(
             account_id
             for account_id in planned.account_ids
             if planned.request.endpoint in state.progress[account_id].left_alone

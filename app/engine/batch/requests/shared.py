@@ -9,16 +9,13 @@ Invariants:
 """
 
 import asyncio
-import datetime as dt
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from app.domain.contract.tables import Endpoint
 from app.domain.ids import RunId
-from app.domain.planning.planned_request import PlannedRequest
-from app.domain.planning.shared_reads import SharedRead
+from app.domain.planning.planned_request import PlannedRequest, SharedRead
 from app.engine.batch.requests.fetch import Fetched, slice_of
 from app.engine.batch.requests.other_rows import bring_in_of_shared
 from app.engine.batch.state import BatchState
@@ -43,13 +40,9 @@ class RunReads:
     def __init__(self, client: UpstreamClient, config: EngineConfig) -> None:
         self._client = client
         self._config = config
-        self._locks: defaultdict[tuple[RunId, Endpoint, dt.date], asyncio.Lock] = defaultdict(
-            asyncio.Lock
-        )
+        self._locks: defaultdict[tuple[RunId, SharedRead], asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def of(
-        self, store: Repositories, run_id: RunId
-    ) -> dict[tuple[Endpoint, dt.date], SharedRead]:
+    async def of(self, store: Repositories, run_id: RunId) -> set[SharedRead]:
         """The run's reads that were not dropped."""
         for key in [key for key, lock in self._locks.items() if not lock.locked()]:
             del self._locks[key]
@@ -64,10 +57,10 @@ class RunReads:
         """
         run_id = state.claim.run_id
         while not state.is_stopping:
-            async with self._locks[run_id, *read.place]:
+            async with self._locks[run_id, read]:
                 found = await store.shared_reads.get(run_id, read)
                 if isinstance(found, DroppedRead):
-                    state.shared.pop(read.place, None)
+                    state.shared.discard(read)
                     raise FetchTooBroad(f"It is asked for by id: {found.reason}.")
                 if found is not None:
                     return found
@@ -126,22 +119,21 @@ class RunReads:
         self, store: Repositories, state: BatchState, read: SharedRead, sink: StageSink
     ) -> str | None:
         """Why it could not be read, if so."""
-        days = (read.day, read.day) if read.endpoint.is_trades else (read.day,)
         context = state.write_context((), self._config, store.claims.worker_id)
         try:
             proof = await self._client.fetch(read.request, sink, most_rows=read.most_rows)
             await sink.seal()
-            proven = Slice(read.endpoint, (), days)
+            proven = Slice(read.endpoint, (), read.dates)
             await store.applier.reject(sink.staged, proven, context)
             await bring_in_of_shared(store, state, sink.staged, proven, context)
         except SPOILED as error:
             return str(error)
         _log.info(
-            "A date is read for all accounts of the run.",
+            "Dates are read for all accounts of the run.",
             action="run.read_shared",
             run_id=str(state.claim.run_id),
             endpoint=read.endpoint.value,
-            date=read.day.isoformat(),
+            dates=[day.isoformat() for day in read.days],
             rows=proof.rows,
             requests=proof.requests,
         )
@@ -151,15 +143,15 @@ class RunReads:
         self, store: Repositories, state: BatchState, read: SharedRead, reason: str
     ) -> None:
         _log.warning(
-            "A date that the run's accounts lack alike is asked for by id.",
+            "Dates that the run's accounts lack alike are asked for by id.",
             action="run.read_dropped",
             run_id=str(state.claim.run_id),
             endpoint=read.endpoint.value,
-            date=read.day.isoformat(),
+            dates=[day.isoformat() for day in read.days],
             reason=reason,
         )
         await store.shared_reads.drop(state.claim.run_id, read, reason)
-        state.shared.pop(read.place, None)
+        state.shared.discard(read)
 
     async def _begin(self, store: Repositories, read: SharedRead) -> StageSink:
         return await store.staging.begin(read.endpoint, first_day=store.applier.window.first)
