@@ -31,6 +31,8 @@ class Explanation:
     severities: tuple[Severity, ...]
 
 
+_SHOWN_ALONE = frozenset({IssueCode.SUSPICIOUSLY_FEW_HOURS})
+"""No run takes an account for them."""
 _HIGH, _MEDIUM, _INFO = (Severity.HIGH,), (Severity.MEDIUM,), (Severity.INFO,)
 
 EXPLANATIONS: Mapping[IssueCode, Explanation] = {
@@ -161,13 +163,14 @@ def issues_page() -> str:
             [
                 each
                 for each in IssueCode
-                if each not in NOT_OURS_TO_HEAL and each not in IDENTITY_CODES
+                if each not in NOT_OURS_TO_HEAL | IDENTITY_CODES | _SHOWN_ALONE
             ],
         ),
         (
             "Account ids, healed inside the warehouse",
             [each for each in IssueCode if each in IDENTITY_CODES - NOT_OURS_TO_HEAL],
         ),
+        ("For information alone", [each for each in IssueCode if each in _SHOWN_ALONE]),
         ("Not the warehouse's to heal", [each for each in IssueCode if each in NOT_OURS_TO_HEAL]),
     )
     parts = [
@@ -177,7 +180,8 @@ def issues_page() -> str:
     lasting = ", ".join(code(each.value) for each in IssueCode if each in LASTING)
     asked = (
         "Full runs ask about these with growing pauses while the account stays as it is, audits"
-        f" always:\n{lasting}."
+        f" always: {lasting} and, where no unsettled date disagrees,"
+        f" {code(IssueCode.UPSTREAM_INCONSISTENT.value)}."
     )
     return page("Issues", f"{_HEAD}\n\n{_SEVERITIES}", *parts, prose(asked))
 
