@@ -28,7 +28,7 @@ _log = get_logger(__name__)
 
 
 class _Effort(NamedTuple):
-    """Including batches under way."""
+    """What a run did so far, batches under way included."""
 
     requests: int
     rows: int
@@ -81,7 +81,7 @@ def _spent(state: RunState) -> str:
 
 
 class _ProgressLog:
-    """Every hundred accounts, ten working seconds, and at the end."""
+    """Logs progress every hundred accounts, every ten seconds of work, and at the end."""
 
     def __init__(self) -> None:
         self._logged = 0
@@ -95,7 +95,7 @@ class _ProgressLog:
         is_due = effort != self._effort and time.monotonic() - self._logged_at >= _LOGGED_SECONDS
         if done // _LOGGED_EVERY > self._logged // _LOGGED_EVERY or is_due or is_end:
             _log.info(
-                "Accounts were reconciled.",
+                "This is how far the run is.",
                 action="run.progress",
                 run_id=str(state.run_id),
                 done=done,

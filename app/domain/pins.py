@@ -1,4 +1,7 @@
-"""Pins: restored rows stay as they are; their dates are compared only when due."""
+"""Pins: restored rows stay as they are.
+
+A date with a pinned row is compared with nothing; upstream is asked about it with growing pauses.
+"""
 
 import datetime as dt
 from dataclasses import replace
@@ -16,7 +19,7 @@ _COUNTED = (_DAILY, _HOURLY, _CLOSED)
 
 
 def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
-    """As compared at `now`: pinned dates agree."""
+    """The account as it is compared at `now`: with the tables equal on pinned dates."""
     if not view.pins:
         return view
     pinned = {day for table, day in view.pins if table in _COUNTED and day is not None}
@@ -46,7 +49,7 @@ def beside_pins(view: AccountView, now: dt.datetime) -> AccountView:
 
 
 def _count_beside(day: DayCounts, view: AccountView) -> int | None:
-    """An unpinned table's count, if known."""
+    """What the tables without a pin count on the date; None if pins leave that open."""
     if (_DAILY, day.date) not in view.pins:
         return day.daily
     finer = {

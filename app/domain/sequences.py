@@ -15,5 +15,5 @@ def pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def scattered(names: Iterable[Name]) -> tuple[Name, ...]:
-    """A stable order that separates neighbours."""
+    """A stable order that separates neighbours, as what spoils one often spoils the next."""
     return tuple(sorted(names, key=lambda name: zlib.crc32(name.encode())))

@@ -65,7 +65,9 @@ class StopSignals:
 
     @contextlib.contextmanager
     def working_on(self, run_id: RunId) -> Iterator[StopSignal]:
-        """A signal of its own: a resumed run begins while stopped work still ends."""
+        """The signal of one piece of work; each has its own, as a resumed run is taken up while
+        stopped work still ends.
+        """
         signal = StopSignal()
         self._signals[run_id].add(signal)
         if self._is_stopping:

@@ -62,7 +62,7 @@ class _Block:
         self.passed += 1
 
     def next_size(self, now: float) -> int:
-        """Double if used up in time, else what was used."""
+        """Permits to draw next: double if these were used up in time, else what was used."""
         return max(
             1, 2 * self.used if self.used == self.permits and now <= self.until else self.used
         )

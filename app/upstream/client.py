@@ -110,7 +110,7 @@ class UpstreamClient:
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """So many ids were too large, and half not."""
+        """Halve the ids of a request: so many were too many for the API."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
     def health(self, endpoint: Endpoint) -> EndpointHealth:
@@ -160,7 +160,7 @@ class UpstreamClient:
         return FetchProof(rows, pages, use.requests)
 
     async def probe(self, request: Request) -> None:
-        """IncompleteFetch unless an account's read is proven whole."""
+        """Raise IncompleteFetch unless a read of an account with rows is proven whole at once."""
 
         async def read(skip: int) -> Answer:
             return await self._page(request, skip, is_suspect=True)

@@ -60,7 +60,7 @@ def translate(error: Exception, redact: Redactor) -> UpstreamError:
 
 
 def _plainly(error: BaseException) -> str:
-    """Without class names and error numbers."""
+    """What went wrong, without names of classes and numbers of errors."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message})"

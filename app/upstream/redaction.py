@@ -8,14 +8,14 @@ EXCERPT_LENGTH = 200
 
 
 class Redactor:
-    """One short printable line without the key."""
+    """Makes of any text one short printable line without the key."""
 
     def __init__(self, secret: str) -> None:
         forms = {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote_plus(secret)}
         self._forms = sorted(filter(None, forms), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """The key is hidden before cutting."""
+        """The line; the key is hidden before it is cut."""
         for form in self._forms:
             text = text.replace(form, "***")
         line = " ".join(
@@ -26,7 +26,7 @@ class Redactor:
         return line if len(line) <= EXCERPT_LENGTH else f"{line[:EXCERPT_LENGTH]}…"
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """None if its text holds the key."""
+        """The error to chain; None if its text holds the key."""
         return None if any(form in repr(error) for form in self._forms) else error
 
 

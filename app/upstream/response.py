@@ -50,7 +50,7 @@ NOTHING = Answer((), None)
 
 
 def decode(body: bytes, quote: Callable[[str], str]) -> Answer:
-    """A body's rows and total; AttemptFailed."""
+    """The rows and total of a body; AttemptFailed if it is unreadable or reports a failure."""
     body = legible.without_bom(body)
     try:
         answer = _decode(body, quote)
@@ -98,7 +98,7 @@ def _decode(body: bytes, quote: Callable[[str], str]) -> Answer:
 
 
 def _usual(body: bytes) -> Answer | None:
-    """In one pass; None: another form."""
+    """The answer if the body has the usual form, decoded in one pass; else None."""
     try:
         page = _USUAL.decode(body)
     except msgspec.MsgspecError:
@@ -123,7 +123,7 @@ def _any(body: bytes, quote: Callable[[str], str]) -> Answer:
 def _answer(
     rows: list[msgspec.Raw] | None, total: msgspec.Raw | None, limit: msgspec.Raw | None
 ) -> Answer:
-    """Null is empty unless the total contradicts."""
+    """The answer; null in place of rows is an empty one, unless the total contradicts."""
     answer = Answer(tuple(map(bytes, rows or ())), _total_of(total), _limit_of(limit))
     if rows is None and answer.total:
         raise msgspec.ValidationError(f"null in place of the rows beside a total of {answer.total}")
@@ -155,7 +155,7 @@ def _first_of(top: dict[str, msgspec.Raw], *keys: str) -> str:
 
 
 def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgspec.Raw]:
-    """The object with the total; rows or null."""
+    """The object that has the total, and the rows (or null) in it."""
     found = [top[key] for key in ("Data", "data") if key in top]
     if not found:
         raise msgspec.ValidationError("neither `Data` nor `data`")
@@ -171,7 +171,7 @@ def _rows_of(top: dict[str, msgspec.Raw]) -> tuple[dict[str, msgspec.Raw], msgsp
 
 
 def _total_of(raw: msgspec.Raw | None) -> int | None:
-    """In any spelling; None: unknown."""
+    """The total in any spelling; None: unknown."""
     value = _value(raw)
     if value is None or (isinstance(value, str) and value.strip() in {"", legible.UNREADABLE}):
         return None

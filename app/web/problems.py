@@ -151,7 +151,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
-    """Never the input: it may be long, or a secret."""
+    """One invalid value; never the input itself, which may be long, or a secret."""
     rejected = RejectedValue.read(found)
     where, said = [str(part) for part in rejected.place], rejected.requirement
     known = rejected.context.get("known", ())
@@ -164,7 +164,7 @@ def _field_problem(found: Mapping[str, Any]) -> FieldProblem:
 
 
 def _shown(text: str, longest: int = _LONGEST_FIELD) -> str:
-    """Cut, without lone surrogates."""
+    """What a caller sent, cut, and without lone surrogates."""
     return text[:longest].encode("utf-8", "replace").decode()
 
 

@@ -97,7 +97,7 @@ def _render(service: ReconService, read: _Read) -> _Rendered:
 
 
 def _names(header: str | None, tag: str) -> bool:
-    """Weak comparison with If-None-Match (RFC 9110)."""
+    """Whether If-None-Match names the ETag, compared weakly (RFC 9110)."""
     if header is None:
         return False
     opaque = tag.removeprefix("W/")

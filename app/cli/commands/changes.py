@@ -186,7 +186,7 @@ def _asked_for(issues: "Sequence[str]") -> str:
 
 
 def _show_inserted(console: "Console", rows: "Sequence[InsertedRows]") -> None:
-    """Changes of which nothing stands share a sentence."""
+    """Print inserted rows; changes of which nothing stands share a sentence."""
     changes: dict[int, list[InsertedRows]] = {}
     for row in rows:
         changes.setdefault(row.change_id, []).append(row)

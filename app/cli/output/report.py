@@ -101,7 +101,7 @@ def _print_unused(console: Console, relations: Sequence[MoneyRelation]) -> None:
 
 
 def _show_through(console: Console, report: Report) -> None:
-    """And the accounts that hold it back."""
+    """Print the reconciled date, and the accounts that hold it back."""
     told, reason = (
         report.reconciled_through_told.removeprefix("through "),
         report.reconciled_through_reason,
@@ -141,7 +141,7 @@ def _show_accepted(console: Console, accepted: AcceptedFigures | None) -> None:
 
 
 def _show_last_run(console: Console, last: EndedRun | None, said: str | None) -> None:
-    """Without what was `said`."""
+    """Print the last run, without what was `said` already."""
     if last is None:
         return
     console.print(

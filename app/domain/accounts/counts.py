@@ -100,7 +100,10 @@ class OddRows:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """`absent`: upstream lacks the account; `daily_agrees`: only alltime is stale."""
+    """What an audit found: figures of both sides, or that upstream lacks the account (`absent`).
+
+    `daily_agrees`: stored daily rows match upstream's total, so only alltime is stale.
+    """
 
     absent: bool
     evidence: Mapping[str, object]

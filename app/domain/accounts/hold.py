@@ -8,8 +8,10 @@ from app.domain.states import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Confirmed changes leave at least `trades` (None: no change); `stored` is the held table's
-    count.
+    """What a hold shows, and confirming it allows: writes that leave `trades` or more.
+
+    `trades` None allows no write, as upstream has nothing. `blanks` allows empty figures. `stored`
+    is the held table's count: tables that count fewer may keep fewer.
     """
 
     trades: int | None = None
@@ -27,7 +29,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An account's hold; `absent`: upstream has nothing."""
+    """Why an account's repair waits, and what confirming allows; `absent`: upstream has nothing."""
 
     outcome: Literal[Outcome.FLAPPING, Outcome.NEEDS_CONFIRMATION]
     reason: str
@@ -37,7 +39,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Rows rewritten since the account was whole."""
+    """Rows changed, moved or removed since the account was last whole, `removed` among them."""
 
     rows: int = 0
     removed: int = 0

@@ -54,7 +54,10 @@ class DatesRead:
 
 @dataclass(slots=True)
 class Effort:
-    """Work in rows; `own_requests` and `seconds` are shares."""
+    """Rows written for an account in a run, and requests that it took part in.
+
+    `own_requests` and `seconds` are its equal share of requests for several accounts.
+    """
 
     requests: int = 0
     inserted: int = 0

@@ -1,4 +1,6 @@
-"""Unsettled dates only grow, as a lagging replica looks like a correction."""
+"""Unsettled dates only grow: what upstream lacks there proves nothing, as a lagging replica looks
+like a correction.
+"""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -26,7 +28,11 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class StoredLevels:
-    """Stored counts; `moving` sums the largest on unsettled dates, `moving_finer` without daily."""
+    """Trades as stored: `daily` on all dates, the others on unsettled ones.
+
+    `moving` sums the largest count of any table on each such date, `moving_finer` that of hourly
+    rows and closed trades.
+    """
 
     daily: int = 0
     moving: int = 0
@@ -36,8 +42,8 @@ class StoredLevels:
 
 @dataclass(frozen=True, slots=True)
 class MovingFigures:
-    """Upstream's unsettled figures: daily counts `told`, whether rows `grew`, or a lower count
-    `waits`.
+    """What upstream's daily rows of unsettled dates show: their trades (`told`, None: not read),
+    whether any `grew` in this run, and whether a lower count `waits` until its date is settled.
     """
 
     told: int | None = None

@@ -13,8 +13,10 @@ from app.domain.ids import AccountId, Login
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known before `first`, the first compared date; unless `is_known`, counts from
-    `counted_from` on are not.
+    """What is known of an account before `first`, the first compared date.
+
+    Unless it `is_known`, upstream is asked for all daily rows, or those since `counted_from`,
+    before which it counts `counted` trades. `first_trade` is the first date, if known.
     """
 
     first: dt.date

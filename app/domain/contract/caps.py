@@ -71,8 +71,8 @@ NO_CAPS = Caps()
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A column's largest amount, of `at` rows; `values` different ones below, each at most
-    `shared`.
+    """A column's largest amount, either sign: `at` rows of `accounts` accounts have it, of `rows`
+    with a value; below it are `values` other amounts, each at no more than `shared` accounts.
     """
 
     amount: Decimal

@@ -71,7 +71,7 @@ class ComparedOpenTrades:
 def compared(
     sent: Counter[dt.date | None], stored: Mapping[dt.date | None, int]
 ) -> ComparedOpenTrades:
-    """Compare counts by date."""
+    """Count both sides by date; stored rows of other dates are earlier snapshots."""
     days = sorted((day for day in sent if day is not None), reverse=True)
     differ = [day for day in days if sent[day] != stored.get(day, 0)]
     return ComparedOpenTrades(

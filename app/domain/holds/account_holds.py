@@ -33,7 +33,9 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class HoldFigures:
-    """A write's effect on an account in one table."""
+    """What a write to one table would do to an account: of `stored` trades when the run began it
+    leaves `left`; `lost` rows go, move or shrink; `blanks`: figures become empty.
+    """
 
     table: str
     stored: int
@@ -73,7 +75,7 @@ def _held(what: str, figures: HoldFigures, run_id: object) -> Hold:
 def rewriting(
     rewritten: int, rows: int, limits: HoldLimits, figures: HoldFigures, run_id: object
 ) -> Hold:
-    """Too many rows would change."""
+    """The hold of an account of which too many rows would change."""
     what = (
         f"Healing {figures.table} would bring the rewritten or removed rows to {rewritten} of the"
         f" account's {rows}; allowed without a question are {limits.row_share:.0%}, or fewer than"
@@ -83,7 +85,7 @@ def rewriting(
 
 
 def lowering(figures: HoldFigures, run_id: object) -> Hold:
-    """A suspect upstream lowers the account."""
+    """The hold of an account that a suspect upstream lowers or blanks."""
     if figures.left < figures.stored:
         what = "Upstream is suspect, and would lower the number of the account's trades."
     elif figures.blanks:
@@ -94,7 +96,7 @@ def lowering(figures: HoldFigures, run_id: object) -> Hold:
 
 
 def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
-    """More would be lost than was confirmed."""
+    """The hold of an account that would lose more than was confirmed."""
     least = confirmed.least(figures.stored)
     fewer = (
         [f"that at least {counted(least, 'trade')} {choose(least, 'is', 'are')} left"]
@@ -110,7 +112,7 @@ def exceeding(figures: HoldFigures, confirmed: Shown, run_id: object) -> Hold:
 
 
 def vanished(view: AccountView, progress: Progress, run_id: object = "RUN") -> Hold | None:
-    """The hold of an account that vanished, unless known."""
+    """The hold of an account of which upstream suddenly has nothing, unless that was confirmed."""
     if not is_absent(view, progress) or is_accepted(view):
         return None
     most = max(view.totals.counts.values())

@@ -10,10 +10,12 @@ FLAPS = 3
 
 @dataclass(frozen=True, slots=True)
 class HoldLimits:
-    """Limits to repair without confirmation; each share has a least number.
+    """What may be repaired without confirmation.
 
-    Beyond `row_share` of its rows an account is held; beyond `account_share` of accounts lowered,
-    or `run_row_share` of rows lost, the run stops.
+    An account is held if more than `row_share` of its rows, and at least `rows`, would change. A
+    run stops if upstream lowers more than `account_share` of the compared accounts, and at least
+    `accounts`, or if more than `run_row_share` of the compared rows, and at least `run_rows`, would
+    be lost.
     """
 
     row_share: float = 0.2

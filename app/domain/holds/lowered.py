@@ -7,7 +7,7 @@ from app.domain.accounts.counts import Totals
 
 @dataclass(frozen=True, slots=True)
 class MovingTrades:
-    """Counts of finer tables on unsettled dates."""
+    """The warehouse's trades on unsettled dates, by table."""
 
     daily: int = 0
     hourly: int = 0

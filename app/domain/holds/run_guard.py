@@ -17,7 +17,10 @@ def undoing(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """An account's lost rows, and whether it `lowers` or only `rewrites`."""
+    """What a run takes from an account: lost rows, and whether its figures are lowered.
+
+    One that `rewrites` counts as lowered for the number of its rewritten rows alone.
+    """
 
     rows: int = 0
     lowers: bool = False
@@ -32,7 +35,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """A run's record; `stands`: an earlier stop was neither confirmed nor cleared by an audit."""
+    """What is recorded of a run: compared accounts and rows, and losses in other processes.
+
+    `stands`: an earlier run was stopped, and neither confirmed nor cleared by an audit.
+    """
 
     accounts: int = 0
     rows: int = 0
@@ -49,7 +55,8 @@ NO_LOSS = Loss()
 class RunGuard:
     """Judges upstream for a process's batches of one run.
 
-    Once `reason` is set the run stops and writes no account with losses.
+    `total` are the accounts that an audit's scan compared. Once `reason` is set the run stops and
+    writes no account with losses.
     """
 
     limits: HoldLimits
@@ -85,7 +92,7 @@ class RunGuard:
         return rows
 
     def judge(self, news: Mapping[str, Loss]) -> list[str]:
-        """Accounts that may not be written."""
+        """Which of these accounts may not be written."""
         after = {
             **self.losses,
             **{

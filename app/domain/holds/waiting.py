@@ -13,7 +13,10 @@ def confirming(run_id: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Held accounts, `newly` or `since` an earlier run; `still` now (None: all)."""
+    """The accounts that a run leaves held, those `newly` so, and `since` which run others are.
+
+    A run that `was_confirmed` may have held the others itself. `still` are held now (None: all).
+    """
 
     run_id: object
     status: str

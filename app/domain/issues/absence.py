@@ -13,13 +13,13 @@ _STRATEGY = "keep_stored_rows"
 
 
 def is_silent(view: AccountView, progress: Progress) -> bool:
-    """Whether nothing read holds the stored account."""
+    """Whether upstream, asked about an account with stored rows, sent none of it."""
     told = (view.drift is not None and view.drift.absent) or Endpoint.ALLTIME in progress.silent
     return told and _has_rows(view) and not progress.sent
 
 
 def is_absent(view: AccountView, progress: Progress) -> bool:
-    """Whether all that could tell was read in vain."""
+    """Whether upstream has nothing of the account: each read that could show it brought no row."""
     if progress.known or not is_silent(view, progress) or may_be_without_id(view, progress):
         return False
     return (
@@ -30,7 +30,7 @@ def is_absent(view: AccountView, progress: Progress) -> bool:
 
 
 def may_be_without_id(view: AccountView, progress: Progress) -> bool:
-    """Whether upstream may have it without id."""
+    """Whether it may stand upstream without its id: it was not asked for by login yet."""
     return (
         progress.tried is not None
         and not view.by_login
@@ -40,7 +40,7 @@ def may_be_without_id(view: AccountView, progress: Progress) -> bool:
 
 
 def is_hourly_unread(view: AccountView, progress: Progress) -> bool:
-    """Whether hourly rows must be read."""
+    """Whether stored hourly rows still have to be asked for."""
     read = progress.dates_read(Endpoint.HOURLY)
     if view.history is not None and view.first_day is not None and view.last_day is not None:
         # What is not compared is not asked for.

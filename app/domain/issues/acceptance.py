@@ -100,7 +100,9 @@ def is_covered(view: AccountView, accepted: Mapping[str, AcceptedIssue]) -> bool
 def _is_seen_as_accepted(
     view: AccountView, codes: Collection[str], accepted: Mapping[str, AcceptedIssue]
 ) -> bool:
-    """As accepted; maintenance's issues, without digest, compare figures."""
+    """Whether the account is as it was when accepted: by digest, or by figures where the issue was
+    recorded by maintenance, which keeps no digest.
+    """
     seen = disagreement_of(view)
     if all(accepted[code].seen == seen for code in codes):
         return True
@@ -132,7 +134,10 @@ def still_accepted(
 def how_it_ended(
     accepted: AcceptedIssue, left: Sequence[Issue], judged: Collection[str], today: dt.date | None
 ) -> str | None:
-    """How an acceptance ended, if so; `judged` codes are decided."""
+    """How an acceptance ended; None while it holds.
+
+    Its issue has other figures, was closed (of the `judged` codes), or its date came (`today`).
+    """
     found = [issue for issue in left if issue.code == accepted.code]
     if not found:
         return "closed" if accepted.code in judged else None

@@ -121,7 +121,9 @@ def money_is_read(view: AccountView, progress: Progress) -> bool:
 def explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date, looks: int
 ) -> tuple[Issue, ...]:
-    """Upstream's contradiction, or unsettled for `looks` more runs."""
+    """What a difference comes to once all was read: upstream's contradiction or, on unsettled
+    dates, unsettled for so many `looks`.
+    """
     money = judged(view)
     if money is None:
         return ()

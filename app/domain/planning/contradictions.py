@@ -10,13 +10,15 @@ from app.domain.issues.detection import _ALLTIME
 
 
 def is_short(view: AccountView) -> bool:
-    """Whether alltime counts trades of unknown dates."""
+    """Whether alltime counts more than daily explains: trades are missing on unknown dates."""
     totals = view.totals
     return totals.has_daily and totals.alltime > max(daily_if_contradicted(view))
 
 
 def daily_if_contradicted(view: AccountView) -> tuple[int, int]:
-    """Daily's total if wrong on contradicted dates."""
+    """Daily's total if the finer tables are right on contradicted dates: on all of them, and only
+    on those with trades.
+    """
     differences = [
         (day.hourly, day.hourly - day.daily) for day in view.days if is_day_contradicted(day)
     ]
@@ -32,7 +34,9 @@ def is_day_contradicted(day: DayCounts) -> bool:
 
 
 def is_daily_contradicted_by_all(view: AccountView, progress: Progress) -> bool:
-    """Whether the refetched daily rows contradict all others."""
+    """Whether alltime, hourly rows and trades agree against daily, in total and on each date, after
+    alltime and daily were read.
+    """
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
     agree = totals.alltime == totals.hourly == totals.closed != totals.daily
     # A row that upstream no longer sends, or never did, contradicts nothing: the date may be
@@ -46,17 +50,17 @@ def is_daily_contradicted_by_all(view: AccountView, progress: Progress) -> bool:
 
 
 def is_daily_contradicted(view: AccountView) -> bool:
-    """Whether contradicted dates explain alltime."""
+    """Whether daily would agree with alltime if it were wrong on the contradicted dates."""
     return view.totals.alltime in daily_if_contradicted(view)
 
 
 def has_surplus(day: DayCounts) -> bool:
-    """Whether a finer table counts more."""
+    """Whether hourly rows or trades count more than daily."""
     return day.hourly > day.daily or day.closed > day.daily
 
 
 def is_split(view: AccountView) -> bool:
-    """Whether levels are split two to two."""
+    """Whether the tables may be split two against two: a fetch of one side cannot decide."""
     return any(is_day_contradicted(day) and has_surplus(day) for day in view.days) or bool(
         ambiguous_days(view)
     )
@@ -71,7 +75,7 @@ def ambiguous_days(view: AccountView) -> set[dt.date]:
 
 
 def is_alltime_foreign(view: AccountView) -> bool:
-    """Whether alltime has another's key."""
+    """Whether the account's alltime row has the natural key of another account."""
     return any(
         finding.is_of_metrics and finding.table == _ALLTIME and finding.holder == view.account_id
         for finding in view.findings
@@ -79,5 +83,5 @@ def is_alltime_foreign(view: AccountView) -> bool:
 
 
 def foreign_days(view: AccountView) -> set[dt.date]:
-    """Daily rows under wrong ids."""
+    """Dates of metrics rows under ids that are not their natural key's."""
     return {day for finding in view.findings if finding.is_of_metrics for day in finding.dates}

@@ -27,7 +27,10 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Dates to read by level (None: all), trades until `closed_until`."""
+    """What must be read next of one account: dates by table (none: nothing, None: all).
+
+    All closed trades are those of the account's life, extended to `closed_until`.
+    """
 
     alltime: bool = False
     daily: frozenset[dt.date] | None = frozenset()
@@ -42,7 +45,10 @@ NOTHING = Needs()
 def needs_of(
     view: AccountView, progress: Progress, gaps: frozenset[dt.date] = frozenset()
 ) -> Needs:
-    """The next reads, if anything can be learned; `gaps` are common ones."""
+    """What must be read next; `gaps` are dates that all accounts lack.
+
+    Nothing if the account failed, is held, explained, or written by others.
+    """
     if _is_left(progress):
         return NOTHING
     if unread := uncompared(view, progress):
@@ -78,7 +84,7 @@ def _money_needs(view: AccountView, progress: Progress) -> Needs:
 
 
 def uncompared(view: AccountView, progress: Progress) -> Needs | None:
-    """The unread part of a row comparison."""
+    """What a comparison of every row has not read yet; None if nothing, or none is to be made."""
     if not progress.by_rows:
         return None
     span = _compared_span(view, progress)
@@ -174,7 +180,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
 
 
 def _whole_levels(view: AccountView, progress: Progress) -> Needs:
-    """Whole levels missing or suspect."""
+    """Alltime, or all of daily, where it is missing or suspect as a whole."""
     totals = view.totals
     counts_trades = any(totals.counts.values())
     alltime = not progress.dates_read(Endpoint.ALLTIME).everything and (

@@ -90,7 +90,9 @@ def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: U
 
 
 def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> frozenset[dt.date]:
-    """Dates that the whole warehouse lost: as many accounts are `short` as usually have rows."""
+    """Dates up to `until` that the whole warehouse lost: about as many accounts are `short` of
+    trades as usually have rows on that weekday, by `coverage`.
+    """
     usual = _usual(coverage, until)
     return frozenset(
         day for day in common_gaps(coverage, until) if _LOST_SHARE * short >= usual[day.weekday()]
@@ -98,7 +100,7 @@ def lost_dates(coverage: Mapping[dt.date, int], until: dt.date, short: int) -> f
 
 
 def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
-    """Dates with unusually few accounts."""
+    """Dates up to `until` on which few accounts have rows, though many do on that weekday."""
     if not coverage:
         return frozenset()
     usual = _usual(coverage, until)

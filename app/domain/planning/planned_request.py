@@ -41,7 +41,10 @@ class SharedRead:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRequest:
-    """A request and its accounts; suspects failed before."""
+    """A request, and the accounts whose slices it proves on its dates.
+
+    A suspect names accounts that failed before, or is a part of a request that failed.
+    """
 
     request: Request
     account_ids: tuple[AccountId, ...]

@@ -20,7 +20,9 @@ _ALLTIME = TABLES[Endpoint.ALLTIME].name
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """Reads to repeat: tables that may lack ids, single dates, alltime, or the whole `life`."""
+    """What is asked for in a second shape: tables by login, single dates, alltime or, where only
+    totals differ, all dates of the account's `life`.
+    """
 
     by_login: frozenset[Endpoint] = frozenset()
     dates: Mapping[Endpoint, frozenset[dt.date]] = field(default_factory=dict)
@@ -36,7 +38,7 @@ NOTHING = Disputed()
 
 
 def was_read(view: AccountView, progress: Progress) -> bool:
-    """Whether each mismatched table was read."""
+    """Whether all that could explain the mismatch was read once."""
     if is_daily_contradicted_by_all(view, progress):
         return True
     days = [day.date for day in view.days]
@@ -58,7 +60,7 @@ def was_read(view: AccountView, progress: Progress) -> bool:
 
 
 def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCounts]:
-    """Differing days, except for ambiguous trades."""
+    """Those of the days on which the tables differ, but for trades of unknown owners."""
     ambiguous = {
         day
         for finding in view.findings
@@ -79,7 +81,11 @@ def differing_days(view: AccountView, days: tuple[DayCounts, ...]) -> list[DayCo
 
 
 def disputed(view: AccountView, progress: Progress, *, alone: bool = False) -> Disputed:
-    """Differences not yet tried; with `alone`, not yet alone."""
+    """What was not asked for in a second shape yet; with `alone`, for the account by itself.
+
+    Nothing where a run makes no trial, the first reading is not done, or an earlier run tried this
+    state and it is not due again.
+    """
     unfinished = (
         progress.errors
         or progress.refused
@@ -125,7 +131,7 @@ def _untried(
     *,
     only_daily: bool,
 ) -> dict[Endpoint, frozenset[dt.date]]:
-    """Each date's first untried stage."""
+    """The next tables to ask for on each date: its first stage that was not tried whole."""
     dates: defaultdict[Endpoint, set[dt.date]] = defaultdict(set)
     for day in days:
         for stage in _stages(day, only_daily=only_daily):
@@ -138,7 +144,7 @@ def _untried(
 
 
 def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.date) -> bool:
-    """Whether the table counts less, or holds unsent rows."""
+    """Whether the table counts less than another one on the date, or holds rows not sent."""
     if day in progress.kept.get(endpoint, {}):
         return True
     counts = next((each for each in view.days if each.date == day), None)
@@ -150,7 +156,7 @@ def lacks(view: AccountView, progress: Progress, endpoint: Endpoint, day: dt.dat
 
 
 def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
-    """Metrics tables empty by id."""
+    """Metrics tables that brought nothing by id, to be asked for by login."""
     if view.by_login or not view.logins or not any(view.totals.counts.values()):
         return frozenset()
     return frozenset(
@@ -161,7 +167,7 @@ def _unnamed(view: AccountView, progress: Progress) -> frozenset[Endpoint]:
 
 
 def _stages(day: DayCounts, *, only_daily: bool) -> Iterator[tuple[Endpoint, ...]]:
-    """The contradicted table first."""
+    """The tables to ask for on a date, the contradicted one first."""
     if day.hourly == day.daily:
         yield (Endpoint.CLOSED,)
         yield (Endpoint.DAILY, Endpoint.HOURLY)

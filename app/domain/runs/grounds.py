@@ -20,8 +20,10 @@ _SLACK = dt.timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What an ended run compared; None: all, or unknown. `unread` accounts failed or were not
-    reached.
+    """What an ended run compared: `named` accounts (None: all), of `known` ones (None: unknown),
+    from the date `first` on (None: all).
+
+    It looked closer at those `taken`; `unread` ones failed, were deleted or not reached.
     """
 
     kind: str

@@ -16,7 +16,7 @@ OWN_WORD_CODES = frozenset({IssueCode.PINNED_BY_RESTORE})
 
 
 class Left(StrEnum):
-    """What a run leaves: accounts by urgency, and four that are none."""
+    """What a run leaves: accounts, the most urgent first, and four kinds that count no accounts."""
 
     WAITING = "waiting"
     HEALABLE = "healable"

@@ -11,10 +11,11 @@ from app.domain.states import Depth, RunKind
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run is asked to do; None: no limit. `stop_at` is aware.
+    """What a run is asked to do: its kind, at most how many accounts, or which (None: all that need
+    it), and until when (`stop_at`, aware).
 
-    `changed_only` leaves out unchanged accounts. Named ones are compared by rows unless `depth`
-    says otherwise.
+    `changed_only` leaves out accounts of which no row was written since the last run over all.
+    Named accounts are compared by rows, others by counts, unless `depth` says otherwise.
     """
 
     kind: RunKind = RunKind.FULL

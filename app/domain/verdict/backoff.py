@@ -10,7 +10,9 @@ _EARLY = dt.timedelta(hours=4)
 
 
 def next_attempt(failed_attempts: int, now: dt.datetime, *, jitter: float) -> dt.datetime:
-    """The wait doubles from a minute to a day, less up to half by `jitter` (0 to 1)."""
+    """When an account is tried again: the wait doubles with each failure in a row from a minute to
+    a day, less up to half by `jitter` (0 to 1).
+    """
     doublings = min(max(failed_attempts, 1) - 1, 11)
     wait: dt.timedelta = min(FIRST_WAIT * 2**doublings, LONGEST_WAIT)
     return now + wait * (1 - jitter / 2)

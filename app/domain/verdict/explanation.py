@@ -170,7 +170,7 @@ def _explanations(view: AccountView, progress: Progress, moving_from: dt.date) -
 def _do_totals_agree(
     view: AccountView, kept: Mapping[Endpoint, Mapping[dt.date | None, int]]
 ) -> bool:
-    """With or without unsent rows."""
+    """Whether alltime and daily agree, with or without unsent rows."""
     alltime = view.totals.alltime - sum(kept.get(Endpoint.ALLTIME, {}).values())
     daily = view.totals.daily - sum(kept.get(Endpoint.DAILY, {}).values())
     return view.totals.daily in (view.totals.alltime, alltime) or alltime == daily

@@ -62,7 +62,7 @@ def absent_issue(
 
 
 def _upstream_counts(view: AccountView, progress: Progress) -> dict[str, object]:
-    """By table, where read whole and usable."""
+    """Upstream's trades by table, where it was read whole and sent usable counts."""
     reads = {
         endpoint: progress.dates_read(endpoint)
         for endpoint in (Endpoint.ALLTIME, Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)

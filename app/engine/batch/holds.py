@@ -19,7 +19,7 @@ from app.engine.repositories import Repositories
 
 
 class BatchHolds:
-    """Holds accounts before requests, and between rounds."""
+    """Holds accounts back before a batch asks for them, and between its rounds."""
 
     def __init__(
         self, store: Repositories, config: EngineConfig, now: Callable[[], dt.datetime]
@@ -29,7 +29,8 @@ class BatchHolds:
         self._now = now
 
     async def cover_accepted(self, state: BatchState) -> None:
-        """Ask nothing about fully accepted accounts, unless named, compared by rows, or confirmed.
+        """Ask nothing about accounts of which all open issues are accepted, unless they are named,
+        compared by rows, or confirmed.
 
         Accounts held when accepted stay guarded as held.
         """

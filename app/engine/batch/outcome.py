@@ -105,7 +105,7 @@ class _Judged:
 
     @property
     def is_untried(self) -> bool:
-        """Whether it failed only in company."""
+        """Whether it failed only in requests for several accounts."""
         progress = self.passed.progress
         return (
             self.is_open
@@ -177,7 +177,7 @@ def _judge(passed: AccountPass, moving_from: dt.date, now: dt.datetime) -> _Judg
 def _explains_itself(
     passed: AccountPass, left: Collection[Issue], accepted: Collection[IssueCode]
 ) -> bool:
-    """Whether the rest stays explained after its acceptance ends."""
+    """Whether the account would be explained without its acceptances, too."""
     view = passed.view
     if any(issue.can_be_healed and issue.code in accepted for issue in left):
         return False
@@ -210,7 +210,7 @@ def _was_compared(passed: AccountPass, endpoint: Endpoint) -> bool:
 
 
 def _explained(passed: AccountPass, now: dt.datetime) -> Explained:
-    """Vain requests about this state so far, and the time of the next."""
+    """How often upstream was asked about this state in vain, and when it is asked again."""
     view, progress = passed.view, passed.progress
     is_same = view.explained_as == view.signature and view.ask_again_at is not None
     if is_same and view.ask_again_at is not None and (progress.known or now < view.ask_again_at):

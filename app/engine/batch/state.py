@@ -116,7 +116,7 @@ class BatchState:
             self.views[account_id] = view
 
     def release(self) -> None:
-        """Free accounts one by one: together they block other threads."""
+        """Free accounts one by one: freed together they would block other threads for long."""
         while self.results:
             self.results.pop()
         known: tuple[dict[AccountId, Any], ...] = (self.views, self.found, self.progress)
@@ -140,7 +140,7 @@ class BatchState:
         return (*self.found[account_id], *self.found_by_rows(account_id))
 
     def found_by_rows(self, account_id: AccountId) -> tuple[Issue, ...]:
-        """Further issues from comparing rows."""
+        """Issues that only the comparison of rows found."""
         return found_by_rows(
             self.progress[account_id], [issue.code for issue in self.found[account_id]]
         )
@@ -226,7 +226,7 @@ class BatchState:
         return [*(progress.effort for progress in self.progress.values()), self.unattributed]
 
     def efforts_beside_results(self) -> Sequence[Effort]:
-        """Effort of accounts not recorded now."""
+        """Effort of the batch for accounts that its record leaves out."""
         return [
             self.unattributed,
             *(self.progress[account_id].effort for account_id in self.unfinished),

@@ -54,7 +54,7 @@ class _Record:
 
 @dataclass(slots=True)
 class _Trial:
-    """A claim on its way; `struck` accounts are not blamed yet."""
+    """A claim on its way; `struck` accounts failed alone, and are not blamed yet."""
 
     run: ActiveRun
     use: RunApiStats

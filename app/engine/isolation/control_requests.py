@@ -26,9 +26,9 @@ _UNAUTHORIZED, _FORBIDDEN = 401, 403
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """An account upstream should have, with a `day` of rows, and its `quietest`.
+    """An account whose rows upstream should send; `day` has some, `quietest` the fewest.
 
-    `is_well`: it agreed when last checked.
+    `is_well`: it agreed when last checked; others are the batch's own, asked for last.
     """
 
     account_id: AccountId
@@ -84,7 +84,7 @@ class Controls:
         return Fared(health.answers, health.wholes)
 
     def is_answer_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether requests fail in a row, or all did."""
+        """Whether its answers have to be tested: several requests failed in a row, or all did."""
         health = self._client.health(endpoint)
         return not health.answers or health.failures_in_a_row >= _DOUBTFUL
 
@@ -94,12 +94,12 @@ class Controls:
         return health.unproven_in_a_row >= _DOUBTFUL or not health.patience.is_left
 
     def is_proof_doubtful(self, endpoint: Endpoint) -> bool:
-        """Whether reads are unproven in a row, or all are."""
+        """Whether its proofs have to be tested: several reads in a row were unproven, or all."""
         health = self._client.health(endpoint)
         return health.wholes == self._before[endpoint][0] or health.unproven_in_a_row >= _DOUBTFUL
 
     def is_hopeless(self, endpoint: Endpoint) -> bool:
-        """Whether another unproven read tells nothing."""
+        """Whether a further unproven read would tell nothing new."""
         health = self._client.health(endpoint)
         return (
             min(health.unproven_in_a_row, health.unproven - self._before[endpoint][1]) >= _DOUBTFUL
@@ -222,7 +222,7 @@ class Controls:
     async def _probe(
         self, endpoint: Endpoint, controls: Collection[Control]
     ) -> FetchFailed | RequestTooLarge | None:
-        """Why none is proven; None if one is, which moves first."""
+        """Why no control could be proven whole; None if one was, which is asked first later."""
         failure: FetchFailed | RequestTooLarge = FetchFailed(
             "No account with rows is known for which it could be asked."
         )

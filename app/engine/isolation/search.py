@@ -53,7 +53,10 @@ class Search:
         today: dt.date,
         proves: bool = True,
     ) -> None:
-        """Without `proves` rows need no proof; upstream may have the day after `today`."""
+        """`allowance` may be spent in vain; upstream may have rows of the day after `today`.
+
+        Without `proves` what is read need not be proven whole.
+        """
         self._client = client
         self._controls = controls
         self._reader = reader
@@ -142,7 +145,10 @@ class Search:
             raise await self._controls.unless_key_is_refused(error) from error
 
     async def _nothing(self, planned: PlannedRequest) -> int | None:
-        """Doubt an empty answer for several: ask both ends alone."""
+        """Doubt an empty answer for several accounts: an API may send it if it lacks one of them.
+
+        The first and the last are asked for alone; if either brings rows, the list is halved.
+        """
         if (
             planned.is_scan
             or not planned.is_undated

@@ -16,7 +16,7 @@ _LARGE = frozenset({400, 413, 414, 422})
 
 
 def is_certain(failure: Spoiled) -> bool:
-    """Whether the same request would fail again."""
+    """Whether the same request would fail again: it was rejected, or unproven in either pass."""
     return (
         isinstance(failure, FetchFailed)
         and not failure.skip

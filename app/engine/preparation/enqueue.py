@@ -102,7 +102,7 @@ class Enqueuing:
         return sorted({*maintained.unread, *placeable})
 
     async def _set_apart(self, run: ActiveRun, maintained: Maintained) -> list[str]:
-        """Fail locked and rejected accounts; those in trade_recon."""
+        """Fail accounts with locked or rejected rows of trade_recon; those that have one."""
         if maintained.locked:
             await self._store.claims.set_locked_apart(run.run_id, maintained.locked)
         await self._store.claims.set_refused_apart(run.run_id, maintained.refused)

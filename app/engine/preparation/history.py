@@ -37,7 +37,7 @@ async def begin_history(
 
 
 async def first_day(store: Repositories, config: EngineConfig, now: dt.datetime) -> dt.date | None:
-    """The same, without a note."""
+    """The first compared date, without noting it."""
     if config.history_from is None:
         return None
     held_from = await store.histories.held_from() if config.history_from.is_auto else None
@@ -56,7 +56,7 @@ def find_before(
     planned: PlannedRequest,
     before: Mapping[str, Mapping[dt.date, CountedDay]],
 ) -> dict[AccountId, Before]:
-    """Counts before the history, from daily rows."""
+    """What daily rows of a read count before the history, by account."""
     found = {}
     for account_id in planned.account_ids:
         history, learned = views[account_id].history, progress[account_id]
@@ -77,7 +77,7 @@ def find_before(
 
 
 def take_parts(progress: Mapping[AccountId, Progress]) -> dict[AccountId, Before]:
-    """The same for rows read in parts, given once."""
+    """What daily rows read in parts count before the history; given once."""
     found = {}
     for account_id, learned in progress.items():
         if learned.counted_in_parts:
@@ -89,7 +89,9 @@ def take_parts(progress: Mapping[AccountId, Progress]) -> dict[AccountId, Before
 def find_forgotten(
     views: Mapping[AccountId, AccountView], progress: Mapping[AccountId, Progress]
 ) -> dict[AccountId, Before]:
-    """Alltime's counts before upstream's daily rows, once all were read."""
+    """What alltime counts before the first daily row that upstream still sends, where both were
+    read whole.
+    """
     found = {}
     for account_id, view in views.items():
         history, learned = view.history, progress[account_id]

@@ -25,7 +25,7 @@ from app.upstream.client import UpstreamClient
 
 _log = get_logger(__name__)
 _FEW, _FEW_ACCOUNTS = 5, 1000
-"""Above a fifth of accounts, a sweep costs less."""
+"""From a fifth of all accounts and a thousand on, a sweep costs less."""
 
 
 class Preparation:
@@ -59,10 +59,10 @@ class Preparation:
         first = await begin_history(self._store, self._config, self._now())
         await self._store.runs.note_history(run.run_id, first)
         bound = Preparation(self._store.within(first), self._client, self._config, self._now)
-        await bound.compare(replace(run, history_from=first), use)
+        await bound.prepare_bound(replace(run, history_from=first), use)
 
-    async def compare(self, run: ActiveRun, use: RunApiStats) -> None:
-        """Prepare for the store's dates."""
+    async def prepare_bound(self, run: ActiveRun, use: RunApiStats) -> None:
+        """Prepare a run whose history is known, with a store bound to its dates."""
         begun = time.monotonic()
         named = run.request.account_ids
         among = (

@@ -238,14 +238,14 @@ def _rests_on(row: RunRow, pinned: int) -> str | None:
 
 
 def _standing(row: _Row, still: int) -> _Row:
-    """The status now: later runs may have ended its holds."""
+    """The run with its present status: later runs may have ended its holds."""
     left = Leftovers.from_json(row.left_over)
     status = standing_status(row.status, left, held=row.needs_confirmation, still=still)
     return msgspec.structs.replace(row, status=status)
 
 
 class _Left(NamedTuple):
-    """Leftovers of a run; None while unknown."""
+    """What a run left, in figures and words; None while unknown."""
 
     figures: Mapping[str, Any] | None = None
     sentence: str | None = None

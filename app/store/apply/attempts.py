@@ -34,7 +34,7 @@ _MOST_SEARCHES = 60
 
 @dataclass(slots=True)
 class _Attempt:
-    """A part and its tries."""
+    """A part, its tries, and why they failed; with `search_seconds` rejected rows are searched."""
 
     job: ApplyJob
     part: Part

@@ -13,7 +13,7 @@ from app.store.database.transaction import Connection
 
 
 class Descents:
-    """Adds and removes such dates."""
+    """Adds and removes dates whose finer rows are still to be read."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

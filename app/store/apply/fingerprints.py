@@ -1,4 +1,6 @@
-"""Fingerprints of slices, to detect other writers."""
+"""Fingerprints of slices: taken before a fetch and compared before its write, to detect other
+writers.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence

@@ -25,18 +25,18 @@ class Applied:
     lost: int = 0
     lost_days: set[dt.date | None] = field(default_factory=set)
     fallen: Counter[dt.date | None] = field(default_factory=Counter)
-    """Rows removed, or losing trades only."""
+    """Rows removed, or with fewer trades, by date."""
     shifted: int = 0
     shifted_days: set[dt.date | None] = field(default_factory=set)
     """Both dates of each move."""
     empty_days: set[dt.date | None] = field(default_factory=set)
     """Dates with inserted rows lacking money figures."""
     gained: int = 0
-    """Overwritten without loss."""
+    """Overwritten rows that lost nothing."""
     blanks: bool = False
     """A figure became empty."""
     kept: dict[dt.date | None, int] = field(default_factory=dict)
-    """Trades upstream lacks."""
+    """Trades kept that upstream does not send, by date."""
     withheld: set[dt.date | None] = field(default_factory=set)
     """Unsettled dates."""
     falls_to: int | None = None

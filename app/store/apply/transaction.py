@@ -155,7 +155,9 @@ class WriteTransaction:
         return replace(part, account_ids=untouched, now=now)
 
     async def _require_staged(self, connection: Connection, job: ApplyJob) -> None:
-        """A crash empties unlogged staging, which would look like deletions."""
+        """Raise DatabaseUnavailable for a fetch that a crash took: staging is unlogged, and an
+        empty fetch would read as rows that are gone.
+        """
         # A crash truncates the table, so the first row suffices.
         if job.staged.rows and not await connection.fetch_value(
             self._sql.of("is_staged", job.table), job.staged.fetch_id

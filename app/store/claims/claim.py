@@ -48,9 +48,10 @@ class BrokenOff:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Accounts held while our heartbeat lasts.
+    """Accounts of a run that are ours while our heartbeat lasts; every write checks `claim_id`.
 
-    Every write checks `claim_id`; all parts share `broken_off`.
+    `postponed` came back after an incomplete fetch, `confirmed` has what was confirmed of held
+    ones. All parts of a claim share `broken_off`. `by_rows`: every row is compared.
     """
 
     claim_id: ClaimId

@@ -15,7 +15,7 @@ from app.store.database.sql_text import (
 from app.store.dba_script.index_needs import IndexedTable
 
 _SETS_ROLE = 160_000
-"""From this version membership may exclude SET ROLE."""
+"""From PostgreSQL 16 on, membership may exclude SET ROLE."""
 _IDS_ONLY = "raw_trades_open"
 _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "function": "FUNCTION"}
 
@@ -43,7 +43,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """A `trigger` or restrictive `policy`, beyond any grant."""
+    """A `trigger` or restrictive `policy` that may stand in the way whatever is granted."""
 
     kind: str
     name: str

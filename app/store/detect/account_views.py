@@ -26,7 +26,7 @@ _STATS = (
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Further facts about accounts."""
+    """Facts about accounts beside their counts."""
 
     findings: Mapping[str, list[IdentityFinding]]
     drift: Mapping[str, Drift]
@@ -135,7 +135,7 @@ def _fresh(row: Record) -> dict[str, object] | None:
 
 
 def _agrees(row: Record) -> bool:
-    """Amounts are compared only if all counts agree."""
+    """Whether all counts agree, so that amounts are compared."""
     return bool(
         not row["days"]
         and row["is_history_known"]

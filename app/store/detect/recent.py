@@ -49,7 +49,7 @@ class Touched:
         return when
 
     async def is_blind(self, covered_until: dt.datetime) -> bool:
-        """Whether odd stamps since that run are unfindable."""
+        """Whether rows with odd stamps, written since that run, cannot be found."""
         return self._tells_transactions and await self._horizon(covered_until) is None
 
     async def accounts(

@@ -21,15 +21,15 @@ class HeldSql:
     """Parts of refresh_identity."""
 
     held: str
-    """Present holders."""
+    """The query of holders, present and past."""
     replaced: str
-    """CTE of placeholders that lost their key."""
+    """A CTE of placeholders whose key another account got; empty for a sweep."""
     and_replaced: str
-    """Adds its rows."""
+    """Adds the rows of that CTE."""
 
     @classmethod
     def of(cls, sql: Mapping[str, str], first_trade: str, reach: ReachSql, window: Window) -> Self:
-        """For a reach."""
+        """The parts for one reach and window."""
         before = "" if window.first is None else "\n" + fill(sql["held_before"], **values_of(reach))
         held = sql["held_as_swept" if reach is EVERYWHERE else "held_by_accounts"]
         # A sweep knows all holders, without placeholders whose key another account has.

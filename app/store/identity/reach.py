@@ -13,26 +13,26 @@ class ReachSql:
     """Conditions with numbered parameters, named for the rows they select."""
 
     accounts: str
-    """Of recon_identity."""
+    """Rows of recon_identity, by account."""
     of_accounts: str
-    """The same of `i`."""
+    """The same, of the row `i`."""
     into: str
-    """Target of changed keys; empty: returned."""
+    """INSERT that keeps changed keys; empty: they are returned."""
     validity_keys: str
     """Keys whose validity is rebuilt."""
     validity_today: str
     contested_keys: str
-    """Of holder `h`."""
+    """Keys of a holder `h`."""
     cleared_keys: str
-    """Of deleted findings."""
+    """Keys of findings to delete."""
     keys: str
-    """Of searched rows."""
+    """Keys of rows to search."""
     logins: str
-    """Of trades."""
+    """Logins of trades to search."""
     alien_keys: str
-    """Of foreign metrics rows."""
+    """Keys of foreign metrics rows."""
     found_keys: str
-    """Of repaired finding `f`."""
+    """Keys of a finding `f` to repair."""
     metrics_holders: str
     """Metrics row `t` is under a placeholder."""
     metrics_today: str

@@ -17,7 +17,7 @@ _CHECK_VIOLATION = "23514"
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing must change."""
+    """Why the copy is not restored."""
 
     why: str
 

@@ -15,7 +15,7 @@ from app.store.claims.claim import FirstPass
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Consecutive confirmations, and the aware time to ask again."""
+    """How often in a row upstream was asked in vain, and when it is asked again (aware)."""
 
     times: int
     ask_again_at: dt.datetime
@@ -89,9 +89,11 @@ class AccountResult:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """When to retry and postpone.
+    """Terms of recording: when accounts are tried again, and whose claims still hold.
 
-    `now` starts waits on this process's clock (None: unchanged); `today` is the business date.
+    A worker silent for `lease_seconds` records nothing; `max_attempts` failures in a row exhaust an
+    account. Waits begin at `now`, this process's clock (None: as they are); acceptances until
+    `today`, the business date, end.
     """
 
     max_attempts: int

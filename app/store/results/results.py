@@ -53,7 +53,9 @@ class Results:
         beside: Sequence[Effort] = (),
     ) -> list[str]:
         """Record a batch and release its accounts in one transaction; returns those still claimed.
-        Postponed accounts only add effort, as does `beside` for others.
+
+        `judged` are the issue codes that detection decides, `rows_compared` stored rows that met
+        complete answers. Postponed accounts only add effort, as does `beside` for others.
         """
 
         async def write(connection: Connection) -> list[str]:

@@ -29,7 +29,8 @@ def judge_end(
 ) -> Ending:
     """The end of a run by its counts (`state`), accounts `still_held` and leftovers.
 
-    Stopped, or with all accounts held, it needs confirmation.
+    Stopped, or with all accounts held, it needs confirmation while any is held; with some held it
+    is completed with issues, and can be confirmed as well.
     """
     held = state["needs_confirmation"]
     # With no hold left to confirm, no confirmation could continue the run.

@@ -31,7 +31,9 @@ class DistinctKeys:
         return int(await self._database.fetch_value(statement, staged.fetch_id, behind))
 
     async def _are_distinct(self, staged: StagedFetch) -> bool:
-        """Also keeps dates and accounts from the same statement."""
+        """Whether all staged keys are distinct; also keeps dates and accounts of the fetch, which
+        the same statement tells.
+        """
         table = self._catalogue[staged.endpoint]
         sets = _sets(table)
         rows = await self._database.fetch(self._tally[staged.endpoint], staged.fetch_id)

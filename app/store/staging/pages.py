@@ -224,7 +224,10 @@ class _Mark:
 
 
 def _mark_of(table: WarehouseTable, row: RepairedRow) -> _Mark | None:
-    """None if no column is concerned; numbers and dates are judged later."""
+    """The mark of a repaired row; None if no column of the table is concerned.
+
+    Numbers and dates are judged later.
+    """
     nulled = [column.unheld for column in table.columns if column.api_name in row.nulled]
     replaced = [
         column.name

@@ -27,7 +27,7 @@ class UnprovenError(Exception):
 
 
 class DoubledError(UnprovenError):
-    """Only doubled keys, by upstream or moved rows."""
+    """Nothing is wrong but that keys came twice: upstream doubles them, or rows moved."""
 
 
 class Reading:
@@ -64,12 +64,12 @@ class Reading:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether full pages ended early."""
+        """Whether the rows ended early, as behind a largest offset."""
         return self.ends_early and (self.pages > 1 or self.held >= PAGE_ROWS)
 
     @property
     def digest(self) -> bytes:
-        """Equal for equal rows in order."""
+        """A digest that is equal for the same rows in the same order."""
         return self._digest.digest()
 
     @property
@@ -101,7 +101,7 @@ class Reading:
             )
 
     async def _advance(self) -> bool:
-        """False after the last page."""
+        """Read and prove the next page; False after the last one."""
         self.skip = skip = max(0, self.held - 1)
         answer = await self._fitting_page(skip)
         if self._total is None and answer.total is not None:
@@ -180,7 +180,7 @@ class Reading:
         return answer.total if self._total is None else self._total
 
     def _is_short(self, answer: Answer, skip: int) -> bool:
-        """Rows missing by the total; one page that stays short ends such doubts."""
+        """Whether rows are missing by the total; a page that stays short ends such doubts."""
         total = self._total_by(answer)
         return (
             total is not None
@@ -189,7 +189,9 @@ class Reading:
         )
 
     def _is_beyond_total(self, answer: Answer, skip: int) -> bool:
-        """If that stays, totals are ignored."""
+        """Whether the page reaches beyond the total; if it still does when reread, totals are
+        ignored.
+        """
         if self._ignores_totals or not answer.rows:
             return False
         total = self._total if answer.total is None else answer.total
@@ -227,6 +229,6 @@ class Reading:
 
 
 def _is_steady(answer: Answer, before: Answer | None) -> bool:
-    """Whether rows are distinct, or doubled as before."""
+    """Whether no row comes twice, or the same rows as when the page was read before."""
     is_distinct = len(set(answer.rows)) == len(answer.rows)
     return is_distinct or (before is not None and before.rows == answer.rows)

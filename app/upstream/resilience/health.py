@@ -5,7 +5,10 @@ _MOST_IN_VAIN = 18
 
 
 class Patience:
-    """Futile page reads left to an endpoint."""
+    """How many futile page reads an endpoint is granted.
+
+    Shared by all its reads: where none completes, a further one tells nothing.
+    """
 
     __slots__ = ("_most", "_vain")
 
@@ -23,11 +26,11 @@ class Patience:
         self._vain += looks
 
     def regain(self) -> None:
-        """A page fits."""
+        """Get one back, as a page fits."""
         self._vain = max(0, self._vain - 1)
 
     def restore(self) -> None:
-        """A read ended."""
+        """Get all back, as a read was proven whole."""
         self._vain = 0
 
 

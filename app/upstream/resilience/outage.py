@@ -8,7 +8,10 @@ from app.upstream.failures import AttemptFailed
 
 
 class Outage:
-    """Time without an answer while one is wanted."""
+    """How long the API has answered no request, counted only while one is wanted.
+
+    So a run that starts hours after an outage began has its full patience.
+    """
 
     def __init__(self) -> None:
         self.answers = 0
@@ -21,7 +24,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Since the first failure without success."""
+        """Seconds since the first failure without an answer after it."""
         return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
 
     def answered(self) -> None:

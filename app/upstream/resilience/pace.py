@@ -46,7 +46,7 @@ class Pace:
 
     @property
     def turn_seconds(self) -> float:
-        """How long the first has waited."""
+        """Seconds that the first caller has waited for the quota."""
         return (
             0.0
             if self._turn_since is None
@@ -94,7 +94,7 @@ class Pace:
         self._paused_until = max(self._paused_until, now + min(pause, self._longest_pause))
 
     def resume(self) -> None:
-        """End the pause: only one request was asked to wait."""
+        """End the pause, as only one request was asked to wait."""
         self._paused_until = 0.0
         self._resumed.set()
         self._resumed = asyncio.Event()

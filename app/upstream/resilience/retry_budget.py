@@ -9,7 +9,9 @@ _SHARE_OF_SUCCESS = 0.5
 
 
 class RetryBudget:
-    """Permits to retry: at most `capacity`, regained by success and time."""
+    """Permits to retry, one caller after the other: at most `capacity`, regained by successes and,
+    `per_second`, by time.
+    """
 
     def __init__(self, capacity: int, per_second: float) -> None:
         """Start full; both must be above 0."""

@@ -171,12 +171,12 @@ def _calls(api_stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
 
 
 def _number(key_part: str | None) -> int | str | None:
-    """Key parts as numbers, as those scripts expect."""
+    """A key part as a number where it is one, as scripts of the first system expect."""
     return int(key_part) if key_part is not None and key_part.isdecimal() else key_part
 
 
 def _is_resolved(attempt: RunAttempt) -> bool:
-    """By the present checksum."""
+    """Whether the account is resolved by its present checksum."""
     return bool(attempt.trades_recon_checksum) and attempt.outcome != Outcome.FAILED
 
 

@@ -1,4 +1,4 @@
-"""Keeps upstream's counts before RECON_HISTORY_FROM."""
+"""Keeps what upstream counts before the compared history (RECON_HISTORY_FROM)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from app.engine.repositories import Repositories
 
 
 class BatchHistory:
-    """Keeps these counts."""
+    """Keeps the counts that a batch's reads of daily and alltime rows show."""
 
     def __init__(self, store: Repositories, detector: Detector) -> None:
         self._store = store
@@ -22,19 +22,19 @@ class BatchHistory:
     async def note_daily(
         self, state: BatchState, planned: PlannedRequest, fetched: Fetched
     ) -> None:
-        """Keep counts of daily rows."""
+        """Keep what daily rows of a read count before the history."""
         if state.run.history_from is not None and planned.request.endpoint is Endpoint.DAILY:
             before = find_before(state.views, state.progress, planned, fetched.staged.before)
             await self._store.histories.note_before(state.run.history_from, before)
 
     async def note_parts(self, state: BatchState) -> None:
-        """Keep counts of partial daily rows."""
+        """Keep what daily rows count that were read in parts."""
         if state.run.history_from is not None:
             parts = take_parts(state.progress)
             await self._store.histories.note_before(state.run.history_from, parts)
 
     async def note_forgotten(self, state: BatchState, account_ids: Sequence[AccountId]) -> None:
-        """Keep alltime's counts before upstream's daily rows."""
+        """Keep what alltime counts beyond all daily rows that upstream still sends."""
         if state.run.history_from is None:
             return
         views = {account_id: state.views[account_id] for account_id in account_ids}

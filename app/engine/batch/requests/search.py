@@ -56,7 +56,7 @@ class BatchSearches:
         return [*others, *await self._own_controls(state)]
 
     async def _own_controls(self, state: BatchState) -> list[Control]:
-        """For when no other account can be read."""
+        """Controls drawn from the batch itself, as no well account is known."""
         traded = [
             view
             for view in state.views.values()

@@ -34,7 +34,9 @@ class SearchReader:
         return self._state.claim.postponed.keys().isdisjoint(planned.account_ids)
 
     def may_have_rows(self, planned: PlannedRequest) -> bool:
-        """Whether one with rows was neither held nor explained."""
+        """Whether upstream should have rows of one, as it has stored ones and is neither held nor
+        explained.
+        """
         views = (
             self._state.views[each]
             for each in planned.account_ids

@@ -19,7 +19,7 @@ from app.store.schema.raw.catalogue import Catalogue
 
 
 class HeldError(Exception):
-    """Rolls back: accounts are held, `news` newly."""
+    """Rolls the transaction back: these accounts are held; `news` were not held before."""
 
     def __init__(self, holds: Mapping[str, Hold], news: Mapping[str, Loss]) -> None:
         super().__init__(f"{counted(len(holds), 'account')} {choose(len(holds), 'is', 'are')} held")
@@ -28,7 +28,7 @@ class HeldError(Exception):
 
 
 class UnreservedError(Exception):
-    """Rolls back: losses must be reserved first."""
+    """Rolls the transaction back: the losses must be reserved among the other processes first."""
 
     def __init__(self, losses: Mapping[str, Loss]) -> None:
         super().__init__(f"losses of {counted(len(losses), 'account')} are not reserved")
@@ -58,9 +58,9 @@ class LossLimits:
         applied: Mapping[str, Applied],
         written: Written,
     ) -> dict[str, Loss]:
-        """Losses, counted in the guard; raises HeldError.
+        """What the transaction takes from accounts, counted in the run's guard.
 
-        Records lowered dates for audits.
+        Raises HeldError where it is too much. Lowered dates are noted, for audits to read again.
         """
         guard = job.context.guard
         if guard is None:
@@ -79,9 +79,9 @@ class LossLimits:
     async def _judge_run(
         self, connection: Connection, guard: RunGuard, verdict: Verdict
     ) -> dict[str, Loss]:
-        """Losses still to be counted.
+        """Losses still to be counted; none of those that were reserved, which count already.
 
-        Raises HeldError, or UnreservedError beside other processes.
+        Raises HeldError, or UnreservedError where other processes work too.
         """
         job, losses = verdict.job, verdict.losses()
         is_reserved = all(job.reserves(account_id, loss) for account_id, loss in losses.items())
@@ -195,7 +195,7 @@ def _note_compared(guard: RunGuard, job: ApplyJob, part: Part, done: Mapping[str
 def _many_rewritten(
     guard: RunGuard, applied: Mapping[str, Applied], verdict: Verdict
 ) -> dict[str, int]:
-    """Accounts whose share must be checked."""
+    """Accounts with so many rewritten rows that their share must be checked; the rows."""
     many: dict[str, int] = {}
     for account_id, done in verdict.changed.items():
         standing = verdict.standing(account_id)

@@ -1,6 +1,7 @@
-"""Losses of a run, shared by its processes.
+"""Losses of a run, counted over its processes.
 
-Reserved one process after another before writing, they keep common limits.
+They are reserved before they are written, one process after the other, so that processes which do
+not see each other's transactions keep the run's limits together.
 """
 
 from collections.abc import Mapping

@@ -21,14 +21,14 @@ class Verdict:
     job: ApplyJob
     changed: Mapping[str, Applied]
     left: dict[str, int] = field(default_factory=dict)
-    """Trades after the write."""
+    """Trades in the table after the write, by account."""
     lowered: set[str] = field(default_factory=set)
-    """Upstream has less."""
+    """Accounts of which upstream counts less."""
     damage: dict[str, set[dt.date | None]] = field(default_factory=dict)
-    """Excess of this table alone."""
+    """Dates on which only this table counted more: damage, not loss."""
     holds: dict[str, Hold] = field(default_factory=dict)
     rewritten: set[str] = field(default_factory=set)
-    """Too many changes."""
+    """Accounts with too many changed rows."""
     sent: dict[str, Sent] = field(default_factory=dict)
 
     @property
@@ -122,7 +122,7 @@ class Verdict:
         )
 
     def hold_lowered(self, account_ids: Sequence[str]) -> None:
-        """Hold for the run's limits."""
+        """Hold these accounts, as upstream is suspect."""
         self.holds |= {
             account_id: lowering(self.figures(account_id), self.job.context.run_id)
             for account_id in account_ids

@@ -13,10 +13,10 @@ from app.store.table_sql.statements import Statements
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Staged rows: `missing`, `met` in place, `of_theirs` of the written accounts, `elsewhere`
-    under another date.
+    """How many staged rows meet no stored row (`missing`), one in their place (`met`), one of the
+    written accounts (`of_theirs`), or one under another date (`elsewhere`).
 
-    `differing` are ordinals.
+    `differing` are the ordinals of rows that differ from the stored one in their place.
     """
 
     missing: int
@@ -37,7 +37,7 @@ class Matches:
 
     @property
     def most_differ(self) -> bool:
-        """Whether ordinals would not pay."""
+        """Whether so many differ that naming them by ordinal would cost more than it saves."""
         return 2 * len(self.differing) > self.met + self.missing
 
 

@@ -17,7 +17,7 @@ Days = Iterable[tuple[str, dt.date | None]]
 
 
 class WrittenSinceError(Exception):
-    """Trades were stored elsewhere since the fetch."""
+    """Trades of these accounts were stored under another date since the fetch began."""
 
     def __init__(self, account_ids: frozenset[str]) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class WrittenSinceError(Exception):
 
 
 class UnfinishedSearchError(Exception):
-    """Timeout; `found` has ordinals and reasons."""
+    """The search for rejected rows took too long; `found` has those found, with reasons."""
 
     def __init__(self, found: Sequence[tuple[int, str]]) -> None:
         super().__init__(found[0][1] if found else "none was found yet")

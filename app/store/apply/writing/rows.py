@@ -126,7 +126,9 @@ class RowWriter:
         )
 
     async def _insert_guarded(self, insert: _Insert) -> Written:
-        """A trigger may drop or redirect rows silently."""
+        """Insert where triggers may drop or redirect rows silently: only a look before and after
+        tells which arrived.
+        """
         written, write = Written(), insert.write
         missing = await insert.find_missing()
         if not missing:

@@ -23,7 +23,10 @@ class MoneySweep:
         self.statements = MoneyStatements(database, terms.columns, window)
 
     async def find(self, connection: Connection) -> list[str]:
-        """Fill recon_swept_money; returns relations that most accounts break."""
+        """Learn the relations, and fill recon_swept_money with accounts that break them.
+
+        Returns those that held before and that most accounts break now.
+        """
         used, dropped = await self._learn(connection)
         await connection.execute(self.statements.suspects(used), seconds=SWEEP_SECONDS)
         counted = await connection.fetch_row(self.statements.count_suspects)

@@ -39,7 +39,7 @@ def money_of(row: Record, used: frozenset[str]) -> Money | None:
 
 
 def _is_dated(broken: Collection[str]) -> bool:
-    """Dates matter only if a dated relation fails in total."""
+    """Whether dates are looked at: only where a relation that holds by date fails in total."""
     return BY_DATE in broken or any(relation.has_dates for relation in relations_of(broken))
 
 

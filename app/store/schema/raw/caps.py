@@ -152,7 +152,7 @@ async def _cut_off(
 async def _piled_up(
     database: Database, table: WarehouseTable, largest: Mapping[Column, Decimal], sample: str
 ) -> list[Column]:
-    """Columns cut off at another amount."""
+    """Columns cut off at an amount that is neither round nor the type's largest."""
     finite = {column: amount for column, amount in largest.items() if amount.is_finite()}
     if not finite:
         return []

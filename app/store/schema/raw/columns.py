@@ -131,7 +131,7 @@ class Column:
                 return self._timestamp(value, readers)
 
     def _number(self, value: str, readers: str | None) -> str:
-        """Compared before rounding: rounding twice costs more."""
+        """The number, NULL out of range: compared before rounding, as rounding twice costs more."""
         if self.is_code:
             return self._rounded(f"(CASE WHEN {value} ~ '{_PLAIN}' THEN {value}::numeric END)")
         if readers is not None:
