@@ -134,6 +134,8 @@ def _require_encoded(parts: SplitResult) -> None:
 
 
 def _system_certificates() -> dict[str, str]:
-    """As libpq reads sslrootcert=system, which also verifies the server's name."""
+    """Parameters that mean what libpq's sslrootcert=system does, which also verifies the server's
+    name.
+    """
     file = ssl.get_default_verify_paths().cafile
     return {"sslmode": "verify-full"} | ({"sslrootcert": file} if file else {})

@@ -12,7 +12,7 @@ class Outlet(io.FileIO):
     """A file that outlives its reader."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever has bytes
-        """Without a reader, all is written."""
+        """Write; once the reader is gone, all counts as written."""
         try:
             return super().write(data)
         except BrokenPipeError:

@@ -163,7 +163,7 @@ class Repositories:
         )
 
     def within(self, first: dt.date | None) -> "Repositories":
-        """The same for dates from `first` on (None: all)."""
+        """The repositories for dates from `first` on (None: all)."""
         window = Window(first)
         if window == self.applier.window:
             return self

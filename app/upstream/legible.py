@@ -47,7 +47,7 @@ codecs.register_error("trade-recon-mark", _mark_bytes)
 
 
 def without_bom(body: bytes) -> bytes:
-    """In UTF-8, without byte order mark."""
+    """The body in UTF-8, without byte order mark."""
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace").encode()
     return body.removeprefix(codecs.BOM_UTF8)
@@ -113,7 +113,7 @@ def may_need_repair(body: bytes) -> bool:
 
 
 def repaired(row: bytes) -> bytes:
-    """As PostgreSQL can store it; a RepairedRow if changed."""
+    """The row as PostgreSQL can store it; a RepairedRow if changed."""
     legible = _without_lost(row) if b"\\u" in row else row
     if _UNREADABLE_BYTES not in legible and _LOST_BYTES not in legible:
         return row

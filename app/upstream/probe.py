@@ -37,7 +37,7 @@ class ProbeSink:
         return any(self._name_of(row) in self._asked for row in self._rows)
 
     def _name_of(self, row: bytes) -> str:
-        """Without leading zeros."""
+        """The login or account id that the row names, without leading zeros."""
         try:
             named = msgspec.json.decode(row, type=_Named)
         except msgspec.MsgspecError:

@@ -67,7 +67,7 @@ def key_refused(answer: str) -> str:
 
 
 def _passing_kind(status: int) -> FailureKind | None:
-    """None: it may not pass."""
+    """The kind of failure that may pass; None if it may not."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return FailureKind.THROTTLED
     if status in _NOT_READY or status in _UNFINISHED:

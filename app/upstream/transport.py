@@ -88,5 +88,5 @@ async def _read(response: httpx2.Response) -> bytes:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Cached, as reading them takes long."""
+    """The TLS context, cached, as reading certificates takes long."""
     return httpx2.create_ssl_context()

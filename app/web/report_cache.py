@@ -81,7 +81,7 @@ class CachedReport:
 
 
 def _tell_failure(reading: "asyncio.Task[_Read]") -> None:
-    """Also without waiting callers."""
+    """Log why a refresh failed, as no caller may be waiting for it."""
     if not reading.cancelled() and (error := reading.exception()) is not None:
         _log.warning(
             "The report could not be refreshed.", action="report.unread", reason=str(error)

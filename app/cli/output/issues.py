@@ -52,7 +52,7 @@ def issues_table(title: str, issues: Sequence[IssueType]) -> Table:
 
 
 def short_meaning(issue: str) -> str:
-    """In a few words; other systems recorded their own."""
+    """What an issue means in a few words; other systems recorded codes of their own."""
     return {code.value: text for code, text in MEANINGS.items()}.get(
         issue, "recorded by another system"
     )

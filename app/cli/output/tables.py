@@ -16,7 +16,7 @@ def results_console() -> Console:
 
 
 def widened_console() -> Console:
-    """Likewise, wide enough for whole ids."""
+    """Stdout, wide enough for whole ids."""
     console = results_console()
     if not console.is_terminal:
         console.width = _WIDE

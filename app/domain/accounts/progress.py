@@ -185,7 +185,7 @@ class Progress:
 
     @property
     def moving_figures(self) -> MovingFigures:
-        """Unsettled dates' figures for writing alltime."""
+        """What upstream shows of unsettled dates, for the decision to lower alltime."""
         was_told = self.read[Endpoint.DAILY].covers_all(self.moving.days)
         return MovingFigures(sum(self.told.values()) if was_told else None, self.grew, self.waits)
 

@@ -42,8 +42,8 @@ class StoredLevels:
 
 @dataclass(frozen=True, slots=True)
 class MovingFigures:
-    """What upstream's daily rows of unsettled dates show: their trades (`told`, None: not read),
-    whether any `grew` in this run, and whether a lower count `waits` until its date is settled.
+    """What upstream's daily rows of unsettled dates show: their trades (`told`, None: not read) and
+    whether rows came in (`grew`); `waits`: an earlier run withheld a lower alltime for them.
     """
 
     told: int | None = None

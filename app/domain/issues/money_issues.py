@@ -95,7 +95,7 @@ def money_issues(view: AccountView) -> list[Issue]:
 
 
 def unread_money(view: AccountView, progress: Progress) -> Unread:
-    """By date the contradicted table, then others, then alltime."""
+    """What to read next: by date the contradicted table, then others, then alltime."""
     money = judged(view)
     if money is None:
         return Unread()

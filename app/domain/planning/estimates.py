@@ -85,7 +85,7 @@ def upstream_rows(views: Sequence[AccountView], endpoint: Endpoint, upstream: Up
 
 
 def upstream_a_day(views: Sequence[AccountView], endpoint: Endpoint, upstream: Upstream) -> float:
-    """Expected rows a date."""
+    """Rows of all accounts expected on a date."""
     return upstream_rows(views, endpoint, upstream) / _common_span(views)
 
 
@@ -113,7 +113,7 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
 
 
 def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
-    """By weekday."""
+    """The number of accounts that usually have rows, by weekday."""
     days = _days_until(coverage, until)
     return {
         weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday])

@@ -200,7 +200,7 @@ class InspectionFigures:
         }
 
     def _kept_issues(self) -> dict[str, dict[str, Any]]:
-        """Also as earlier versions read them."""
+        """Issues as recorded, in a form that earlier versions read, too."""
         kept: dict[str, _KeptIssue] = {}
         for (issue, severity), known in self.issues.items():
             whole = kept.setdefault(issue, _KeptIssue(severity=severity))

@@ -8,7 +8,7 @@ LONGEST_REASON = 500
 
 
 def bounded_reason(text: str | None) -> str | None:
-    """In one line; InvalidRequest if too long."""
+    """The reason in one line; InvalidRequest if too long."""
     given = " ".join((text or "").replace("\x00", " ").split())
     if len(given) > LONGEST_REASON:
         raise InvalidRequest(
@@ -19,7 +19,7 @@ def bounded_reason(text: str | None) -> str | None:
 
 
 def required_reason(text: str | None) -> str:
-    """Likewise, and InvalidRequest if missing."""
+    """The reason in one line; InvalidRequest if too long or missing."""
     given = bounded_reason(text)
     if given is None:
         raise InvalidRequest("Give a reason: it is shown beside the decision. Nothing was changed.")

@@ -34,12 +34,12 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_sole(self) -> bool:
-        """Only one such run may be active."""
+        """Whether only one such run may be active."""
         return self.kind is RunKind.FULL and self.account_ids is None
 
     @property
     def digest(self) -> str:
-        """The same for equal requests."""
+        """A digest that is the same for equal requests."""
         fields: dict[str, object] = msgspec.to_builtins(self)
         if not self.changed_only:
             # As it was before there was this field: a key that was used then still names its

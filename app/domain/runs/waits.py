@@ -207,7 +207,7 @@ def guarded(message: str, since: dt.datetime | None, accounts: int) -> Wait:
 
 
 def moment(at: dt.datetime, now: dt.datetime, *, with_seconds: bool = False) -> str:
-    """In UTC, with its date unless today."""
+    """A moment in UTC, with its date unless that is today."""
     here = at.astimezone(dt.UTC)
     day = "" if here.date() == now.astimezone(dt.UTC).date() else f"{here:%Y-%m-%d} "
     return f"{day}{here:%H:%M:%S} UTC" if with_seconds else f"{day}{here:%H:%M} UTC"

@@ -126,7 +126,7 @@ class _Judged:
 
     @property
     def signature(self) -> str:
-        """Computed for the explained alone: it is expensive."""
+        """A digest of the account's state, for explained accounts alone, as it is expensive."""
         if self.outcome is Outcome.EXPLAINED and _explains_itself(
             self.passed, self.left, self.accepted
         ):

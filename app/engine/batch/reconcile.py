@@ -25,7 +25,7 @@ from app.engine.batch.detect import Detector
 from app.engine.batch.holds import BatchHolds
 from app.engine.batch.record import BatchRecorder
 from app.engine.batch.requests.shared import RunReads
-from app.engine.batch.rounds import Rounds, SharedReads
+from app.engine.batch.rounds import ProcessReads, Rounds
 from app.engine.batch.run_guards import RunGuards
 from app.engine.batch.state import BatchState
 from app.engine.config import EngineConfig
@@ -40,9 +40,9 @@ from app.upstream.client import UpstreamClient
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """Shared by batches of all windows."""
+    """What reconcilers of all windows of dates share."""
 
-    reads: SharedReads
+    reads: ProcessReads
     under_way: BatchProgress
     guards: RunGuards
 
@@ -63,7 +63,7 @@ class BatchReconciler:
         self._config = config
         self._now = now
         self._shared = shared = shared or _Shared(
-            SharedReads(asyncio.Semaphore(config.fetches), RunReads(client, config)),
+            ProcessReads(asyncio.Semaphore(config.fetches), RunReads(client, config)),
             BatchProgress(store),
             RunGuards(store.runs, config.guard),
         )
@@ -106,7 +106,7 @@ class BatchReconciler:
         state.timings["detect"] += time.monotonic() - state.begun
 
     def within(self, first: dt.date | None) -> "BatchReconciler":
-        """The same for dates from `first` on (None: all)."""
+        """The reconciler for dates from `first` on (None: all)."""
         store = self._store.within(first)
         if store is self._store:
             return self

@@ -39,8 +39,8 @@ _PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class SharedReads:
-    """Shared by this process's batches."""
+class ProcessReads:
+    """What the batches of a process share: slots for fetches, reads of runs, upstream's size."""
 
     slots: asyncio.Semaphore
     reads: RunReads
@@ -58,7 +58,7 @@ class Rounds:
         now: Callable[[], dt.datetime],
         detector: Detector,
         holds: BatchHolds,
-        shared: SharedReads,
+        shared: ProcessReads,
     ) -> None:
         self._store = store
         self._detector = detector

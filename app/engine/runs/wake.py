@@ -20,7 +20,7 @@ class WakeSignal:
 
     @property
     def event(self) -> asyncio.Event:
-        """To be taken before looking for work."""
+        """The event of the next wake-up; to be taken before looking for work."""
         return self._event
 
 

@@ -226,7 +226,7 @@ def _assign(
     breadth: int,
     chance: random.Random,
 ) -> Iterator[tuple[DamageKind, str]]:
-    """In turn, without kinds that cancel out."""
+    """Kinds of damage for accounts in turn; no account gets two that cancel out."""
     turns = list(found)
     hit: dict[str, set[DamageKind]] = defaultdict(set)
     chance.shuffle(turns)

@@ -37,7 +37,7 @@ class Victim:
         return int(status.rpartition(" ")[2])
 
     async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
-        """Likewise, its rows."""
+        """Run `statement` with the account id as $1; its rows."""
         return await self.connection.fetch(
             in_schema(statement, self.schema), self.account_id, *values
         )

@@ -49,7 +49,7 @@ async def surplus_trade(victim: Victim) -> Hit | None:
 
 
 def _made_up(column: str, table: RawTable) -> str:
-    """Unused, and short enough."""
+    """Expression for a made-up key part: unused, and short enough for its column."""
     made = (
         f"concat('9', {column}, '9')"
         if table.types[column] == "text"

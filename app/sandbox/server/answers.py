@@ -221,7 +221,7 @@ class _Cycle(Protocol):
 
 
 def close_socket(receive: Receive) -> None:
-    """As a dying server does; AttributeError outside uvicorn."""
+    """Close the connection as a dying server does; AttributeError outside uvicorn."""
     cycle = cast("_Cycle", receive.__self__)  # type: ignore[attr-defined]
     cycle.transport.abort()
 

@@ -162,7 +162,7 @@ class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _add_control(app: FastAPI, api: _Api) -> None:
-    """Without log, quota and faults."""
+    """Add the control API, whose requests meet no log, quota or faults."""
 
     def authorize(request: Request) -> None:
         if not api.is_authorized(request.headers.get("apikey", "").encode()):

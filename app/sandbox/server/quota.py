@@ -38,5 +38,5 @@ class Quota:
 
 
 def retry_after(wait: float) -> str:
-    """In whole seconds, rounded up."""
+    """A wait as `Retry-After` has it: in whole seconds, rounded up."""
     return str(math.ceil(wait))

@@ -43,12 +43,12 @@ class RowReader:
         )
 
     def read(self, row: Row) -> dict[str, Value]:
-        """By column; ValueError for an unreadable date."""
+        """The row by column; ValueError for an unreadable date."""
         return {column: read(row[name]) for name, column, read in self._readers if name in row}
 
 
 def rows_for_columns(endpoint: Endpoint, row: Row) -> dict[str, Value]:
-    """Likewise for a fresh install."""
+    """The row by column, as a fresh install holds it."""
     return _fresh_reader(endpoint).read(row)
 
 

@@ -174,7 +174,7 @@ class _Judge:
         )
 
     async def _load(self, rows: Sequence[Mapping[str, Value]], columns: Sequence[str]) -> None:
-        """In the table's types, with texts of any length."""
+        """Load rows into a temporary table: the raw table's types, texts of any length."""
         opened = ", ".join(f"{quoted(column)} {self._raw.types[column]}" for column in columns)
         temporary = quoted(f"witness_{self._table.name}")
         await self._connection.execute(
@@ -235,7 +235,7 @@ class _Judge:
         """  # noqa: S608 (quoted names of our own)
 
     def _accounts(self, found: asyncpg.Record) -> tuple[str, ...]:
-        """Named, or by natural key."""
+        """Possible accounts of a row: those it names, else by its natural key."""
         named = {account_id for account_id in found["holders"] if account_id}
         if not named and found["day"] is not None:
             named = set(self._holders.candidates(held_key(dict(found)), found["day"]))

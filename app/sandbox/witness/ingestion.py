@@ -75,7 +75,7 @@ async def write_rows(
 async def _write(
     connection: "Connection[asyncpg.Record]", statement: str, rows: Sequence[Mapping[str, Value]]
 ) -> int:
-    """By halves if rejected."""
+    """Write rows, by halves if they are rejected; how many were taken."""
     try:
         async with connection.transaction():
             await connection.execute(statement, recordset(rows))
@@ -142,7 +142,7 @@ async def _logins(
 
 
 def _upsert(table: RawTable) -> str:
-    """Without ON CONFLICT and its unique key."""
+    """An upsert without ON CONFLICT, which would need a unique key."""
     columns = table.api_columns
     names = name_list(columns)
     opened = ", ".join(f"{quoted(column)} {table.types[column]}" for column in columns)

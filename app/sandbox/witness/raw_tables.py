@@ -62,7 +62,7 @@ class RawTable:
 async def read_table(
     connection: "asyncpg.Connection[asyncpg.Record]", schema: str, endpoint: Endpoint
 ) -> RawTable:
-    """As the connection's role sees it."""
+    """The raw table as the connection's role sees it."""
     table = TABLES[endpoint]
     rows = await connection.fetch(_COLUMNS, schema, table.name)
     written = [row for row in rows if row["writable"]]

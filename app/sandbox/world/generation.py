@@ -17,7 +17,7 @@ _GIANT_TIMES = 30
 
 
 class _Trait(Enum):
-    """By index modulo and remainder."""
+    """What sets accounts apart: those whose index leaves this remainder, by this divisor."""
 
     LEADING_ZEROS = (6, 1)
     SHARES_LOGIN = (10, 3)

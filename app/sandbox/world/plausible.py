@@ -41,7 +41,7 @@ _DECIMAL_PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """From 0 to `top` in steps of 1 / `steps`."""
+    """A field's values: from 0 to `top` in steps of 1 / `steps`."""
 
     name: str
     steps: int

@@ -51,14 +51,14 @@ class Renderer:
         self._far_out = (self._mark >> 8) % _ONE_IN_OUT_OF_RANGE == 0
 
     def date(self, day: dt.date, endpoint: Endpoint) -> str:
-        """In one of the API's three formats."""
+        """A date in one of the API's three formats."""
         form = (self._mark // 7 + len(endpoint.value)) % 3
         if form == 0:
             return f"{day.isoformat()}T00:00:00.000Z"
         return day.isoformat() if form == 1 else day.strftime("%Y%m%d")
 
     def metrics(self, row: Row, *, reach: bool) -> None:
-        """With `reach` some leave their range."""
+        """Rewrite a metrics row's numbers; with `reach` some leave their column's range."""
         if self._far_out and reach and row["numTrades"]:
             row.update(_OUT_OF_RANGE)
         self._shape_numbers(row)

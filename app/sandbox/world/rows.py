@@ -116,7 +116,7 @@ class AccountRows:
         yield self._record(Endpoint.ALLTIME, row, None, None)
 
     def _visible(self, day: dt.date) -> list[Measured]:
-        """As alltime and daily know them."""
+        """The date's trades as alltime and daily know them."""
         sample = self._days[day]
         return (
             sample[:-1]
@@ -182,7 +182,7 @@ class AccountRows:
     def _record(
         self, endpoint: Endpoint, row: Row, day: dt.date | None, hour: int | None
     ) -> Record:
-        """In the API's order."""
+        """A record, its fields in the API's order."""
         account = self._account
         held = account.key_on(day) if day else account.current_key
         row.update({"login": held.login, "broker": held.broker, "mt_version": held.platform})

@@ -54,7 +54,7 @@ class TradeBook:
         self._position = (number + 1) * 1_000_000 + first_position
 
     def closed(self, count: int) -> Iterator[Trade]:
-        """Clustered on days and hours."""
+        """Closed trades, clustered on days and hours."""
         length = (self._until - self._since).days + 1
         active = self._chance.sample(
             range(length), max(1, min(length, count // _TRADES_PER_ACTIVE_DAY))
@@ -70,7 +70,7 @@ class TradeBook:
             left -= parts
 
     def still_open(self) -> Iterator[Trade]:
-        """Up to two, on the last day."""
+        """Open trades: up to two, on the last day."""
         for _ in range(self._chance.randint(0, 2)):
             for trade in self._parts(self._until, 0, 1):
                 yield replace(trade, close_time=None, close_price=None)

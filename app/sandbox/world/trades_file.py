@@ -35,7 +35,7 @@ def read_trades(path: Path) -> list[Trade]:
 
 
 def accounts_of(trades: list[Trade]) -> list[Account]:
-    """With natural keys over time."""
+    """The accounts of trades, with their natural keys over time."""
     by_account: dict[str, list[Trade]] = {}
     for trade in sorted(trades, key=lambda each: each.trade_date):
         by_account.setdefault(trade.account_id, []).append(trade)

@@ -165,7 +165,7 @@ class World:
         return self._by_key[key].account_id
 
     def rows(self, endpoint: Endpoint) -> list[Row]:
-        """In key order, shared: do not change them."""
+        """Rows in key order, shared: do not change them."""
         return [record.row for record in self.records(endpoint)]
 
     def records(self, endpoint: Endpoint, account_ids: Iterable[str] | None = None) -> list[Record]:
@@ -182,7 +182,7 @@ class World:
         return found
 
     def select(self, token: object, choose: Callable[[], Sequence[Record]]) -> Sequence[Record]:
-        """Cached under `token` until the world changes."""
+        """What `choose` gives, cached under `token` until the world changes."""
         if token not in self._selections:
             self._selections[token] = choose()
             if len(self._selections) > _KEPT_SELECTIONS:

@@ -63,7 +63,7 @@ class Claim:
     by_rows: bool = False
 
     def first_pass(self, account_id: AccountId) -> FirstPass | None:
-        """None on the first pass."""
+        """What an earlier pass found and did; None on the first pass."""
         return self.broken_off.passes.get(account_id) or self.postponed.get(account_id)
 
     def note_broken_off(self, passes: Mapping[AccountId, FirstPass]) -> None:

@@ -20,7 +20,7 @@ def encode_date(value: dt.date) -> tuple[int]:
 
 
 def decode_date(value: tuple[int]) -> dt.date:
-    """Clamped to Python's range."""
+    """A date, clamped to Python's range."""
     return dt.date.fromordinal(min(max(value[0] + _DAY_ZERO, 1), _LAST_DAY))
 
 
@@ -30,7 +30,7 @@ def encode_moment(value: dt.datetime) -> tuple[int]:
 
 
 def decode_moment(value: tuple[int]) -> dt.datetime:
-    """In UTC, clamped to Python's range."""
+    """A moment in UTC, clamped to Python's range."""
     return decode_time(value).replace(tzinfo=dt.UTC)
 
 
@@ -40,7 +40,7 @@ def encode_time(value: dt.datetime) -> tuple[int]:
 
 
 def decode_time(value: tuple[int]) -> dt.datetime:
-    """Without zone, clamped to Python's range."""
+    """A time without zone, clamped to Python's range."""
     return _TIME_ZERO + min(max(value[0], _FIRST_TIME), _LAST_TIME) * _MICROSECOND
 
 

@@ -88,7 +88,7 @@ class ScanSink:
                 self._oddities.note_row(row["account_id"], row["reason"])
 
     def _readable(self, row: bytes) -> bytes | None:
-        """None without account."""
+        """The row without unreadable fields; None if its account cannot be read."""
         if not isinstance(row, RepairedRow):
             return row
         account_id = str(msgspec.json.decode(fields_of(row).get(_ACCOUNT, b"null")))

@@ -148,7 +148,7 @@ class Sweep:
                 return (await piecewise(connection, self._follow_state, stale)).rows
 
     async def _count(self, connection: Connection) -> tuple[int, list[str], list[str]]:
-        """Runs last: changed rows stay locked until commit."""
+        """Count all accounts; the last step, since changed rows stay locked until the commit."""
         await _each(connection, self._sum_up)
         if self._first is not None:
             if await connection.fetch_value(

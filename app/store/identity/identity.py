@@ -83,7 +83,7 @@ class Identity:
     async def repair_all(
         self, placeholders: Sequence[str], today: dt.date, run_id: RunId | None = None
     ) -> Repaired:
-        """The same everywhere."""
+        """Assign rows of all keys that exactly one account fits."""
         return await self._repair.repair(None, placeholders, today, run_id)
 
     async def give_back(

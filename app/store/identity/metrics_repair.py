@@ -28,7 +28,7 @@ class OwnerSql:
 
     @classmethod
     def of(cls, table: Table) -> Self:
-        """For a metrics table."""
+        """The place of rows of a metrics table."""
         others = [quote(column) for column in table.key if column != "account_id"]
         return cls(
             owner_key=" AND ".join(
@@ -40,7 +40,7 @@ class OwnerSql:
 
 
 class MetricsRepairs:
-    """For placeholders, and for rows that upstream does not send."""
+    """Statements for rows under placeholders, and for rows that upstream does not send."""
 
     def __init__(
         self, database: Database, catalogue: Catalogue, window: Window = ALL_DATES

@@ -9,7 +9,7 @@ from app.store.schema.raw.tables import WarehouseTable
 
 @dataclass(frozen=True, slots=True)
 class NaturalKeys:
-    """As three parallel arrays."""
+    """Natural keys as three parallel arrays."""
 
     logins: list[str]
     platforms: list[str]
@@ -25,7 +25,7 @@ class NaturalKeys:
 
     @property
     def arrays(self) -> tuple[list[str], list[str], list[str]]:
-        """In parameter order."""
+        """The arrays in the order of parameters."""
         return self.logins, self.platforms, self.brokers
 
     def placeholders(self) -> list[str]:

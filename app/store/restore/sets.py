@@ -281,7 +281,7 @@ def _undated(tokens: Mapping[str, str], rows: Iterable[Record]) -> Mapping[str, 
 
 
 def _whole(rows: Sequence[Record], wanted: Iterable[int]) -> list[_Written]:
-    """RowRefused unless each copy has one row: triggers may interfere."""
+    """Raise RowRefused unless each copy has one row: triggers may interfere."""
     if sorted(row["removed_id"] for row in rows) != sorted(wanted):
         raise RowRefused("a trigger of the table prevents the write", sqlstate="", constraint=None)
     return [

@@ -133,7 +133,7 @@ class Shape:
         return {"copied": f"(SELECT {copied})", "is_equal": f"NOT ({differ})"}
 
     def _shard_tokens(self) -> dict[str, str]:
-        """In distributed tables a ctid is ambiguous and cannot be written by."""
+        """Tokens for a distributed table, where a ctid is ambiguous and no place to write to."""
         if self.shard is None:
             return {}
         date, same_unit = self._table.date_column, self._same(unit_of(self._table))

@@ -51,7 +51,7 @@ class Stray:
 
     @property
     def sentence(self) -> str:
-        """Without a full stop."""
+        """What became of the object, without a full stop."""
         what = f"the {self.kind} {self.name}"
         match self.change:
             case DefinitionChange.BESIDE:

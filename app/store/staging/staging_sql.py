@@ -129,7 +129,7 @@ def _given(column: Column, *, carefully: bool) -> str:
 
 
 def _count_filled(columns: Sequence[str]) -> str:
-    """In pieces: PostgreSQL functions take 100 arguments."""
+    """Expression that counts filled columns, in pieces: PostgreSQL functions take 100 arguments."""
     return " + ".join(
         f"num_nonnulls({', '.join(quote(column) for column in piece)})"
         for piece in pieces(columns, 100)

@@ -50,7 +50,7 @@ class SliceSql:
 
     @classmethod
     def of(cls, table: WarehouseTable, window: Window = ALL_DATES) -> Self:
-        """For a table and window."""
+        """The conditions for a table and window."""
         is_trades, is_local = table.table.endpoint.is_trades, table.distributed_by is None
         return cls(
             in_slice=in_slice(table, "t", 3, window),

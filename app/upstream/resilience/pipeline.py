@@ -130,7 +130,7 @@ class RequestPipeline:
             await self._send(call, Endpoint.ALLTIME, self._probe, is_probe=True, is_check=is_check)
 
     async def _keep_wait(self, call: Call) -> None:
-        """As the API asked, unless it answers a probe."""
+        """Wait as the API asked, unless it answers a probe meanwhile."""
         while (left := call.asked_wait) > 0:
             if (early := call.check_wait) > 0:
                 await asyncio.sleep(min(left, early))

@@ -25,7 +25,7 @@ class IssueEntry(BaseModel):
 
 
 def _understood(issues: object) -> object:
-    """Without an earlier system's form, which the next run replaces."""
+    """The issues without entries in an earlier system's form, which the next run replaces."""
     entries = issues if isinstance(issues, list) else []
     return [entry for entry in entries if _is_issue(entry)]
 

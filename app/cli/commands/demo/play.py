@@ -150,7 +150,7 @@ async def _damage(stage: Stage) -> tuple[list[Damage], list[str]]:
 
 
 async def _forget(stage: Stage, spared: Collection[str]) -> list[str]:
-    """Undamaged accounts that share no login; their ids."""
+    """Let upstream forget undamaged accounts that share no login; their ids."""
     world = stage.world
     fit = [
         account_id

@@ -58,7 +58,7 @@ class MoneyColumns:
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> "MoneyColumns":
-        """From a catalogue."""
+        """The amounts that a catalogue's tables have."""
         found = {
             (side, figure): column
             for side, endpoint in ENDPOINTS.items()

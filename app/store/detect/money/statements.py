@@ -24,7 +24,7 @@ _DATED = (Side.DAILY, Side.HOURLY, Side.CLOSED)
 
 
 class MoneyStatements:
-    """For the warehouse's columns and window."""
+    """Statements about amounts, for the warehouse's columns and window."""
 
     def __init__(self, database: Database, columns: MoneyColumns, window: Window) -> None:
         self._sql = sql = database.queries("detect/money/statements", window)

@@ -40,7 +40,7 @@ class MoneyTerms:
 
     @classmethod
     async def read(cls, mode: MoneyMode, catalogue: Catalogue, database: Database) -> "MoneyTerms":
-        """Without named relations, costly amounts are left out."""
+        """The terms of this warehouse; without named relations costly amounts are left out."""
         terms = cls.of(mode, catalogue)
         if mode.relations is not None:
             return terms
