@@ -1,17 +1,18 @@
 -- name: check_deferred
--- What would wait for others at the commit is waited for before the feed is locked.
+-- Check deferred constraints now: what waits for others at the commit then does not hold the feed's
+-- lock.
 SET CONSTRAINTS ALL IMMEDIATE
 
 -- name: lock_feed
--- Let no other transaction give out ids of the feed before this one has committed. The wait is
--- longer than for locks on rows: it is only ever held through a commit of ours.
+-- Let no other transaction give out ids of the feed before this one has committed. The wait may be
+-- longer than for locks on rows, since this lock is only held through a commit of ours.
 WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '5s', true))
 SELECT pg_advisory_xact_lock(hashtext('trade-recon changes'), hashtext('prop_trading_model'))
     FROM patience
 
 -- name: note_changes
--- The slices that a transaction wrote: one row for each account, its dates as ranges, and how many
--- rows were inserted ($5) on which of them.
+-- Record the slices that a transaction wrote: one row for each account, its dates as ranges, and
+-- how many rows were inserted ($5) on which of them.
 INSERT INTO prop_trading_model.recon_changes
     (account_id, table_name, days, entries, run_id, inserted_days, inserted_rows)
 SELECT account_id, $2, range_agg(daterange(day, day, '[]')) FILTER (WHERE day IS NOT NULL),
@@ -29,8 +30,8 @@ GROUP BY account_id, day IS NULL
 ORDER BY account_id
 
 -- name: get_changes
--- The feed after change $1: as many whole changes as fit into $2 entries, at least one, each opened
--- to its dates; nothing else is opened.
+-- The feed after change $1: as many whole changes as fit into $2 entries, at least one, each
+-- unfolded to its dates.
 WITH waiting AS (
     SELECT change_id, entries FROM prop_trading_model.recon_changes WHERE change_id > $1
         ORDER BY change_id LIMIT $2::bigint + 1
@@ -55,6 +56,6 @@ WHERE c.change_id > $1 AND c.change_id <= (SELECT last FROM page)
 ORDER BY c.change_id, dates.day
 
 -- name: get_feed_end
--- The last id that was given out, also where its change was deleted since; null before the first.
+-- The last id that was given out, even if its change was deleted since; null before the first.
 SELECT pg_sequence_last_value(pg_get_serial_sequence('prop_trading_model.recon_changes',
     'change_id')::regclass)

@@ -1,6 +1,7 @@
 -- name: pin_rows
--- Pin the rows that were brought back from copies $1 of one table ({{key}} is the key of such a row), with a reason ($2). A double that was brought back is
--- pinned with the trade whose double it is, whatever comes first.
+-- Pin the rows that were restored from copies $1 of one table ({{key}} is the key of such a row),
+-- with a reason ($2). A restored double is pinned with the trade whose double it is, whichever
+-- comes first.
 INSERT INTO prop_trading_model.recon_pins AS p (table_name, row_key, account_id, date, removed_id, run_id, reason, doubled_dates)
 SELECT c.table_name, ARRAY[{{key}}], coalesce(c.row_data ->> 'account_id', c.account_id), c.date, c.removed_id, c.run_id, $2,
        CASE WHEN c.right_date IS NULL THEN '{}' ELSE ARRAY[c.date] END
@@ -13,18 +14,20 @@ SET account_id = excluded.account_id, run_id = excluded.run_id, reason = exclude
     doubled_dates = p.doubled_dates || excluded.doubled_dates
 
 -- name: release_pins
--- Take off pins: of an account ($1), of the run whose changes were undone ($2), of copies ($3); null: any. What they pinned.
+-- Release pins of an account ($1), of the run whose changes were undone ($2), of copies ($3); null:
+-- any. Returns what they pinned.
 DELETE FROM prop_trading_model.recon_pins
 WHERE ($1::text IS NULL OR account_id = $1::text) AND ($2::uuid IS NULL OR run_id = $2::uuid) AND ($3::bigint[] IS NULL OR removed_id = ANY($3::bigint[]))
 RETURNING table_name, account_id, date, doubled_dates
 
 -- name: get_pinned_tables
--- The tables of which rows are pinned, of accounts $1 (null: of any).
+-- Tables with pinned rows of accounts $1 (null: any).
 SELECT DISTINCT table_name FROM prop_trading_model.recon_pins WHERE $1::text[] IS NULL OR account_id = ANY($1::text[])
 
 -- name: get_overtaken_pins
--- The copies from which rows of {{table}} were restored and pinned, of accounts $1 (null: of any), whose rows are stored no more as they were restored: somebody
--- deleted them, or wrote other values ({{values}}) since. Where the copy is gone, or its key has a NULL or was repaired, nothing tells.
+-- Copies from which rows of {{table}} were restored and pinned, of accounts $1 (null: any), whose
+-- rows are no longer stored as restored: others deleted them, or wrote other values ({{values}})
+-- since. Unknown where the copy is gone, or its key has a NULL or was repaired.
 WITH pinned AS MATERIALIZED (
     SELECT c.removed_id, c.row_data, {{version_of_c}} AS version
     FROM prop_trading_model.recon_pins AS p

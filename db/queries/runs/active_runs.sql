@@ -1,7 +1,7 @@
 -- name: find_active_run
--- The run that a free worker serves next: those of named accounts, for which people wait, go first,
--- of them the smallest, then the oldest. With $2 only those of few named accounts, with $3 only
--- inspections, which need no upstream.
+-- The run that a free worker serves next: runs of named accounts first, since people wait for them,
+-- the smallest of these first, then the oldest. With $2 only those of few named accounts, with $3
+-- only inspections, which need no upstream.
 SELECT run_id, kind, request, prepared_at IS NOT NULL AS prepared, confirmed_at,
        -- Where some of the accounts were confirmed, it is no reason to hold these.
        CASE WHEN NOT only_confirmed THEN suspicion END AS suspicion, total, rows_compared,
@@ -27,8 +27,8 @@ ORDER BY CASE
     THEN jsonb_array_length(request -> 'account_ids') END, created_at
 
 -- name: get_left_runs
--- Runs that a process left which is gone: no other one than $1 lives (of the lease $2, in seconds)
--- that would finish them.
+-- Runs whose process is gone, if no process other than $1 lives (within the lease of $2 seconds) to
+-- finish them.
 SELECT run_id, kind, created_at
 FROM prop_trading_model.recon_runs
 WHERE status IN ('queued', 'running')

@@ -1,5 +1,6 @@
 -- name: pause_run
--- No worker takes accounts of the run any more, until it is resumed; who prepares it stops.
+-- Pause a run: no worker takes further accounts of it until it is resumed, and its preparation
+-- stops.
 UPDATE prop_trading_model.recon_runs
 SET status = 'paused', paused_at = now(), prepared_by = CASE
     WHEN prepared_at IS NOT NULL THEN prepared_by END
@@ -7,14 +8,14 @@ WHERE run_id = $1 AND status IN ('queued', 'running')
 RETURNING run_id
 
 -- name: resume_run
--- A paused run goes on where it was.
+-- Let a paused run go on where it stopped.
 UPDATE prop_trading_model.recon_runs
 SET status = CASE WHEN prepared_at IS NULL THEN 'queued' ELSE 'running' END
 WHERE run_id = $1 AND status = 'paused'
 RETURNING run_id
 
 -- name: cancel_run
--- End a run for good, with the reason; what waits stays in its record as left.
+-- End a run for good, with the reason; waiting accounts stay in its record as left.
 UPDATE prop_trading_model.recon_runs
 SET status = 'cancelled', finished_at = now(), error = $2, prepared_by = CASE
     WHEN prepared_at IS NOT NULL THEN prepared_by END
@@ -22,8 +23,8 @@ WHERE run_id = $1 AND status IN ('queued', 'running', 'paused', 'needs_confirmat
 RETURNING run_id
 
 -- name: suspend_run
--- Stop a run that makes upstream suspect, with the reason: nothing more is written until somebody
--- confirms it.
+-- Stop a run since upstream is suspect, with the reason: nothing more is written until it is
+-- confirmed.
 UPDATE prop_trading_model.recon_runs
 SET status = 'needs_confirmation', finished_at = now(), error = $2, suspicion = $2,
     prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
@@ -33,9 +34,9 @@ WHERE run_id = $1 AND status IN ('running', 'paused')
 RETURNING run_id
 
 -- name: confirm_run
--- Let a run write what it held: the held accounts wait in it again, with what was found and done
--- for them, and a stop that is past is forgotten. What was shown of them is confirmed, and nothing
--- else: the run counts its losses from zero.
+-- Let a run write what it held: its held accounts wait in it again, with what was found and done
+-- for them, and an earlier stop is forgotten. Only what was shown of them is confirmed: the run
+-- counts its losses from zero.
 WITH confirmed AS (
     UPDATE prop_trading_model.recon_runs
     SET confirmed_at = now(), finished_at = NULL, left_over = NULL, error = NULL, suspicion = NULL,
@@ -66,9 +67,9 @@ WITH confirmed AS (
 SELECT run_id FROM confirmed
 
 -- name: get_standing_holds
--- Of the accounts that a run ($1) held: how many there are, which of them are held still (a later
--- run may have recorded them, or somebody accepted them until after a date, $2), and whether an
--- audit that began after the run was stopped found upstream well.
+-- The number of accounts that a run ($1) held, those still held (not recorded by a later run since,
+-- nor accepted until after a date, $2), and whether an audit that began after the run was stopped
+-- found upstream well.
 SELECT count(*) AS held,
        coalesce(array_agg(a.account_id::text ORDER BY a.account_id)
            FILTER (WHERE
@@ -89,7 +90,7 @@ LEFT JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
 WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
 
 -- name: get_not_held
--- Those of the accounts ($2) that a run ($1) does not hold, or holds no more on a date ($3).
+-- Those of the accounts ($2) that a run ($1) does not hold, or no longer holds on a date ($3).
 SELECT given.account_id
 FROM unnest($2::text[]) AS given (account_id)
 WHERE NOT EXISTS (
@@ -106,7 +107,7 @@ WHERE NOT EXISTS (
 
 -- name: confirm_accounts
 -- Let a run ($1) write what it held of accounts ($2), and nothing else: the others stay held, and
--- what it has not come to stays so. Whether upstream is suspect is as open as before.
+-- accounts that it did not reach stay so. Whether upstream is suspect remains open.
 WITH held AS MATERIALIZED (
     SELECT account_id FROM prop_trading_model.recon_attempts
     WHERE run_id = $1 AND account_id = ANY($2::text[]) AND outcome = 'needs_confirmation'
@@ -138,7 +139,8 @@ WITH held AS MATERIALIZED (
 SELECT run_id FROM confirmed
 
 -- name: end_overdue_runs
--- End the runs whose time is up; one of which nothing is left ends by itself.
+-- End runs whose time is up and that are not prepared or still have accounts waiting; others end by
+-- themselves.
 UPDATE prop_trading_model.recon_runs AS r
 SET status = 'completed_with_issues', finished_at = now(), prepared_by = CASE
     WHEN prepared_at IS NOT NULL THEN prepared_by END,
@@ -155,6 +157,6 @@ WHERE status IN ('queued', 'running', 'paused') AND stop_at <= now()
 RETURNING run_id
 
 -- name: get_working_runs
--- Those of the runs ($1) that are still to be worked on.
+-- Those of the runs ($1) that still have work.
 SELECT run_id FROM prop_trading_model.recon_runs WHERE run_id = ANY(($1::text[])::uuid[])
     AND status IN ('queued', 'running') AND (stop_at IS NULL OR stop_at > now())

@@ -1,6 +1,6 @@
 -- name: create_run
--- A new run, waiting for a worker; no row if its key was used before, or if it must be the only one
--- ($5) and another one is active.
+-- Create a run, to be served by any worker; no row if its key was used before, or if it must be the
+-- only active one ($5) and is not.
 INSERT INTO prop_trading_model.recon_runs
     (run_id, kind, request, status, stop_at, is_sole, idempotency_key, request_digest)
 VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7)
@@ -12,8 +12,8 @@ RETURNING run_id
 SELECT run_id, request_digest FROM prop_trading_model.recon_runs WHERE idempotency_key = $1
 
 -- name: finish_run
--- End a run of which no account waits or is being worked on; exactly one caller gets the row.
--- Upstream is suspect no more ($6) where all was confirmed.
+-- End a run without waiting or claimed accounts; exactly one caller gets the row. Suspicion of
+-- upstream ends ($6) if all was confirmed.
 UPDATE prop_trading_model.recon_runs AS r
 SET status = $2, finished_at = now(), error = $3, upstream_well = $4, left_over = $5,
     suspicion = CASE WHEN NOT $6::boolean THEN r.suspicion END
@@ -32,7 +32,7 @@ WHERE run_id = $1 AND status = 'running' AND prepared_at IS NOT NULL
 RETURNING run_id
 
 -- name: get_run_state
--- Whether accounts of the run still wait, and by what it is judged.
+-- Whether accounts of the run still wait, and the counts that decide its status.
 SELECT
     r.status, r.suspicion, r.total, r.needs_confirmation, r.kind, r.known_accounts,
     r.only_confirmed,
@@ -76,8 +76,8 @@ FROM prop_trading_model.recon_runs AS r
 WHERE run_id = $1
 
 -- name: count_written
--- Count for a run ($1) the rows that it wrote or set aside and that no process counted: those of
--- one that was killed, and those whose ids were repaired. They are told by what was kept of them.
+-- Count rows that a run ($1) wrote or set aside and that no process counted, by their copies and
+-- records: those of a killed process, and those whose ids were repaired.
 UPDATE prop_trading_model.recon_runs AS r
 SET rows_inserted = greatest(r.rows_inserted, i.rows),
     rows_updated = greatest(r.rows_updated, c.updated),
@@ -102,21 +102,20 @@ WHERE r.run_id = $1
     OR c.removed > r.rows_removed OR a.rows > r.rows_set_aside)
 
 -- name: end_run
--- End a run early, for a reason: the accounts that still wait stay in its record as those that are
--- left.
+-- End a run early, for a reason: accounts that still wait stay in its record as left.
 UPDATE prop_trading_model.recon_runs SET status = $2, error = $3, finished_at = now(),
     prepared_by = CASE WHEN prepared_at IS NOT NULL THEN prepared_by END
 WHERE run_id = $1 AND status IN ('queued', 'running', 'paused')
 RETURNING run_id
 
 -- name: note_history
--- The first date on which a run ($1) compares; null: all.
+-- Record the first date that a run ($1) compares; null: all.
 UPDATE prop_trading_model.recon_runs SET history_from = $2 WHERE run_id = $1
     AND history_from IS DISTINCT FROM $2
 
 -- name: get_standing_suspicion
--- Whether an earlier run than $1 was stopped since upstream was suspect, nobody confirmed it, and
--- no audit that began after it found upstream well.
+-- Whether another run than $1 was stopped since upstream was suspect, is not confirmed, and no
+-- audit that began after it found upstream well.
 SELECT EXISTS (
     SELECT FROM prop_trading_model.recon_runs
     WHERE suspicion IS NOT NULL AND run_id <> $1
@@ -126,30 +125,30 @@ SELECT EXISTS (
 )
 
 -- name: note_suspicion
--- Upstream is suspect: the run's batches hold whatever upstream lowers, and it stops after them;
--- not if somebody confirmed it since ($3).
+-- Mark upstream as suspect, unless confirmed since ($3): the run's batches hold whatever upstream
+-- lowers, and it stops after them.
 UPDATE prop_trading_model.recon_runs SET suspicion = $2 WHERE run_id = $1
     AND confirmed_at IS NOT DISTINCT FROM $3
 
 -- name: note_search
 -- Count requests that the search for failing accounts cost, and keep the first reason for which the
--- run will have failed.
+-- run will fail.
 UPDATE prop_trading_model.recon_runs SET search_requests = search_requests + $2,
     known_search_requests = known_search_requests + $3, fault = coalesce(fault, $4)
 WHERE run_id = $1
 
 -- name: add_phase_seconds
--- Time spent in a phase, summed over workers, and the API statistics of this worker so far.
+-- Add time spent in a phase, summed over workers.
 UPDATE prop_trading_model.recon_runs
 SET phases = phases
     || jsonb_build_object($2::text, round((coalesce((phases ->> $2)::numeric, 0) + $3::numeric), 3))
 WHERE run_id = $1
 
 -- name: set_api_statistics
--- The API statistics of one worker process for the run, beside those of the others.
+-- Store the API statistics of one worker process for the run, beside those of others.
 UPDATE prop_trading_model.recon_runs SET api = api || jsonb_build_object($2::text, $3::jsonb)
     WHERE run_id = $1
 
 -- name: is_past
--- Whether a moment is over by the clock that stops runs.
+-- Whether a moment is past by the clock that ends runs.
 SELECT $1::timestamptz <= now()

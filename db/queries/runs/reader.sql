@@ -1,6 +1,6 @@
 -- name: get_run
--- One run as it stands, with the number of accounts that still wait, and of those among them that
--- wait for the next run or for somebody who confirms them.
+-- One run, with the number of its waiting accounts, and of those among them that wait for the next
+-- run or for confirmation.
 SELECT r.*, a.waiting, a.untried
 FROM prop_trading_model.recon_runs AS r,
     LATERAL (
@@ -14,10 +14,10 @@ FROM prop_trading_model.recon_runs AS r,
 WHERE r.run_id = $1
 
 -- name: list_runs
--- Runs, newest first, at most $4: those of the states ($1) and kinds ($2) named, null being any,
--- and older than run $3, where that is given. A run that holds no account any more is in the state
--- that follows from the rest of what it left, on which of $5 somebody must act, where no acceptance
--- that ended by a date ($6) counts.
+-- Runs, newest first, at most $4: of the statuses ($1) and kinds ($2), null being any, and older
+-- than run $3, if given. A run that no longer holds an account has the status that follows from the
+-- rest of what it left ($5: what needs action), with acceptances that ended by a date ($6) not
+-- counted.
 SELECT run_id, kind, status, created_at, started_at, finished_at, stop_at, confirmed_at,
     history_from, error, total, unchanged, healed, explained, partial,
        failed, flapping, needs_confirmation, gone, found, skipped, requests, rows_inserted,
@@ -62,7 +62,7 @@ ORDER BY created_at DESC, run_id DESC
 LIMIT $4
 
 -- name: get_run_held
--- The first accounts ($2 at most) that a run ($1) holds still on a date ($3), and why.
+-- The first accounts ($2 at most) that a run ($1) still holds on a date ($3), and why.
 SELECT a.account_id, a.detail FROM prop_trading_model.recon_attempts AS a
 JOIN prop_trading_model.trade_recon AS t ON t.account_id = a.account_id
 WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
@@ -76,8 +76,8 @@ ORDER BY abs(a.position), a.account_id
 LIMIT $2
 
 -- name: count_pinned_rows
--- How many rows are pinned that were so before a run ($1) ended, of its named accounts, also trades
--- of theirs that stand under another id or none; of all if it names none.
+-- Number of rows that were pinned before a run ($1) ended and still are: of its named accounts,
+-- including trades of theirs under another id or none; of all accounts if it names none.
 SELECT count(*)
 FROM prop_trading_model.recon_pins AS p
 JOIN prop_trading_model.recon_runs AS r ON r.run_id = $1 AND p.pinned_at <= r.finished_at
@@ -99,8 +99,8 @@ WHERE jsonb_typeof(r.request -> 'account_ids') IS DISTINCT FROM 'array'
     )
 
 -- name: count_still_held
--- How many of the accounts that a run ($1) held are held to this moment: a later run may have
--- recorded some, or somebody accepted them until after a date ($2).
+-- Number of accounts held by a run ($1) that still are: not recorded by a later run, nor accepted
+-- until after a date ($2).
 SELECT count(*) FROM prop_trading_model.recon_attempts AS a JOIN prop_trading_model.trade_recon AS t
     ON t.account_id = a.account_id
 WHERE a.run_id = $1 AND a.outcome = 'needs_confirmation'
@@ -117,9 +117,9 @@ SELECT account_id FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND o
     ORDER BY position, account_id LIMIT $2
 
 -- name: get_run_result
--- What a run ($1) did to rows, summed up by table, by table and date, and by table and broker: rows
--- that it inserted, those of which it kept copies, and those that were set aside or stored with
--- NULL in place of a value when it met them last. `level` tells of which of the three a line is.
+-- Rows changed by a run ($1), summed by table, by table and date, and by table and broker
+-- (`level`): rows inserted, rows with copies, and rows set aside or stored with NULL that it was
+-- the last to meet.
 SELECT CASE WHEN grouping(date) = 0 THEN 'date' WHEN grouping(broker) = 0 THEN 'broker'
     ELSE 'table' END AS level, table_name AS table, date, broker,
        sum(inserted)::bigint AS inserted, sum(overwritten)::bigint AS overwritten,
@@ -144,8 +144,8 @@ GROUP BY GROUPING SETS ((table_name), (table_name, date), (table_name, broker))
 ORDER BY level, table_name, date, broker
 
 -- name: get_run_issues
--- The issues that a run ($1) found: of how many accounts, of how many it is open no more, and what
--- was done for these accounts; an account of several issues counts for each.
+-- Issues that a run ($1) found: number of accounts, of those without it by now, and what was done
+-- for them; an account counts for each of its issues.
 SELECT found.code AS issue, count(*) AS accounts,
     count(*) FILTER (WHERE NOT found.code = ANY(a.issues_left)) AS closed,
        coalesce(sum(a.rows_inserted), 0)::bigint AS inserted,
@@ -161,6 +161,6 @@ GROUP BY found.code
 ORDER BY accounts DESC, found.code
 
 -- name: get_sole_run
--- The active run that wants to be the only one of its sort.
+-- The active run beside which no other full run may be active.
 SELECT run_id, status FROM prop_trading_model.recon_runs WHERE is_sole
     AND status IN ('queued', 'running', 'paused')

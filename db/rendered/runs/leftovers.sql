@@ -86,8 +86,8 @@ FROM "prop_trading_model".recon_runs
 WHERE run_id = $1
 
 -- name: note_unmatched
--- Remember the natural keys that fit no account or several as known since run $1, unless they are,
--- and forget those that are none any more.
+-- Record natural keys that fit no account or several as known since run $1, unless they are known
+-- already, and forget those that are resolved.
 WITH unmatched AS MATERIALIZED (
     SELECT DISTINCT table_name, login, platform, broker
     FROM "prop_trading_model".recon_identity_findings
@@ -106,13 +106,13 @@ ORDER BY table_name, login, platform, broker
 ON CONFLICT DO NOTHING
 
 -- name: count_unmatched
--- The natural keys that fit no account or several: how many of them a run ($1) was the first to end
--- with, and how many others there are.
+-- Number of natural keys that fit no account or several, once for each table: those that run $1 was
+-- the first to end with, and others.
 SELECT count(*) FILTER (WHERE first_run = $1) AS new,
     count(*) FILTER (WHERE first_run <> $1) AS known
 FROM "prop_trading_model".recon_unmatched_keys
 
 -- name: note_leftovers
--- What a run ($1) that ended left behind.
+-- Record what an ended run ($1) left.
 UPDATE "prop_trading_model".recon_runs SET left_over = $2 WHERE run_id = $1
     AND finished_at IS NOT NULL AND left_over IS NULL

@@ -1,6 +1,6 @@
 -- name: purge_of_runs
--- Some ($2) of the rows of recon_attempts, which belong to a run and an account, once their runs ended
--- more than $1 days ago.
+-- Delete up to $2 rows of recon_attempts that belong to a run and an account, of runs ended more than $1
+-- days ago.
 DELETE FROM "prop_trading_model".recon_attempts AS t
 USING (
     SELECT o.run_id, o.account_id
@@ -12,16 +12,15 @@ USING (
 WHERE t.run_id = old.run_id AND t.account_id = old.account_id
 
 -- name: purge_scans
--- What audits saw of upstream and do not need any more: their runs are over, suspended or
--- forgotten, and whoever ended them was gone before this.
+-- Delete scans of audits that ended, were suspended or forgotten, left by a process that is gone.
 DELETE FROM "prop_trading_model".recon_scan AS t
 WHERE NOT EXISTS
     (SELECT FROM "prop_trading_model".recon_runs AS r WHERE r.run_id = t.run_id
     AND r.status IN ('queued', 'running', 'paused'))
 
 -- name: purge_counts
--- Some ($2) of the rows of recon_run_inserts, which runs counted that ended more than $1 days ago, by their
--- key insert_id.
+-- Delete up to $2 rows of recon_run_inserts counted by runs ended more than $1 days ago, by their key
+-- insert_id.
 DELETE FROM "prop_trading_model".recon_run_inserts
 WHERE insert_id IN (
     SELECT o.insert_id
@@ -32,7 +31,7 @@ WHERE insert_id IN (
 )
 
 -- name: purge_runs
--- Some ($2) of the runs that ended more than $1 days ago and have no attempts left; the newest run
+-- Delete up to $2 runs that ended more than $1 days ago and have no attempts left; the newest run
 -- stays, for the report.
 DELETE FROM "prop_trading_model".recon_runs
 WHERE run_id IN (
@@ -45,7 +44,7 @@ WHERE run_id IN (
 )
 
 -- name: purge_issues
--- Some ($2) of the issues that were closed more than $1 days ago.
+-- Delete up to $2 issues closed more than $1 days ago.
 DELETE FROM "prop_trading_model".recon_issue_history
 WHERE issue_id IN (
     SELECT issue_id FROM "prop_trading_model".recon_issue_history
@@ -53,14 +52,14 @@ WHERE issue_id IN (
 )
 
 -- name: purge_orders
--- Some ($2) of the orders that were given more than $1 days ago.
+-- Delete up to $2 orders given more than $1 days ago.
 DELETE FROM "prop_trading_model".recon_orders
 WHERE order_id
     IN (SELECT order_id FROM "prop_trading_model".recon_orders
     WHERE given_at < now() - make_interval(days => $1) ORDER BY order_id LIMIT $2)
 
 -- name: purge_accepted
--- Some ($2) of the acceptances that are over since more than $1 days.
+-- Delete up to $2 acceptances that ended more than $1 days ago.
 DELETE FROM "prop_trading_model".recon_accepted_issues
 WHERE acceptance_id IN (
     SELECT acceptance_id FROM "prop_trading_model".recon_accepted_issues

@@ -1,6 +1,5 @@
 -- name: take_preparation
--- Become the one that prepares the run; another may take over when the first one's heartbeat is
--- gone.
+-- Take over the preparation of a run, unless a worker with a heartbeat has it.
 UPDATE "prop_trading_model".recon_runs AS r
 SET prepared_by = $2, status = 'running', started_at = coalesce(started_at, now()),
     covers_until = now(),
@@ -17,9 +16,9 @@ WHERE run_id = $1 AND status IN ('queued', 'running') AND prepared_at IS NULL
 RETURNING run_id
 
 -- name: enqueue_mismatched
--- The accounts of a full ($2 false) or retry run: mismatched ones, those that were explained behind
--- all others, the longest unchecked first; a full run leaves those that back off or flap, and
--- exhausted ones for a day after their last failure. {{among}} limits them.
+-- Queue the accounts of a full ($2 false) or retry run: mismatched ones, the longest unchecked
+-- first, explained ones last. A full run leaves accounts that back off or flap, and exhausted ones
+-- for a day after their last failure. {{among}} limits them.
 WITH mismatched AS (
     SELECT account_id, last_checked, reconciliation_status = 'explained' AS is_explained,
         NOT $2::boolean AND CASE
@@ -47,17 +46,17 @@ SELECT (SELECT count(*) FROM mismatched WHERE NOT waits)
        (SELECT count(*) FROM mismatched WHERE waits) AS skipped
 
 -- name: enqueue_accounts
--- Named accounts, in the order given.
+-- Queue named accounts, in the order given.
 INSERT INTO "prop_trading_model".recon_attempts (run_id, account_id, position)
 SELECT $1, account_id, ordinal
     FROM unnest($2::text[]) WITH ORDINALITY AS named (account_id, ordinal)
 ON CONFLICT DO NOTHING
 
 -- name: enqueue_audited
--- The accounts of an audit: of those compared ($2, null: all; but $4, which were not answered), the
--- mismatched ones and those that the audit found different or reads again, but those that back off
--- (exhausted ones are taken), at most $3; how many were equal, and how many are left out. With $5
--- every row is compared, so that no count tells that an account is equal: all are taken.
+-- Queue the accounts of an audit: of those compared ($2, null: all, except $4, which were not
+-- answered) the mismatched ones, those that the audit found different, and those that it reads
+-- again, at most $3, without those that back off (exhausted ones are taken). With $5 all are
+-- queued, as every row is compared. Returns how many were equal, and how many are left out.
 WITH compared AS (
     SELECT t.account_id, t.last_checked,
            m.account_id IS NOT NULL
@@ -111,9 +110,8 @@ SELECT
 FROM compared
 
 -- name: take_doubts
--- The audit $1 reads again the dates of accounts ($2, null: all) on which runs lowered figures
--- within the last week, at most $3 of them: those that waited for the longest time. What is older
--- than that is believed.
+-- Have the audit $1 read again the dates of accounts ($2, null: all) on which runs lowered figures
+-- within the last week, at most $3, those that waited longest first. Older ones are believed.
 WITH believed AS (
     DELETE FROM "prop_trading_model".recon_doubted_dates WHERE noted_at < now() - interval '7 days'
 ), taken AS MATERIALIZED (
@@ -130,24 +128,23 @@ FROM taken
 WHERE d.account_id = taken.account_id AND d.date = taken.date
 
 -- name: count_accounts
--- How many accounts are known.
+-- Number of known accounts.
 SELECT count(*) FROM "prop_trading_model".trade_recon
 
 -- name: get_oldest_accounts
--- The accounts that were not checked for the longest time.
+-- Accounts that were unchecked for the longest time.
 SELECT account_id FROM "prop_trading_model".trade_recon ORDER BY last_checked NULLS FIRST, account_id
     LIMIT $1
 
 -- name: hold_preparation
--- Keep the run in this worker's hands until the end of the transaction; no row if another worker
--- prepares it by now, or nobody shall.
+-- Keep the preparation until the end of the transaction; no row if another worker has it by now, or
+-- the run was paused or ended.
 SELECT run_id FROM "prop_trading_model".recon_runs WHERE run_id = $1 AND prepared_by = $2
     AND prepared_at IS NULL AND status = 'running' FOR NO KEY UPDATE
 
 -- name: note_given_ids
--- Accounts (of $2, null: all; not $3) that the run ($1) need not take, since it gave ids back to
--- rows of theirs as it was prepared, and they agree by now: each is healed, with these rows. How
--- many those are.
+-- Record as healed accounts (of $2, null: all; not $3) that the run ($1) need not take: ids were
+-- given back to rows of theirs while it was prepared, and they agree by now. Returns their number.
 WITH given AS (
     SELECT account_id::text AS account_id, count(*) AS rows,
            array_agg(DISTINCT CASE
@@ -184,8 +181,8 @@ WITH given AS (
 SELECT count(*) FROM noted
 
 -- name: finish_preparation
--- The run's accounts are known, and $6 of them healed; batches may begin. Done again after a crash
--- it counts the same. $5: it covers whatever was written before.
+-- Record that the run's accounts are known, and $6 of them healed, so that batches may begin; the
+-- same when repeated after a crash. $5: it covers whatever was written before.
 UPDATE "prop_trading_model".recon_runs
 SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance = $4,
     covers_until = CASE WHEN $5::boolean THEN covers_until END,
@@ -194,7 +191,8 @@ SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance 
 WHERE run_id = $1
 
 -- name: sample_queue
--- How many accounts of run $1 wait, and $2 of them: the same ones each time, in no order of theirs.
+-- Number of accounts waiting in run $1, and a sample of $2: always the same ones, spread without
+-- regard to their order.
 WITH waiting AS MATERIALIZED (
     SELECT account_id FROM "prop_trading_model".recon_attempts WHERE run_id = $1 AND outcome IS NULL
 )

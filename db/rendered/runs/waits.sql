@@ -1,6 +1,6 @@
 -- name: get_processes
--- The processes that have worked on runs within a day, with the time of the database: who lives,
--- and what hinders them. Those that serve only another run than $1 do not count.
+-- Processes that worked on runs within a day, except those that serve only another run than $1,
+-- with what hinders them, and the database's time.
 SELECT worker_id, host, pid, heartbeat_at, waits_for, waits_detail, waits_since, next_try_at,
     given_up_at, now() AS now
 FROM "prop_trading_model".recon_workers
@@ -9,8 +9,7 @@ UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, now()
 
 -- name: get_held_accounts
--- How many accounts that wait in a run ($1) each of the processes ($2) holds, and when it took the
--- last of them.
+-- Number of accounts waiting in a run ($1) that each process ($2) holds, and its last claim.
 SELECT t.claimed_by, count(*) AS accounts, max(t.claimed_at) AS claimed_at
 FROM "prop_trading_model".trade_recon AS t
 JOIN "prop_trading_model".recon_attempts AS a ON a.account_id = t.account_id AND a.run_id = $1
@@ -19,8 +18,8 @@ WHERE t.claimed_by = ANY($2::uuid[])
 GROUP BY t.claimed_by
 
 -- name: get_idle_accounts
--- Of the first accounts ($2 at most) that wait in a run ($1) how many could be taken now, how many
--- are postponed, and until when.
+-- Of the first accounts ($2 at most) waiting in a run ($1): how many are free, how many postponed,
+-- and until when.
 SELECT count(*)
     FILTER (WHERE first.postponed_until IS NULL OR first.postponed_until <= now()) AS due,
        count(*) FILTER (WHERE first.postponed_until > now() AND first.postponed_until < 'infinity')
@@ -34,8 +33,8 @@ FROM (
 JOIN "prop_trading_model".trade_recon AS t ON t.account_id = first.account_id
 
 -- name: get_blockers
--- Sessions of others that hold locks for writing on trade_recon for longer than a moment, the
--- oldest first. Since when those of other roles hold them is shown to few.
+-- Other sessions that have held locks for writing on trade_recon for longer than a moment, oldest
+-- first. Since when sessions of other roles hold them is visible to few roles.
 SELECT a.pid, a.usename::text AS role, coalesce(a.application_name, '') AS program,
     a.xact_start AS since
 FROM pg_locks AS l
@@ -50,7 +49,7 @@ ORDER BY a.xact_start NULLS LAST
 LIMIT 1
 
 -- name: get_runs_under_way
--- How many runs beside $1 are worked on, and the oldest of them.
+-- Number of active runs beside $1, and the oldest of them.
 SELECT count(*) AS runs, (array_agg(run_id ORDER BY created_at))[1] AS first
 FROM "prop_trading_model".recon_runs
 WHERE status = 'running' AND run_id <> $1

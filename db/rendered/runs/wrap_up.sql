@@ -1,11 +1,11 @@
 -- name: clear_scan
--- What the audit of a finished run noted of upstream is not needed any more.
+-- Delete what the audit of an ended run noted of upstream.
 WITH days AS (DELETE FROM "prop_trading_model".recon_scan_days WHERE run_id = $1)
 DELETE FROM "prop_trading_model".recon_scan WHERE run_id = $1
 
 -- name: note_held_since
--- The earliest run since which accounts that run $1 leaves held are held, of those that were before
--- it.
+-- Record the earliest run since which accounts that run $1 leaves held, and that were held before
+-- it, are held.
 UPDATE "prop_trading_model".recon_runs
 SET held_since = (
     SELECT first.run_id
