@@ -1,6 +1,6 @@
 -- name: list_refused_texts
--- Rows that runs set aside since a key part was a text ($1: how the reason says it) where the
--- column holds numbers, by table and column.
+-- Rows set aside because a key part was a text ($1: how the reason says so) where the column holds
+-- numbers, by table and column.
 SELECT table_name, substring(reason FROM 'key part (\w+) ' || $1::text) AS column_name,
     sum(copies)::bigint AS rows, count(DISTINCT account_id) AS accounts
 FROM prop_trading_model.recon_set_aside_rows
@@ -9,12 +9,12 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 
 -- name: list_made
--- The raw tables that migrations made, since there were none.
+-- Raw tables that migrations created, as they were missing.
 SELECT right(name, -5) AS name FROM prop_trading_model.recon_migrations WHERE name ~ '^\d{4}_raw_'
     AND NOT adopted ORDER BY 1
 
 -- name: describe_table
--- The owner of the table $1, how many partitions it has, and how much disk all of it takes.
+-- Owner of table $1, number of its partitions, and disk that all of it takes.
 SELECT
     pg_get_userbyid(c.relowner)::text AS owner,
     (SELECT count(*) FROM pg_partition_tree(c.oid) WHERE relid <> c.oid) AS partitions,
@@ -26,8 +26,7 @@ WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.
     AND c.relkind IN ('r', 'p')
 
 -- name: list_obstacles
--- What stands in the way of another type for the columns $2 of the table $1, or is made again with
--- it; of its partitions, too.
+-- What prevents another type for columns $2 of table $1 and its partitions, or is rebuilt with it.
 WITH RECURSIVE tree AS (
     SELECT c.oid FROM pg_class AS c
         WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND c.relname = $1

@@ -21,16 +21,16 @@ SELECT
     to_regclass(quote_ident('prop_trading_model') || '.recon_earlier') IS NOT NULL AS is_kept
 
 -- name: list_made_tables
--- The raw tables that migrations made, since there were none.
+-- Raw tables that migrations created, as they were missing.
 SELECT right(name, -5) AS name FROM prop_trading_model.recon_migrations
     WHERE right(name, -5) = ANY($1::text[]) AND NOT adopted ORDER BY name
 
 -- name: get_earlier
--- What was kept of trade_recon as it was.
+-- Recorded facts about trade_recon as it was before trade-recon.
 SELECT facts::text FROM prop_trading_model.recon_earlier WHERE name = 'trade_recon'
 
 -- name: list_own
--- Our relations ($1: their names) and functions ($2) as they stand, each with its identity for
+-- Our present relations (of the names $1) and functions ($2), each with its identity for
 -- statements.
 SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
     ELSE 'TABLE' END AS kind, c.relname::text AS name, c.oid::regclass::text AS identity
@@ -46,8 +46,8 @@ WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model'))
 ORDER BY 1, 2
 
 -- name: list_aside
--- What migrations put aside: how it was called (an index: the relation that it is of), and whether
--- it is the same as one put aside before it.
+-- Objects that migrations put aside: their former name (of an index: its relation), and whether
+-- each equals one put aside before.
 WITH aside AS (
     SELECT
         CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'i' THEN 'INDEX'
@@ -82,8 +82,8 @@ WINDOW same AS (PARTITION BY kind, former, arguments ORDER BY number)
 ORDER BY kind = 'INDEX', kind, former, arguments, number
 
 -- name: list_returned
--- Functions and views that stand under their own name again in just the form in which the first of
--- that name was put aside.
+-- Functions and views that stand under their own name again, exactly as the first of that name was
+-- put aside.
 WITH objects AS (
     SELECT p.oid, p.proname::text AS name, oidvectortypes(p.proargtypes) AS arguments,
            concat_ws(' ', p.prosrc, pg_get_function_sqlbody(p.oid), p.prorettype, p.prolang,
@@ -106,9 +106,8 @@ SELECT o.oid::bigint AS oid FROM objects AS o JOIN aside
     ON (aside.former, aside.arguments, aside.form) = (o.name, o.arguments, o.form)
 
 -- name: describe_state
--- The columns of trade_recon as they stand, its options and owner, and what of the owner's acts on
--- its rows: forced policies, triggers and rules that are enabled, and constraints that rows need
--- not meet.
+-- Columns of trade_recon as they stand, its options and owner, and what of the owner's acts on its
+-- rows: forced policies, enabled triggers and rules, and constraints that rows may violate.
 SELECT json_build_object(
     'owner', pg_get_userbyid(c.relowner), 'options', coalesce(to_json(c.reloptions), '[]'),
     'is_forced', c.relforcerowsecurity,
@@ -159,9 +158,9 @@ WHERE starts_with(obj_description(c.oid, 'pg_class'), 'trade-recon: ')
 ORDER BY 1
 
 -- name: list_dependents
--- What is not ours and stands on what goes: our relations ($1), our functions ($2), and the columns
--- $3 of trade_recon. What goes silently with them, and what stands in the way until its owner
--- dropped or changed it.
+-- Objects of others that depend on what the script drops: our relations ($1), functions ($2), and
+-- columns $3 of trade_recon. Some are dropped with these, others must be dropped or changed by
+-- their owner first.
 WITH own AS (
     SELECT 'pg_class'::regclass AS catalogue, c.oid, 0 AS part FROM pg_class AS c
     WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
@@ -240,7 +239,7 @@ GROUP BY dependent
 ORDER BY 1
 
 -- name: list_rights
--- What the role $1 was given here: rights on the database, the schema, the raw tables ($2) and
+-- What role $1 was granted here: rights on the database, the schema, the raw tables ($2) and
 -- sequences, and policies named $3.
 SELECT 'DATABASE' AS kind, quote_ident(d.datname) AS identity, NULL AS policy
 FROM pg_database AS d CROSS JOIN LATERAL aclexplode(d.datacl) AS a

@@ -1,5 +1,5 @@
 -- name: describe_place
--- The server's version, the database, the schema and its owner (null: there is no such schema).
+-- The server's version, the database, the schema and its owner (null: no such schema).
 SELECT
     current_setting('server_version_num')::integer AS version,
     current_database()::text AS database,
@@ -7,8 +7,8 @@ SELECT
         AS schema_owner
 
 -- name: list_tables
--- The tables $1 that stand in the schema, each with all its partitions; a partition's parent is
--- named by its oid. Takes no lock on them.
+-- Those of the tables $1 that exist, each with all its partitions; a partition names its parent by
+-- oid. Takes no lock on them.
 WITH RECURSIVE tree AS (
     SELECT c.oid, c.oid AS root, NULL::oid AS parent
     FROM pg_class AS c
@@ -71,15 +71,15 @@ WHERE i.indrelid = ANY($1::oid[])
 ORDER BY n.nspname, c.relname
 
 -- name: list_names
--- The names that relations of the schemas $1 have: a new index needs another one.
+-- Names of relations in the schemas $1: a new index needs another one.
 SELECT n.nspname::text AS schema, c.relname::text AS name
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY($1::text[])
 
 -- name: list_objects
--- What the role $1 must own and does not: $2 of an earlier system, and, where `migrate` was run,
--- all of our own. Arguments: a function's types.
+-- Objects that role $1 must own and does not: $2 of an earlier system and, after `migrate`, all of
+-- ours. Arguments: types of a function's arguments.
 WITH place AS (
     SELECT n.oid,
         EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = 'recon_migrations')
@@ -104,8 +104,8 @@ WHERE p.prokind = 'f' AND (p.proname = ANY($2::text[]) OR place.migrated AND p.p
 ORDER BY 1, 2, 3
 
 -- name: list_sequences
--- Sequences from which the tables $1 take defaults: whoever inserts needs them. Those of identity
--- columns need no right.
+-- Sequences used by defaults of the tables $1, which whoever inserts needs; identity columns need
+-- no right.
 SELECT DISTINCT n.nspname::text AS schema, s.relname::text AS name
 FROM pg_attrdef AS d
 JOIN pg_depend AS dep ON dep.classid = 'pg_attrdef'::regclass AND dep.objid = d.oid
@@ -116,8 +116,8 @@ WHERE d.adrelid = ANY($1::oid[])
 ORDER BY 1, 2
 
 -- name: list_cautions
--- What no grant on the tables $1 covers: triggers that act with the rights of whoever writes, and
--- policies that take rows away again.
+-- What no grant on the tables $1 covers: triggers, which act with the rights of the writing role,
+-- and restrictive policies.
 SELECT DISTINCT 'trigger' AS kind, t.tgname::text AS name, root.schema, root.name AS "table"
 FROM unnest($1::oid[], $2::text[], $3::text[]) AS root (oid, schema, name)
 JOIN pg_trigger AS t ON t.tgrelid = root.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'

@@ -1,6 +1,6 @@
 -- name: get_account
--- One account as it stands, and its status on a date ($2): an acceptance that ends then or did so
--- before explains it no more.
+-- One account, and its status on a date ($2): an acceptance that has ended by then no longer
+-- explains it.
 SELECT t.*, CASE
     WHEN l.account_id IS NULL OR t.reconciliation_status <> 'explained' THEN t.reconciliation_status
     WHEN l.was_held THEN 'needs_confirmation'
@@ -25,7 +25,7 @@ LEFT JOIN LATERAL (
 WHERE t.account_id = $1
 
 -- name: get_attempts
--- The last attempts at an account.
+-- The newest attempts at an account.
 SELECT a.*, r.kind FROM prop_trading_model.recon_attempts AS a
     JOIN prop_trading_model.recon_runs AS r USING (run_id)
 WHERE a.account_id = $1 AND a.finished_at IS NOT NULL
@@ -33,7 +33,7 @@ ORDER BY a.finished_at DESC
 LIMIT $2
 
 -- name: get_history
--- The last openings and closings of an account's issues.
+-- The newest openings and closings of an account's issues.
 SELECT type, severity, opened_at, opened_run, closed_at, closed_run, closing_evidence
 FROM prop_trading_model.recon_issue_history
 WHERE account_id = $1
@@ -41,8 +41,7 @@ ORDER BY opened_at DESC, issue_id DESC
 LIMIT $2
 
 -- name: get_set_aside
--- Rows of upstream that the warehouse does not hold as they were sent, of an account, the newest
--- first.
+-- Rows of upstream that are not stored as sent, of an account, newest first.
 SELECT table_name AS "table", row_key AS key, date, copies, reason, first_seen, last_seen,
     row_data::text AS row_text
 FROM prop_trading_model.recon_set_aside_rows
@@ -51,8 +50,8 @@ ORDER BY last_seen DESC, table_name, row_key
 LIMIT $2
 
 -- name: list_accounts
--- Accounts in the order of their ids, at most $4: of the states ($1) that they have on a date ($5)
--- and with the open issue ($2) named, null being any, behind the id $3.
+-- Accounts by id behind $3, at most $4: with the statuses ($1) that they have on a date ($5), and
+-- the open issue ($2); null: any.
 SELECT account_id, status, coalesce(num_trades_alltime, 0) AS num_trades_alltime,
     coalesce(num_trades_daily, 0) AS num_trades_daily,
        coalesce(num_trades_hourly, 0) AS num_trades_hourly,
@@ -96,11 +95,11 @@ ORDER BY account_id
 LIMIT $4
 
 -- name: get_attempt
--- What one run did to one account.
+-- A run's attempt at an account.
 SELECT * FROM prop_trading_model.recon_attempts WHERE run_id = $1 AND account_id = $2
 
 -- name: get_run_attempts
--- What one run did to each of its accounts, in the order in which they were queued, and how their
+-- A run's attempts at its accounts, in the order in which they were queued, and whether their
 -- totals agree by now.
 SELECT a.account_id, a.outcome, a.issues_found, a.issues_left, a.detail, t.trades_recon_checksum,
     f.account_id IS NOT NULL AS has_few_hours
@@ -111,8 +110,8 @@ WHERE a.run_id = $1 AND a.outcome IS NOT NULL
 ORDER BY a.position, a.account_id
 
 -- name: count_checked_by_date
--- Accounts by the date (UTC) on which they were last checked, of the last seven days, the newest
--- first: as the earlier system's report counts them.
+-- Accounts by the date (UTC) of their last check, within the last seven days, newest first, as the
+-- earlier system's report counts them.
 SELECT
     (last_checked AT TIME ZONE 'UTC')::date AS check_date,
     count(*) AS accounts_checked,
@@ -125,8 +124,7 @@ GROUP BY 1
 ORDER BY 1 DESC
 
 -- name: list_pins
--- The pinned rows of an account, by table and date, also trades of its own that stand under another
--- id or none.
+-- Pinned rows of an account by table and date, including its trades under another id or none.
 SELECT p.table_name AS table, p.row_key AS key, p.date, p.account_id::text AS account_id,
     p.removed_id, p.run_id, p.reason, p.pinned_at
 FROM prop_trading_model.recon_pins AS p

@@ -1,6 +1,5 @@
 -- name: survey_tables
--- What the catalogue says of the tables $1 of the schema, as one JSON list; tables that are not
--- there are left out.
+-- Facts of the catalogue on tables $1 of the schema, as a JSON list; missing tables are left out.
 SELECT coalesce(json_agg(facts ORDER BY name), '[]')::text
 FROM (
     SELECT c.relname AS name, json_build_object(
@@ -200,33 +199,31 @@ FROM (
 ) AS surveyed
 
 -- name: try_check
--- Whether a CHECK of trade_recon refuses one of the rows $1.
+-- Whether a CHECK of trade_recon rejects one of the rows $1.
 SELECT bool_or(({{condition}}) IS FALSE)
 FROM jsonb_array_elements($1::text::jsonb) AS recon_sample CROSS
     JOIN LATERAL jsonb_populate_record(NULL::prop_trading_model.trade_recon, recon_sample)
     AS recon_row
 
 -- name: try_domain
--- Whether the values that the rows $1 have in the column $2 are of a domain: an error where it
--- refuses one.
+-- Cast the values of column $2 in the rows $1 to a domain: an error if it rejects one.
 SELECT count((recon_sample ->> $2::text)::{{type}}) < 0
     FROM jsonb_array_elements($1::text::jsonb) AS recon_sample WHERE recon_sample ? $2::text
 
 -- name: has_citus
--- Whether tables may be distributed over several servers here.
+-- Whether Citus is installed, so that tables may be distributed.
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
 
 -- name: list_distribution
--- The column by which Citus spreads the rows of each table of the schema over its shards; only
--- where the extension is.
+-- Citus' distribution column of each distributed table; fails without the extension.
 SELECT c.relname::text AS name, column_to_column_name(p.logicalrelid, p.partkey) AS distributed_by
 FROM pg_dist_partition AS p
 JOIN pg_class AS c ON c.oid = p.logicalrelid
 WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model')) AND p.partmethod = 'h'
 
 -- name: survey_schema
--- What the role may do here at all, and what stands under $1, the names of our own tables and
--- views, and $2, those of our functions.
+-- The role's rights, and objects that stand under the names of our own tables and views ($1) and
+-- functions ($2).
 SELECT json_build_object(
     'is_read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
     'role', current_user,

@@ -1,7 +1,6 @@
 -- name: get_open_days
--- The first of the last seven days, and the first of them that may not be over: what was recorded
--- on earlier ones was counted before. A confirmed run takes back what it had recorded, on whatever
--- day.
+-- The first of the last seven days, and the first of them that may not be over: earlier ones need
+-- not be counted again. A confirmed run takes back what it recorded, on any day.
 SELECT
     now() AS read_at,
     today - 7 AS first_day,
@@ -155,7 +154,7 @@ SELECT type, severity, accounts, NULL, first_date, NULL, NULL, NULL, account_id 
 ORDER BY account_id NULLS FIRST, severity, account_count DESC, issue_type
 
 -- name: count_few_hours
--- Accounts with dates of many trades in a single hourly row, and five of them.
+-- Number of accounts with dates of many trades in one hourly row, and five of them.
 SELECT count(*) AS account_count,
     (array_agg(account_id::text ORDER BY account_id))[1:5] AS sample_accounts
     FROM "prop_trading_model".recon_few_hours
@@ -240,7 +239,7 @@ FROM (
 ) AS held
 
 -- name: get_open_trades
--- What the newest audit that ended or is under way found of open trades.
+-- Findings on open trades of the newest audit that ended or is under way.
 SELECT run_id, coalesce(finished_at, prepared_at) AS compared_at, open_trades
     FROM "prop_trading_model".recon_runs
 WHERE open_trades IS NOT NULL
@@ -249,7 +248,7 @@ ORDER BY started_at DESC LIMIT 1
 
 -- name: get_activity
 -- Checks of accounts that ended on each day (UTC) from $1 on, each account once for each run that
--- took it; those that left it resolved, and failed.
+-- took it: those resolved, and those failed.
 SELECT
     (finished_at AT TIME ZONE 'UTC')::date AS day,
     count(*) AS accounts_checked,
@@ -265,14 +264,13 @@ GROUP BY 1
 ORDER BY 1
 
 -- name: get_money_relations
--- Which sums of net profit and lots are equal between tables, as the last run over all accounts
--- learned it.
+-- Relations between amounts, as the last run over all accounts learned them.
 SELECT relation, accounts, holding, is_used, reason, learned_at
     FROM "prop_trading_model".recon_money_relations ORDER BY relation
 
 -- name: count_accepted
--- At how many accounts issues are accepted on a date ($1), in all and by code, how many issues, and
--- from when until when these end.
+-- Number of accounts with issues accepted on a date ($1), in all and by code, number of issues, and
+-- when the first and the last acceptance end.
 WITH accepted AS (
     SELECT account_id, type, until FROM "prop_trading_model".recon_accepted_issues
         WHERE ended_at IS NULL AND until > $1::date

@@ -1,10 +1,10 @@
 -- name: get_kept_figures
--- The report's figures as they were last counted, and the time.
+-- The report's figures as last counted, and when.
 SELECT figures, computed_at, now() AS read_at FROM "prop_trading_model".recon_report WHERE only_row
 
 -- name: get_last_run
--- The newest run that ended, why it ended so, the accounts that it holds on a date ($1), and its
--- API statistics.
+-- The newest ended run, why it ended so, the accounts that it holds on a date ($1), and its API
+-- statistics.
 SELECT run_id, kind, status, finished_at, requests, api, error, needs_confirmation, newly_held,
     held_since, confirmed_at, left_over,
     CASE WHEN needs_confirmation > 0 THEN (
@@ -22,7 +22,7 @@ FROM "prop_trading_model".recon_runs AS r WHERE finished_at IS NOT NULL ORDER BY
     LIMIT 1
 
 -- name: get_holding_run
--- The newest run that ended and left accounts that wait for confirmation still, on a date ($1).
+-- The newest ended run with accounts that still wait for confirmation on a date ($1).
 SELECT r.run_id, kind, status, finished_at, error, needs_confirmation, newly_held, held_since,
     confirmed_at, left_over, s.still_held
 FROM "prop_trading_model".recon_runs AS r
@@ -41,8 +41,8 @@ WHERE finished_at IS NOT NULL AND needs_confirmation > 0 AND s.still_held > 0
     ORDER BY finished_at DESC LIMIT 1
 
 -- name: get_last_audit
--- The newest audit over all accounts that came to its end; one that ended at its stop_at or took
--- only some accounts did not compare all of them.
+-- The newest audit that compared all accounts: one that ended at its stop_at, or took only some
+-- accounts, did not.
 SELECT run_id, finished_at, skipped + failed + gone AS left_out FROM "prop_trading_model".recon_runs
 WHERE kind = 'audit' AND request ->> 'account_ids' IS NULL AND request ->> 'max_accounts' IS NULL
     AND prepared_at IS NOT NULL
@@ -53,8 +53,8 @@ ORDER BY started_at DESC
 LIMIT 1
 
 -- name: lock_kept_figures
--- Become the one that counts; no row while somebody else does, or did less than $1 seconds, or $2
--- times as long as that took, ago.
+-- Lock the figures for counting; no row while another process counts, or if it did less than $1
+-- seconds, or $2 times its duration, ago.
 WITH due AS (
     SELECT figures -> 'activity' AS activity
     FROM "prop_trading_model".recon_report
@@ -79,12 +79,11 @@ UNION ALL
 SELECT figures FROM restored
 
 -- name: keep_figures
--- Keep the figures that were counted from this transaction's snapshot.
+-- Store figures counted from this transaction's snapshot.
 UPDATE "prop_trading_model".recon_report SET figures = $1, seconds = $2, computed_at = now()
     WHERE only_row
 
 -- name: is_ready
--- Whether the schema is there and answers, and whether the server takes no writes: a standby is
--- read-only by itself.
+-- Whether the schema answers, and whether the server takes no writes: a standby does not.
 SELECT (SELECT count(*) FROM "prop_trading_model".recon_migrations) AS migrations,
     current_setting('transaction_read_only') = 'on' AS is_read_only

@@ -1,6 +1,6 @@
 -- name: set_path
--- All names are written with their schemas then, whatever path the role has; and functions are made
--- before what they read.
+-- For the transaction, have all names written with their schemas, whatever the role's path, and let
+-- functions be made before what they read.
 SELECT set_config('search_path', 'pg_catalog', true),
     set_config('check_function_bodies', 'off', true)
 
@@ -73,13 +73,13 @@ JOIN place ON place.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND t.tgparentid = 0
 
 -- name: get_kept
--- The definitions as the last migrate left them, in the order in which they can be made.
+-- Definitions as the last migrate recorded them, in an order in which they can be made.
 SELECT kind, name, definition, beside, server FROM "prop_trading_model".recon_definitions
 ORDER BY array_position(ARRAY['function', 'view', 'materialized view', 'index', 'column',
     'trigger'], kind), made
 
 -- name: keep
--- Keep the definitions of objects as they stand now; others are forgotten.
+-- Record the present definitions of objects, replacing the earlier record.
 WITH present AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::text::jsonb)
         AS p (kind text, name text, definition text, beside text[], made bigint)

@@ -1,10 +1,10 @@
 -- name: get_held_from
--- The date from which on partitioned tables ($1) hold rows.
+-- The first date from which on all partitioned tables ($1) have partitions.
 SELECT "prop_trading_model".recon_held_from($1::text[])
 
 -- name: list_detached
--- Tables that stand beside partitioned ones ($1) as a detached partition does: with their columns,
--- and a year and month behind their names.
+-- Tables that look like detached partitions of partitioned ones ($1): same columns, and a year and
+-- month at the end of the name.
 SELECT p.relname::text AS parent, c.relname::text AS name,
     make_date(month[1]::integer, month[2]::integer, 1) AS month
 FROM pg_class AS p
@@ -23,7 +23,7 @@ WHERE p.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
 ORDER BY 1, 3, 2
 
 -- name: is_adopted
--- Whether any of the raw tables ($1) stood before trade-recon.
+-- Whether any raw table with a history ($1) stood before trade-recon.
 SELECT EXISTS
     (SELECT FROM "prop_trading_model".recon_migrations WHERE adopted
     AND right(name, -5) = ANY($1::text[]))
@@ -33,26 +33,26 @@ SELECT EXISTS
 SELECT first_day FROM "prop_trading_model".recon_window
 
 -- name: note_window
--- From which date on runs compare, where that changed.
+-- Record the first date that runs compare; a row only if it changed.
 INSERT INTO "prop_trading_model".recon_window AS kept (first_day, noted_at) VALUES ($1::date, now())
 ON CONFLICT (only_row) DO UPDATE SET first_day = excluded.first_day, noted_at = excluded.noted_at
 WHERE kept.first_day IS DISTINCT FROM excluded.first_day
 
 -- name: forget_set_aside_rows
--- Rows of before the history that could not be held: they are not wanted any more.
+-- Delete set-aside rows from before the history.
 DELETE FROM "prop_trading_model".recon_set_aside_rows WHERE date < $1::date
 
 -- name: forget_doubted_dates
--- Dates of before the history that would be read again.
+-- Delete doubted dates from before the history.
 DELETE FROM "prop_trading_model".recon_doubted_dates WHERE date < $1::date
 
 -- name: forget_descents
--- Dates of before the history below which finer rows would be read.
+-- Delete dates from before the history whose finer rows were still to be read.
 DELETE FROM "prop_trading_model".recon_descents WHERE date < $1::date
 
 -- name: note_before
--- What upstream counts of accounts ($2: trades $3, profit $4, lots $5) before the history that
--- begins on $1; with $6 it comes on top of what was known of earlier dates.
+-- Record what upstream counts for accounts ($2: trades $3, profit $4, lots $5) before the history
+-- that begins on $1; with $6 it is added to what was recorded of earlier dates.
 INSERT INTO "prop_trading_model".recon_history
     AS h (account_id, history_from, trades, net_profit, total_lots)
 SELECT account_id, $1::date, trades, net_profit, total_lots

@@ -1,7 +1,7 @@
 -- name: list_references
--- Foreign keys of other tables to trade_recon: the table, whether we see its rows, whether these
--- would go or change with the row that they refer to, and the condition that its row r refers to
--- the row t.
+-- Foreign keys of other tables to trade_recon: the table, whether we see all its rows, whether
+-- deleting a referenced row deletes or changes these, and the condition that its row r refers to
+-- row t.
 SELECT
     k.conrelid::regclass::text AS table,
     has_table_privilege(k.conrelid, 'SELECT')
@@ -24,8 +24,8 @@ WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
 ORDER BY 1, 2
 
 -- name: list_gates
--- Foreign keys of trade_recon that an account id has to pass, of those whose tables we see: the
--- condition on an id a.account_id, and the reason where it fails.
+-- Foreign keys that restrict the account ids of trade_recon, to tables that we see: the condition
+-- on an id a.account_id, and the reason if it fails.
 SELECT
     format('EXISTS (SELECT FROM %s AS g WHERE g.%I OPERATOR(%I.%s) a.account_id)',
         k.confrelid::regclass, there.attname, o.oprnamespace::regnamespace, o.oprname) AS condition,
@@ -44,23 +44,23 @@ WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
 ORDER BY k.conname
 
 -- name: add_entries
--- Accounts that a query has, of those that the foreign keys let in.
+-- Add accounts of a query that satisfy the foreign keys.
 INSERT INTO "prop_trading_model".trade_recon (account_id)
 SELECT account_id FROM ({{source}}) AS a
 WHERE {{gates}}
 ON CONFLICT DO NOTHING
 
 -- name: list_new_entries
--- Those of them that trade_recon does not know yet, and the reason that keeps each out.
+-- Accounts of a query that trade_recon lacks, and the reason that keeps each out.
 SELECT account_id, {{reasons}} AS reason FROM ({{source}}) AS a
 WHERE NOT EXISTS (SELECT FROM "prop_trading_model".trade_recon AS t WHERE t.account_id = a.account_id)
 
 -- name: add_some_entries
--- Some of them.
+-- Add accounts $1.
 INSERT INTO "prop_trading_model".trade_recon (account_id)
 SELECT unnest($1::text[])
 ON CONFLICT DO NOTHING
 
 -- name: drop_some_entries
--- Entries that are no accounts, unless a worker took them meanwhile.
+-- Delete entries $1 that are no accounts, unless claimed meanwhile.
 DELETE FROM "prop_trading_model".trade_recon WHERE account_id = ANY($1::text[]) AND claimed_by IS NULL

@@ -1,9 +1,9 @@
 -- name: count_unmet
--- The rows of trade_recon that do not meet a condition, of those that are written.
+-- Number of rows of trade_recon that violate a condition, among those that are written.
 SELECT count(*) FROM prop_trading_model.trade_recon WHERE ({{condition}}) IS FALSE AND ({{written}})
 
 -- name: list_objects
--- What of the earlier system migrations put aside (the names $1): what it is, and how it is called.
+-- Objects of the earlier system, with the names $1, that migrations will put aside: kind and name.
 SELECT what, name FROM (
     SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
         ELSE 'table' END AS what, c.relname::text AS name
@@ -20,7 +20,7 @@ SELECT what, name FROM (
 ORDER BY what, name
 
 -- name: list_aside
--- What stands under names that migrations put aside: what it is, and how it is called.
+-- Objects under names that migrations give to what they put aside: kind and name.
 SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'i' THEN 'index'
     ELSE 'table' END AS what, c.relname::text AS name
 FROM pg_class AS c
@@ -34,7 +34,7 @@ WHERE p.pronamespace = to_regnamespace(quote_ident('prop_trading_model'))
 ORDER BY 1, 2
 
 -- name: describe_state
--- The table trade_recon of the earlier system: its columns, and its triggers.
+-- Columns and triggers of the earlier system's table trade_recon.
 SELECT
     ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
         AND NOT attisdropped ORDER BY attnum) AS columns,
@@ -45,14 +45,14 @@ WHERE c.relnamespace = to_regnamespace(quote_ident('prop_trading_model'))
     AND c.relname = 'trade_recon' AND c.relkind IN ('r', 'p')
 
 -- name: count_state_rows
--- Its rows, and those in which something is empty that becomes a figure, a flag or a list;
--- {{empty}} is the condition.
+-- Number of rows of the earlier trade_recon, and of those with a NULL ({{empty}}) that becomes a
+-- figure, a flag or a list.
 SELECT count(*) AS rows, count(*) FILTER (WHERE {{empty}}) AS filled
     FROM prop_trading_model.trade_recon
 
 -- name: count_stand_ins
--- Its rows under ids that stand in for unknown ones: nothing, a login, or the MD5 of a natural key
--- of alltime metrics.
+-- Number of rows of the earlier trade_recon under ids that stand for unknown accounts: empty, a
+-- login, or the MD5 of a natural key of alltime metrics.
 SELECT count(*) FROM prop_trading_model.trade_recon AS t
 WHERE t.account_id = ''
    OR t.account_id
@@ -64,7 +64,7 @@ WHERE t.account_id = ''
    )
 
 -- name: keep_state
--- A copy of the table as it stands, and what its columns, options and owner are.
+-- Copy trade_recon as it stands, and record its columns, options and owner.
 CREATE TABLE prop_trading_model.recon_earlier_trade_recon AS TABLE prop_trading_model.trade_recon;
 COMMENT ON TABLE prop_trading_model.recon_earlier_trade_recon
     IS 'trade_recon of the earlier system with its rows, as it was before trade-recon: for trade-recon uninstall --print';
