@@ -73,7 +73,7 @@ def _suspected(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) 
     coarse = _coarse_needs(view, progress, gaps)
     if coarse != NOTHING:
         return coarse
-    fine = _fine_needs(view, progress)
+    fine = _fine_needs(view, progress, gaps)
     # Last: what counts give reason to read may change amounts, too.
     return fine if fine != NOTHING else _money_needs(view, progress)
 
@@ -147,7 +147,7 @@ def _is_left(progress: Progress) -> bool:
 
 
 def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
-    whole = _whole_levels(view, progress)
+    whole = _whole_levels(view, progress, gaps)
     if whole != NOTHING:
         return whole
     totals, daily = view.totals, progress.dates_read(Endpoint.DAILY)
@@ -166,7 +166,7 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     contradicted = _unread(daily, (day.date for day in view.days if is_day_contradicted(day)))
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and is_split(view), daily=frozenset(suspect))
-    lacking = _unread(daily, _within_life(view, gaps)) if is_short(view) else set()
+    lacking = _unread(daily, gaps) if is_short(view) else set()
     if is_daily_contradicted(view) or lacking:
         # If daily was read there and contradicts all others, only alltime is left to read.
         asked = frozenset(suspect | contradicted | lacking)
@@ -179,8 +179,10 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     )
 
 
-def _whole_levels(view: AccountView, progress: Progress) -> Needs:
-    """Alltime, or all of daily, where it is missing or suspect as a whole."""
+def _whole_levels(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
+    """Alltime, or all of daily, where it is missing or suspect as a whole; first the `gaps`, which
+    may explain a missing one.
+    """
     totals = view.totals
     counts_trades = any(totals.counts.values())
     alltime = not progress.dates_read(Endpoint.ALLTIME).everything and (
@@ -191,9 +193,12 @@ def _whole_levels(view: AccountView, progress: Progress) -> Needs:
         or (counts_trades and not totals.has_alltime)
     )
     descends = view.drift is not None and not (view.drift.absent or view.drift.daily_agrees)
-    everything = not progress.dates_read(Endpoint.DAILY).everything and (
-        descends or (counts_trades and not totals.has_daily) or is_silent(view, progress)
-    )
+    daily = progress.dates_read(Endpoint.DAILY)
+    is_suspect = descends or is_silent(view, progress)
+    lacks_daily = counts_trades and not totals.has_daily
+    if lacks_daily and not is_suspect and (unread := _unread(daily, gaps)):
+        return Needs(alltime=alltime, daily=frozenset(unread))
+    everything = not daily.everything and (is_suspect or lacks_daily)
     return Needs(alltime=alltime, daily=None if everything else frozenset())
 
 
@@ -203,10 +208,6 @@ def _is_to_be_asked_again(view: AccountView) -> bool:
 
 def _is_pin_due(view: AccountView) -> bool:
     return view.pins_are_due and (_ALLTIME, None) in view.pins
-
-
-def _within_life(view: AccountView, days: Iterable[dt.date]) -> set[dt.date]:
-    return {day for day in days if view.first_day is None or day >= view.first_day}
 
 
 def _whole_life(view: AccountView) -> frozenset[dt.date] | None:
@@ -231,7 +232,7 @@ def _unread(read: DatesRead, days: Iterable[dt.date]) -> set[dt.date]:
     return {day for day in days if not read.covers(day)}
 
 
-def _fine_needs(view: AccountView, progress: Progress) -> Needs:
+def _fine_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date]) -> Needs:
     below = view.descents | view.doubts
     if (
         is_daily_contradicted_by_all(view, progress)
@@ -259,7 +260,8 @@ def _fine_needs(view: AccountView, progress: Progress) -> Needs:
     if hourly or closed:
         # A table without a row also lacks those of days without trades, which no count shows.
         most = len(hourly) > MAX_DATES and len(hourly) >= _MOST_OF * view.known_days
-        everything = bool(hourly) and (most or not view.totals.has_hourly)
+        lacks_hourly = not view.totals.has_hourly and not hourly <= gaps
+        everything = bool(hourly) and (most or lacks_hourly)
         return Needs(
             hourly=_whole_life(view) if everything else frozenset(hourly), closed=frozenset(closed)
         )

@@ -15,7 +15,7 @@ from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, PAGE_ROWS, Endpoint
 from app.domain.planning.contradictions import is_short
 from app.domain.planning.descent import needs_of
-from app.domain.planning.estimates import Upstream, common_gaps, expected_on, upstream_a_day
+from app.domain.planning.estimates import Upstream, expected_on, upstream_a_day
 from app.domain.planning.planned_request import SharedRead
 
 SAMPLE = 1000
@@ -47,17 +47,14 @@ class _Wanted:
 
 def propose(
     sample: Sequence[tuple[AccountView, Progress]],
-    coverage: Mapping[dt.date, int],
-    until: dt.date,
+    gaps: frozenset[dt.date],
     size: RunSize,
 ) -> list[SharedRead]:
-    """The scans that save requests in a run of several batches.
-
-    `coverage` counts accounts with rows by date, among the short ones of the sample.
+    """The scans that save requests in a run of several batches; hardly an account has rows on
+    `gaps`.
     """
     if size.batches < 2 or not sample:  # noqa: PLR2004 - one batch shares its reads anyway
         return []
-    gaps = common_gaps(coverage, until)
     gaps = gaps if len(gaps) <= MAX_DATES else frozenset()
     wanted: defaultdict[Endpoint, dict[dt.date, _Wanted]] = defaultdict(dict)
     asking: Counter[Endpoint] = Counter()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from app.domain.accounts.progress import Progress
 from app.domain.planning.contradictions import is_short
+from app.domain.planning.estimates import common_gaps
 from app.domain.planning.planned_request import SharedRead
 from app.domain.planning.sharing import SAMPLE, RunSize, propose
 from app.domain.states import RunKind
@@ -74,14 +75,19 @@ class SharedReadPlanning:
         self, run: ActiveRun, sample: Sequence[str], accounts: int, batches: int
     ) -> list[SharedRead]:
         views = await self._store.detection.look(sample, run.run_id, keeps=False)
+        now = self._now().date()
         short = [account_id for account_id, view in views.items() if is_short(view)]
-        coverage = await self._store.detection.coverage(short) if short else {}
+        # Among all accounts a date is missing for everyone, among the short ones for some.
+        gaps = {
+            day
+            for among in (short, await self._store.account_lists.sample(SAMPLE))
+            for day in common_gaps(await self._store.detection.coverage(among), now)
+        }
         upstream = await self._store.detection.size()
         size = RunSize(accounts, batches, self._max_ids(), upstream)
         return await off_loop(
             propose,
             [(view, Progress()) for view in views.values()],
-            coverage,
-            self._now().date(),
+            frozenset(gaps),
             size,
         )

@@ -38,6 +38,7 @@ class AccountLists:
             sql["get_locked_accounts"],
             sql["get_refuted_accounts"],
         )
+        self._sample = sql["sample_accounts"]
         self._ask_again = sql["ask_again"]
 
     async def logins(self, connection: Connection, account_ids: Sequence[str]) -> dict[str, Record]:
@@ -92,6 +93,11 @@ class AccountLists:
             row["account_id"]
             for row in await self._database.fetch(self._refuted, list(codes), seconds=SWEEP_SECONDS)
         ]
+
+    async def sample(self, most: int) -> list[str]:
+        """Accounts of the warehouse, spread evenly."""
+        rows = await self._database.fetch(self._sample, most, seconds=SWEEP_SECONDS)
+        return [row["account_id"] for row in rows]
 
     async def all_accounts(self) -> list[str]:
         """All known accounts."""

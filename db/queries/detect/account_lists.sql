@@ -136,3 +136,8 @@ UPDATE prop_trading_model.trade_recon AS t
 SET next_attempt_at = NULL, explained_as = NULL, explained_times = 0, ask_again_at = NULL
 FROM held
 WHERE t.account_id = held.account_id
+
+-- name: sample_accounts
+-- $1 accounts: the same ones each time, in no order of theirs.
+SELECT account_id::text AS account_id FROM prop_trading_model.trade_recon
+ORDER BY hashtext(account_id::text), account_id LIMIT $1
