@@ -16,7 +16,10 @@ _HALF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An account's `ids`, expected rows by date, and `density` elsewhere."""
+    """What one account needs: its `ids` in a request, and the rows expected on each date.
+
+    `density` are those on any other date; without dates, all rows of the account.
+    """
 
     account_id: AccountId
     ids: tuple[str, ...]

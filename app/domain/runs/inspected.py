@@ -172,7 +172,7 @@ class InspectionFigures:
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Short accounts without rows on probably lost dates."""
+        """Dates that are probably lost, with the number of short accounts without rows there."""
         if self.until is None or not self.short_accounts:
             return {}
         until = dt.date.fromisoformat(self.until)

@@ -47,7 +47,7 @@ from app.domain.verdict.upstream_issues import (
 def explain(
     view: AccountView, progress: Progress, *, moving_from: dt.date, now: dt.datetime | None = None
 ) -> tuple[Issue, ...]:
-    """What remains; dates from `moving_from` on are unsettled.
+    """What remains of an account's issues; dates from `moving_from` on are unsettled at `now`.
 
     A mismatch keeps its code while anything that could repair it was not done.
     """

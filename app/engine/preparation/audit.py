@@ -63,11 +63,12 @@ class Audit:
         self._asked = 0
 
     async def compare(self, account_ids: Sequence[AccountId] | None) -> list[str]:
-        """Note accounts (None: all) that differ; those not compared.
+        """Note which accounts (None: all) differ from upstream or are absent there; returns those
+        that could not be compared.
 
-        Named accounts are read by id, all by a scan; unsettled dates where alltime differs. Raises
-        UpstreamSuspect (too many absent, rekeyed) and EndpointFailed; too many lowered mark the
-        run.
+        Named accounts are read by id, all by a scan; unsettled dates only where alltime differs.
+        Raises UpstreamSuspect if too many are absent or have another natural key upstream, and
+        EndpointFailed; if upstream has less for too many, the run is marked.
         """
         scans, run_id = self._store.scans, self._run_id
         guard = AuditGuard(self._store, run_id, account_ids, self._terms.guard)

@@ -35,7 +35,7 @@ _COUNTED = COUNT_CODES | {IssueCode.UPSTREAM_INCONSISTENT}
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceResult:
-    """Results of maintenance; the first four names are heritage.
+    """Results of maintenance; the first four names are those of the first system.
 
     `unmatched_combinations`: keys that fit no account or several. Locked accounts have old totals;
     trade_recon rejects refused ones, and lacks those kept out. Relations `money_dropped` are no
@@ -147,7 +147,7 @@ def _log_refused(refused: Mapping[str, str]) -> None:
 async def _count_locked(
     store: Repositories, locked: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Count again; accounts still locked, and rejected ones."""
+    """Count accounts again whose rows were locked; those that still are, and rejected ones."""
     held, refused = list(locked), dict[str, str]()
     for pause in _LOCK_PAUSES:
         if not held:

@@ -19,9 +19,10 @@ _STRIKES = 8
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """Results of maintenance, and accounts it left.
+    """Results of maintenance, and accounts that it could not work on.
 
-    `refused` are rejected by trade_recon, which lacks those `kept_out`.
+    `unread` could not be read, rows of `locked` are held by others, those of `refused` are rejected
+    by trade_recon, which lacks the `kept_out` among them.
     """
 
     result: Mapping[str, object]

@@ -126,7 +126,7 @@ class OtherRows:
     async def _insert(
         self, staged: StagedFetch, proven: Slice, writer: WriteContext, part: Sequence[_Lacking]
     ) -> Written:
-        """Store rows of unclaimed accounts."""
+        """Store rows of accounts that no other claim holds, in one transaction."""
         name = self._catalogue[staged.endpoint].table.name
         written = Written()
         async with self._database.transaction(

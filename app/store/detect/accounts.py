@@ -111,7 +111,8 @@ class Detection:
     ) -> dict[AccountId, AccountView]:
         """Detect accounts and store totals, if it `keeps` them; `run_id` adds its audit's findings.
 
-        `is_first`: this run wrote nothing yet, so others emptied emptied accounts.
+        `is_first`: this run wrote nothing of them yet, so that an emptied account was emptied by
+        others. `all_logins` also reads the logins of accounts that agree.
         """
         ids = list(account_ids)
         looked, used = await self._read(ids)
