@@ -61,7 +61,6 @@ def _facts(table: Table) -> TableFacts:
         table.name,
         "r" if table.date_column is None else "p",
         "owner",
-        is_ours_to_alter=True,
         columns=tuple(
             ColumnFacts(
                 field.column,

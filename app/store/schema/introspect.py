@@ -59,7 +59,6 @@ class TriggerFacts(msgspec.Struct, frozen=True):
     name: str
     is_before_row: bool
     on_insert: bool
-    on_delete: bool
     on_update: bool
 
 
@@ -72,7 +71,6 @@ class TableFacts(msgspec.Struct, frozen=True, dict=True):
     name: str
     kind: str
     owner: str
-    is_ours_to_alter: bool
     columns: tuple[ColumnFacts, ...] | None
     keys: tuple[UniqueKey, ...] | None
     missing_rights: tuple[str, ...] | None

@@ -6,7 +6,6 @@ FROM (
         'name', c.relname,
         'kind', c.relkind,
         'owner', pg_get_userbyid(c.relowner),
-        'is_ours_to_alter', pg_has_role(c.relowner, 'USAGE'),
         'columns', (
             SELECT json_agg(json_build_object(
                 'name', a.attname,
@@ -98,7 +97,6 @@ FROM (
                 'name', t.tgname,
                 'is_before_row', t.tgtype & 3 = 3,
                 'on_insert', t.tgtype & 4 <> 0,
-                'on_delete', t.tgtype & 8 <> 0,
                 'on_update', t.tgtype & 16 <> 0
             ) ORDER BY t.tgname)
             FROM pg_trigger AS t
