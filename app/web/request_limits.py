@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -79,10 +79,6 @@ class EncodedConvertor(Convertor[str]):
     def convert(self, value: str) -> str:
         """The id itself."""
         return unquote(value)
-
-    def to_string(self, value: str) -> str:
-        """The id encoded."""
-        return quote(value, safe="")
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
