@@ -1,4 +1,8 @@
+import asyncio
 import datetime as dt
+import errno
+import socket
+import ssl
 from email.utils import format_datetime
 
 import httpx2
@@ -95,6 +99,53 @@ def test_errors_that_may_pass_are_attempts_that_failed(error: Exception, kind: F
 )
 def test_errors_of_our_own_making_are_final(error: Exception) -> None:
     assert type(translate(error, REDACT)) is FetchFailed
+
+
+def _from(cause: BaseException) -> httpx2.ConnectError:
+    """The client's error over the system's, as the layers below it chain them."""
+    error = httpx2.ConnectError("[Errno 1] All connection attempts failed")
+    error.__cause__ = OSError(cause)
+    return error
+
+
+def _untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (_untrusted(), "its certificate is not trusted (self-signed certificate)"),
+        (socket.gaierror(socket.EAI_NONAME, "unknown"), "there is no host of that name"),
+        (
+            socket.gaierror(socket.EAI_AGAIN, "later"),
+            "its name cannot be looked up at the moment",
+        ),
+        (ExceptionGroup("both", [ConnectionRefusedError("refused")]), "connection refused"),
+        (OSError(errno.EHOSTUNREACH, "No route"), "no route to host"),
+    ],
+)
+def test_why_a_connection_failed_is_said_by_its_first_cause(cause: Exception, said: str) -> None:
+    assert str(translate(_from(cause), REDACT)) == f"The connection to the API failed ({said})."
+
+
+async def test_a_host_that_speaks_no_tls_is_told_with_its_port() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, httpx2.AsyncClient(trust_env=False) as client:
+        with pytest.raises(httpx2.ConnectError) as caught:
+            await client.get(f"https://127.0.0.1:{port}/")
+    assert str(translate(caught.value, REDACT)) == (
+        "The connection to the API failed (no TLS comes about (wrong version number),"
+        f" 127.0.0.1:{port})."
+    )
 
 
 def test_an_address_that_is_too_long_asks_for_fewer_ids() -> None:

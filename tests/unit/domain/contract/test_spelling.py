@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from app.domain.contract.rows import RepairedRow
 from app.domain.contract.spelling import (
+    AskedIds,
     SentKey,
     chosen_login,
     numbered_key,
     respelled,
     shown,
+    with_id,
     with_login,
 )
 from app.domain.ids import AccountId, Login
@@ -73,6 +75,31 @@ def test_the_repairs_of_a_row_stay_noted() -> None:
     assert with_login(plain, Login("00914")) == b'{"login":"00914","trader":null}'
     assert isinstance(with_login(plain, Login("00914")), RepairedRow)
     assert plain.nulled == {"trader"}
+
+
+@pytest.mark.parametrize(
+    "text", ["acc\u200b-1\u00a0\u2003", "\u00a0acc-1", "acc-1 ", "\ufeffacc-1"]
+)
+def test_what_nobody_sees_is_no_part_of_a_key(text: str) -> None:
+    assert shown(text) == "acc-1"
+
+
+def test_an_id_that_was_asked_for_is_known_in_another_case_unless_two_are_meant() -> None:
+    asked = AskedIds(["acc-1", "Twin", "twin"])
+    assert asked.meant(b'{"accountId":"ACC-1\\u00a0"}') == "acc-1"
+    assert asked.meant(b'{"accountId":"acc-1"}') is None
+    assert asked.meant(b'{"accountId":"TWIN"}') is None
+    assert asked.meant(b'{"login":"1"}') is None
+
+
+def test_the_id_that_was_meant_is_written_and_repairs_stay_noted() -> None:
+    row = RepairedRow(b'{"accountId":"ACC-1","trader":null}')
+    row.nulled, row.replaced = frozenset({"trader"}), frozenset()
+    written = with_id(row, AccountId('a"1'))
+    assert written == b'{"accountId":"a\\"1","trader":null}'
+    assert isinstance(written, RepairedRow)
+    assert written.nulled == {"trader"}
+    assert type(with_id(bytes(row), AccountId("a"))) is bytes
 
 
 def test_only_a_login_that_is_a_number_may_have_lost_its_zeros() -> None:

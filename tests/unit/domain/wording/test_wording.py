@@ -13,6 +13,7 @@ from app.domain.ids import Login
 from app.domain.issues.detection import detect
 from app.domain.states import RunStatus
 from app.domain.wording.counts import choose, counted
+from app.domain.wording.validation import requirement
 from tests.support.views import DAY, days, view
 
 _RUN, _EARLIER = uuid.UUID(int=7), uuid.UUID(int=6)
@@ -29,6 +30,29 @@ def test_a_noun_agrees_with_its_number(number: int, said: str) -> None:
 def test_an_irregular_plural_is_given() -> None:
     assert [counted(number, "copy", "copies") for number in (1, 2)] == ["1 copy", "2 copies"]
     assert [choose(number, "is", "are") for number in (1, 2)] == ["is", "are"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "context", "message", "said"),
+    [
+        ("greater_than", {"gt": 0}, "Input should be greater", "must be above 0"),
+        (
+            "greater_than",
+            {},
+            "Input should be greater.",
+            "cannot be taken: input should be greater",
+        ),
+        ("string_too_long", {"max_length": 1}, "", "must have at most 1 character"),
+        ("string_too_long", {}, "Too long", "must be a text"),
+        ("date_from_datetime_inexact", {}, "Inexact", "must be a date, such as 2026-11-28"),
+        ("value_error", {}, "Value error, Ids repeat.", "cannot be taken: ids repeat"),
+        ("is_instance_of", {}, "", "cannot be taken"),
+    ],
+)
+def test_a_validators_error_is_said_as_a_requirement_also_where_it_is_not_known(
+    kind: str, context: dict[str, object], message: str, said: str
+) -> None:
+    assert requirement(kind, context, message) == said
 
 
 @pytest.mark.parametrize(
