@@ -1,6 +1,8 @@
+import contextlib
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -169,6 +171,20 @@ def test_a_line_goes_to_what_stderr_is_at_that_moment(
     get_logger("app.test").info("later")
     assert capsys.readouterr().err == ""
     assert "later" in later.getvalue()
+
+
+def test_a_line_that_nobody_reads_any_more_does_not_break_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configure_logging(json=True)
+    out, into = os.pipe()
+    os.close(out)
+    with open(into, "w", buffering=1, encoding="utf-8") as broken:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stderr", broken)
+        get_logger("app.test").info("lost")
+        monkeypatch.undo()
+        with contextlib.suppress(BrokenPipeError):
+            broken.close()
 
 
 def test_a_short_secret_is_taken_out_as_a_word_and_leaves_others_whole(
