@@ -4,7 +4,6 @@ import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 from app.cli.options import ListFormat
-from app.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,9 +38,3 @@ def answer(found: _Found, format_: ListFormat, show: "Callable[[Console, _Found]
         print_json(found)
     else:
         show(results_console(), found)
-
-
-def require_account_id(account_id: str) -> None:
-    """InvalidRequest for an impossible id."""
-    if "\0" in account_id:
-        raise InvalidRequest("An account id holds no NUL character.")

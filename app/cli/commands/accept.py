@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.options import ListFormat, Reason, date_like
-from app.cli.reading import answer, open_record, require_account_id
+from app.cli.reading import answer, open_record
 from app.cli.runtime import ExitCode, perform
 from app.domain.issues.codes import IssueCode
 from app.domain.runs.orders import bounded_reason
@@ -92,7 +92,7 @@ async def _accepted(
     async def work(accepting: "Accepting") -> None:
         accepted.append(await accepting.accept(account_id, code, reason, until))
 
-    console = await _ordered(account_id, work)
+    console = await _ordered(work)
     told = (
         f"Accepted until {accepted[0].until}: {code.value} of {account_id}. It counts again then,"
         " or once its figures change."
@@ -107,19 +107,18 @@ async def _withdrawn(account_id: str, code: IssueCode, reason: str | None) -> Ex
     async def work(accepting: "Accepting") -> None:
         changed.append(await accepting.withdraw(account_id, code, reason))
 
-    console = await _ordered(account_id, work)
+    console = await _ordered(work)
     told = "counts again." if changed == [True] else "is not accepted: nothing was changed."
     console.print(f"{code.value} of {account_id} {told}", markup=False, soft_wrap=True)
     return ExitCode.SUCCESS
 
 
-async def _ordered(account_id: str, work: "Callable[[Accepting], Awaitable[None]]") -> "Console":
+async def _ordered(work: "Callable[[Accepting], Awaitable[None]]") -> "Console":
     from app.cli.output.tables import results_console
     from app.composition import open_readings, open_store
     from app.engine.acceptances import Accepting
     from app.settings.load import load_settings
 
-    require_account_id(account_id)
     settings = load_settings()
     async with open_store(settings) as store:
         await work(Accepting(store, open_readings(settings, store).today()))

@@ -9,7 +9,7 @@ import typer
 
 from app.cli.mistakes import SuggestingGroup
 from app.cli.options import Format, ListFormat
-from app.cli.reading import answer, open_record, require_account_id
+from app.cli.reading import answer, open_record
 from app.cli.runtime import ExitCode, perform
 from app.domain.issues.codes import IssueCode
 from app.domain.states import Outcome
@@ -118,7 +118,6 @@ async def _listed(view: _View) -> ExitCode:
 
 
 async def _shown(account_id: str, format_: ListFormat) -> ExitCode:
-    require_account_id(account_id)
     async with open_record() as readings:
         found = await readings.account(account_id)
     answer(found, format_, _show)
