@@ -390,6 +390,12 @@ async def test_what_cannot_start_says_why_in_one_sentence(
         ["reconcile", "--kind", "everything"],
         ["reconcile", "--max-accounts", "0"],
         ["report", "--nothing"],
+        ["accept"],
+        ["accept", "a"],
+        ["accept", "a", "no_trades"],
+        ["accept", "a", "trade_count_mismatch", "--reason", "known", "--until", "tomorrow"],
+        ["accept", "--list", "--reason", "known"],
+        ["uninstall"],
         [],
     ],
 )

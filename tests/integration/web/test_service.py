@@ -72,6 +72,12 @@ async def test_a_run_over_http_heals_what_is_damaged_and_tells_what_it_did(
         assert state["requests"] == len(sandbox.log.requests)
         assert {"maintenance", "audit"} <= state["phases"].keys()
         assert state["api_stats"]
+        result = (await client.get(f"/runs/{run_id}/result")).json()
+        assert result["run_id"] == run_id
+        assert (
+            sum(each["inserted"] for each in result["by_table"]),
+            sum(each["overwritten"] for each in result["by_table"]),
+        ) == (state["rows"]["inserted"], 1)
         account = (await client.get(f"/accounts/{victim}")).json()
         assert (account["status"], account["issues"], account["failed_attempts"]) == (
             "reconciled",
