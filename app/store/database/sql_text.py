@@ -48,8 +48,8 @@ def block(*lines: str) -> str:
 
 
 def comment(*sentences: str) -> str:
-    """Comment lines."""
-    return "\n".join(f"-- {sentence}" for sentence in sentences)
+    """Comment lines; names that sentences hold end none."""
+    return "\n".join(f"-- {_on_one_line(sentence)}" for sentence in sentences)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -64,6 +64,10 @@ def fitted(name: str, ending: str) -> str:
         return whole
     tail = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}_{ending}"
     return name.encode()[: LONGEST_NAME - len(tail.encode())].decode(errors="ignore") + tail
+
+
+def _on_one_line(sentence: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in sentence)
 
 
 def _escaped(character: str, form: str) -> str:

@@ -52,7 +52,7 @@ def _script(role: str, found: Installed) -> Iterator[str]:
         yield comment("What trade-recon had put aside gets its name back.")
         yield from _names_back(role, found, back)
     if found.rights:
-        yield comment(f"What the role {role} was given.")
+        yield comment(f"What the role {identifier(role)} was given.")
         yield from _rights(role, found.rights)
     yield "COMMIT;"
     if found.rights:

@@ -4,6 +4,7 @@ catalogue as it was before.
 
 import json
 import random
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -303,3 +304,18 @@ async def test_without_print_or_without_an_installation_it_says_so(
         )
         assert (nothing.code, nothing.stdout) == (2, "")
         assert "not installed" in nothing.stderr
+
+
+async def test_a_name_of_several_lines_stays_within_its_comment(database: Database) -> None:
+    role = f"odd_{secrets.token_hex(4)}\nSELECT 'said by a role';"
+    async with database.connect() as connection:
+        await connection.execute(
+            "CREATE VIEW public.\"of\nSELECT 'said by a view';\r\\! id\" AS SELECT issues FROM"
+            f' trade_recon; CREATE ROLE "{role}"; GRANT SELECT ON raw_trades_open TO "{role}"'
+        )
+        script = await print_uninstall(_settings(database), role)
+        assert "of SELECT 'said by a view'; \\! id" in script
+        assert 'the role U&"odd_' in script
+        parts = re.split(r"[\r\n]", script)
+        assert not [part for part in parts if part.startswith(("SELECT 'said", "\\"))]
+        await connection.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
