@@ -123,28 +123,35 @@ class SharedReadStore:
         """Have its accounts asked for by id."""
         await self._database.execute(self._sql["drop_read"], *self._key(run_id, read), reason)
 
+    async def is_told_apart(self, read: SharedRead, staged: StagedFetch) -> bool:
+        """Whether each row names its account, or its login for trades."""
+        table = self._catalogue[read.endpoint]
+        statement = fill(self._sql["has_unknown"], stage=table.stage, owner=_owner(table))
+        return not await self._database.fetch_value(
+            statement, staged.fetch_id, seconds=COMMAND_SECONDS
+        )
+
     async def keep(
         self, run_id: RunId, read: SharedRead, staged: StagedFetch, horizon: int
-    ) -> str | None:
-        """Hand a proven fetch over to the run, or say why it stays the worker's."""
+    ) -> bool:
+        """Hand a proven fetch over to the run; False if another worker read it meanwhile."""
         table = self._catalogue[read.endpoint]
-        measured = await self._database.fetch_row(
-            fill(self._sql["measure_fetch"], stage=table.stage, owner=_owner(table)),
+        size = await self._database.fetch_value(
+            fill(self._sql["measure_fetch"], stage=table.stage),
             staged.fetch_id,
+            seconds=COMMAND_SECONDS,
         )
-        if measured is None or measured["is_unknown"]:
-            return "a row of it cannot be told to be any account's"
         kept = await self._database.execute(
             self._sql["keep_read"],
             *self._key(run_id, read),
             self._worker[0],
             staged.fetch_id,
             staged.rows,
-            measured["bytes"],
+            size,
             horizon,
             staged.has_unsent,
         )
-        return None if kept else "another worker read it meanwhile"
+        return bool(kept)
 
     async def copy(
         self, read: SharedRead, proven: ProvenRead, owners: Sequence[str], into: StagedFetch

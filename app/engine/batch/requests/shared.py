@@ -9,6 +9,7 @@ Invariants:
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,8 @@ from app.upstream.client import UpstreamClient
 _log = get_logger(__name__)
 _LOOK_SECONDS = 0.25
 """Between looks whether another process has read it."""
+_PATIENCE = 900.0
+"""Seconds for which another process may read it."""
 
 
 class RunReads:
@@ -55,7 +58,7 @@ class RunReads:
 
         Raises FetchTooBroad if it is dropped, and errors of the API as a whole.
         """
-        run_id = state.claim.run_id
+        run_id, begun = state.claim.run_id, time.monotonic()
         while not state.is_stopping:
             async with self._locks[run_id, read]:
                 found = await store.shared_reads.get(run_id, read)
@@ -65,8 +68,11 @@ class RunReads:
                 if found is not None:
                     return found
                 if await store.shared_reads.take(run_id, read, self._config.shared_read_bytes):
-                    await self._make(store, state, read)
+                    # It may be long: a stop gives it up at once, and another worker begins again.
+                    await state.stop.limit(self._make(store, state, read), 0.0)
                     continue
+            if time.monotonic() - begun > _PATIENCE:
+                await self._drop(store, state, read, "another process did not finish reading it")
             await asyncio.sleep(_LOOK_SECONDS)
         return None
 
@@ -103,11 +109,14 @@ class RunReads:
         sink = await self._begin(store, read)
         is_kept = False
         try:
-            reason = await self._read(store, state, read, sink)
-            reason = reason or await store.shared_reads.keep(run_id, read, sink.staged, horizon)
-            is_kept = reason is None
-            if reason is not None:
+            if reason := await self._read(store, state, read, sink):
                 await self._drop(store, state, read, reason)
+            elif not await store.shared_reads.is_told_apart(read, sink.staged):
+                reason = "a row of it cannot be told to be any account's"
+                await self._drop(store, state, read, reason)
+            else:
+                # Not if another worker read it, since this one was away for longer than its lease.
+                is_kept = await store.shared_reads.keep(run_id, read, sink.staged, horizon)
         except BaseException:
             await store.shared_reads.give_back(run_id, read)
             raise
