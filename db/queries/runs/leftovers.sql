@@ -106,11 +106,14 @@ ORDER BY table_name, login, platform, broker
 ON CONFLICT DO NOTHING
 
 -- name: count_unmatched
--- Number of natural keys that fit no account or several, once for each table: those that run $1 was
--- the first to end with, and others.
-SELECT count(*) FILTER (WHERE first_run = $1) AS new,
-    count(*) FILTER (WHERE first_run <> $1) AS known
-FROM prop_trading_model.recon_unmatched_keys
+-- Number of natural keys that fit no account or several: those that run $1 was the first to end
+-- with in any table, and others.
+SELECT count(*) FILTER (WHERE is_new) AS new, count(*) FILTER (WHERE NOT is_new) AS known
+FROM (
+    SELECT bool_or(first_run = $1) AS is_new
+    FROM prop_trading_model.recon_unmatched_keys
+    GROUP BY login, platform, broker
+) AS keys
 
 -- name: note_leftovers
 -- Record what an ended run ($1) left.
