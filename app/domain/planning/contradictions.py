@@ -54,6 +54,14 @@ def is_daily_contradicted(view: AccountView) -> bool:
     return view.totals.alltime in daily_if_contradicted(view)
 
 
+def is_daily_exceeded(view: AccountView) -> bool:
+    """Whether dates of which finer tables count more explain alltime."""
+    lacking = sum(
+        max(day.hourly, day.closed) - day.daily for day in view.days if has_surplus(day)
+    )
+    return lacking > 0 and view.totals.alltime == view.totals.daily + lacking
+
+
 def has_surplus(day: DayCounts) -> bool:
     """Whether hourly rows or trades count more than daily."""
     return day.hourly > day.daily or day.closed > day.daily

@@ -16,6 +16,7 @@ from app.domain.planning.contradictions import (
     is_alltime_foreign,
     is_daily_contradicted,
     is_daily_contradicted_by_all,
+    is_daily_exceeded,
     is_day_contradicted,
     is_short,
     is_split,
@@ -167,7 +168,8 @@ def _coarse_needs(view: AccountView, progress: Progress, gaps: frozenset[dt.date
     if totals.alltime == totals.daily:
         return Needs(alltime=alltime_is_unread and is_split(view), daily=frozenset(suspect))
     lacking = _unread(daily, gaps) if is_short(view) else set()
-    if is_daily_contradicted(view) or lacking:
+    is_explained = bool(suspect) and is_daily_exceeded(view)
+    if is_daily_contradicted(view) or is_explained or lacking:
         # If daily was read there and contradicts all others, only alltime is left to read.
         asked = frozenset(suspect | contradicted | lacking)
         return Needs(alltime=alltime_is_unread and not asked, daily=asked)

@@ -43,6 +43,15 @@ def test_daily_is_read_where_both_finer_tables_agree_against_it_and_explain_what
     assert needs_of(surplus, Progress()) == Needs(daily=days(0))
 
 
+def test_daily_is_read_on_dates_whose_trades_are_stored_where_these_explain_alltime() -> None:
+    lacking = view("a", 8, 5, (0, 0, 3), (5, 4, 5))
+    assert needs_of(lacking, Progress()) == Needs(daily=days(0))
+    assert needs_of(lacking, read(daily=days(0))) == Needs(alltime=True)
+    assert needs_of(lacking, read(alltime=True, daily=days(0))) == Needs(daily=None)
+    unexplained = view("a", 9, 5, (0, 0, 3), (5, 4, 5))
+    assert needs_of(unexplained, Progress()) == Needs(alltime=True)
+
+
 def test_daily_that_stands_alone_after_it_was_read_is_upstreams_contradiction_and_only_alltime_is_left_to_hear() -> (
     None
 ):
