@@ -2,7 +2,7 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.accounts.counts import DayCounts, Drift, IdentityFinding, OddRows, Totals
@@ -93,6 +93,12 @@ class AccountView:
             day.date
             for day in self.days
             if day.closed > max(day.daily, day.hourly) and (day.daily_rows or day.hourly_rows)
+        )
+
+    def counts_on(self, dates: Collection[dt.date]) -> bool:
+        """Whether a table counts trades on one of these dates, which disagrees."""
+        return any(
+            day.date in dates and max(day.daily, day.hourly, day.closed) for day in self.days
         )
 
     @property

@@ -43,7 +43,7 @@ class FetchApplier:
     async def apply(self, state: BatchState, planned: PlannedRequest, fetched: Fetched) -> None:
         """Write rows, and note results at the accounts."""
         unknown_keys = await self._resolve_owners(planned, fetched)
-        fetched = without_unseen(planned, fetched)
+        fetched = without_unseen(state, planned, fetched)
         context = state.write_context(
             planned.account_ids, self._config, self._store.claims.worker_id
         )

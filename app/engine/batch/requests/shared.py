@@ -166,13 +166,17 @@ class RunReads:
         return await store.staging.begin(read.endpoint, first_day=store.applier.window.first)
 
 
-def without_unseen(planned: PlannedRequest, fetched: Fetched) -> Fetched:
-    """Count stored slices that the shared read brings nothing of as changed: upstream may spell
-    their account otherwise, which only a request by id tells.
+def without_unseen(state: BatchState, planned: PlannedRequest, fetched: Fetched) -> Fetched:
+    """Count slices of which rows are stored or counted, but none is in the shared read, as changed:
+    upstream may spell their account otherwise, which only a request by id tells.
     """
     if planned.shared is None:
         return fetched
-    seen = fetched.staged.accounts or {}
+    seen, days = fetched.staged.accounts or {}, planned.shared.days
     stored = fetched.before.slices
-    unseen = [each for each in planned.account_ids if each in stored and not seen.get(each)]
+    unseen = [
+        each
+        for each in planned.account_ids
+        if not seen.get(each) and (each in stored or state.views[each].counts_on(days))
+    ]
     return replace(fetched, before=fetched.before.without(unseen))
