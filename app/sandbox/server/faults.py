@@ -72,7 +72,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The faults to show: `rejections` first, `beyond_skip` as status beyond `largest_skip`, and
-    `probabilities` by kind, limited by `only_endpoints`, `only_ids` and `first_n`.
+    `probabilities` by kind, limited by `only_endpoints`, `only_ids`, `only_scans` and `first_n`.
     """
 
     probabilities: dict[FaultKind, float] = {}
@@ -81,6 +81,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unauthorized: bool = False
     only_endpoints: frozenset[Endpoint] | None = None
     only_ids: frozenset[str] | None = None
+    only_scans: bool = False
+    """Requests without ids for more than a row."""
     first_n: int | None = None
     retry_after: int = 1
     delay_seconds: float = 0.5
@@ -139,6 +141,11 @@ class Draw:
 _ID_LISTS = frozenset({"accountIds", "logins"})
 
 
+def _is_scan(target: str) -> bool:
+    query = dict(parse_qsl(urlsplit(target).query))
+    return _ID_LISTS.isdisjoint(query) and query.get("limit") != "1"
+
+
 def _named_in(target: str) -> set[str]:
     return {
         each
@@ -164,6 +171,8 @@ class FaultState:
         if faults.only_endpoints is not None and endpoint not in faults.only_endpoints:
             return Draw(None, NO_FAULTS, chance)
         if faults.only_ids is not None and faults.only_ids.isdisjoint(_named_in(target)):
+            return Draw(None, NO_FAULTS, chance)
+        if faults.only_scans and not _is_scan(target):
             return Draw(None, NO_FAULTS, chance)
         self._seen += 1
         if faults.first_n is not None and self._seen > faults.first_n:

@@ -258,3 +258,17 @@ def test_probabilities_beyond_one_are_refused() -> None:
         Faults(probabilities={FaultKind.EMPTY: -0.1})
     with pytest.raises(InvalidRequest):
         Faults(first_n=-1)
+
+
+async def test_faults_of_scans_spare_requests_that_name_ids_and_those_for_a_row(
+    sandbox: SandboxServer, client: httpx2.AsyncClient
+) -> None:
+    sandbox.set_faults(Faults(probabilities={FaultKind.INTERNAL_ERROR: 1.0}, only_scans=True))
+    assert (await get(client)).status_code == 500
+    assert (await get(client, limit=1)).status_code == 200
+    for endpoint, name, value in (
+        (Endpoint.DAILY, "accountIds", "acc-00001"),
+        (Endpoint.CLOSED, "logins", "400007"),
+    ):
+        response = await client.get(endpoint.path, params={name: value, "limit": 50})
+        assert response.status_code == 200
