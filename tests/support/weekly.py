@@ -22,10 +22,25 @@ DAYS = tuple(SETTLED - dt.timedelta(days=ago) for ago in (22, 21, 15, 14, 8, 7, 
 _SHARES_LOGIN = 10
 """One account in ten has the login of the one before, on another platform."""
 _KEPT = frozenset(
-    """
-    date hour trade_date account_id login platform broker position ticket open_time close_time lots
-    profit num_trades net_profit total_lots ingestion_timestamp
-    """.split()
+    [
+        "date",
+        "hour",
+        "trade_date",
+        "account_id",
+        "login",
+        "platform",
+        "broker",
+        "position",
+        "ticket",
+        "open_time",
+        "close_time",
+        "lots",
+        "profit",
+        "num_trades",
+        "net_profit",
+        "total_lots",
+        "ingestion_timestamp",
+    ]
 )
 
 

@@ -56,9 +56,7 @@ def is_daily_contradicted(view: AccountView) -> bool:
 
 def is_daily_exceeded(view: AccountView) -> bool:
     """Whether dates of which finer tables count more explain alltime."""
-    lacking = sum(
-        max(day.hourly, day.closed) - day.daily for day in view.days if has_surplus(day)
-    )
+    lacking = sum(max(day.hourly, day.closed) - day.daily for day in view.days if has_surplus(day))
     return lacking > 0 and view.totals.alltime == view.totals.daily + lacking
 
 
