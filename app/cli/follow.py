@@ -28,6 +28,7 @@ async def start_or_join(
             f"A full run is active already: this command helps with {error.run_id}, and starts"
             " none.",
             markup=False,
+            soft_wrap=True,
         )
         return error.run_id, False
 

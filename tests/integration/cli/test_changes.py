@@ -74,6 +74,13 @@ async def _changed_twice(database: Database) -> None:
             await connection.execute("DELETE FROM raw_metrics_hourly")
 
 
+async def _told(database: Database, folder: Path, *words: str) -> str:
+    """What people are shown."""
+    ended = await run_command(folder, {"DATABASE_URL": database.dsn}, "changes", *words)
+    assert ended.code == 0, ended.stderr
+    return ended.stdout
+
+
 async def _changes(database: Database, folder: Path, *words: str) -> Mapping[str, Any]:
     ended = await run_command(
         folder, {"DATABASE_URL": database.dsn}, "changes", "--format", "json", *words
@@ -151,7 +158,7 @@ async def test_each_change_shows_the_columns_that_differ_the_run_and_the_issues_
 
 
 async def test_a_heal_and_its_undoing_show_as_each_other_turned_round(
-    filled: Database, sandbox: SandboxServer
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     """Every value that a run wrote is what the change before it shows as new, for rows of all
     tables that it overwrote.
@@ -187,6 +194,12 @@ async def test_a_heal_and_its_undoing_show_as_each_other_turned_round(
             column.name: (column.old, column.new) for column in of_alltime.columns
         }
         assert undone[0].copy.run_id is None
+    words = ("--account", str(of_alltime.copy.account_id), "--table", "raw_metrics_alltime")
+    newest = await _told(filled, tmp_path, *words, "--limit", "1")
+    assert "UTC by a restore" in newest
+    assert "There may be older ones: --before" in newest
+    older = newest.split("--before ")[1].split(".")[0]
+    assert "It was restored at" in await _told(filled, tmp_path, *words, "--before", older)
 
 
 def test_a_value_that_was_stored_as_null_is_named_with_what_was_sent() -> None:

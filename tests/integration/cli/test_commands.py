@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.runs.request import RunRequest
+from app.domain.states import RunKind
 from app.sandbox.server.serving import SandboxServer
 from tests.conftest import Database, Server
 from tests.support.clock import TODAY
 from tests.support.commands import access, environment, run_command
-from tests.support.engine import difference
+from tests.support.engine import difference, engine
 from tests.support.processes import start
 
 _KEY = "very-secret-key-4711"
@@ -224,6 +226,18 @@ async def test_reconcile_that_needs_a_word_ends_with_1(
     )
     ended = await run_command(tmp_path, access(filled, sandbox), "reconcile", "--kind", "audit")
     assert (ended.code, "needs_confirmation" in ended.stdout) == (1, True), ended.stderr
+
+
+async def test_a_second_reconcile_helps_with_the_run_that_is_active_and_starts_none(
+    filled: Database, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    async with engine(filled, sandbox) as service:
+        run_id = await service.start_run(RunRequest(RunKind.FULL))
+    ended = await run_command(tmp_path, access(filled, sandbox), "reconcile")
+    assert (ended.code, f"helps with {run_id}" in ended.stderr) == (0, True), ended.stderr
+    async with filled.connect() as connection:
+        runs = await connection.fetch("SELECT run_id, status FROM recon_runs")
+    assert [tuple(row) for row in runs] == [(run_id, "succeeded")]
 
 
 async def test_reconcile_with_the_wrong_key_ends_with_3_and_says_why(
