@@ -161,6 +161,22 @@ def test_a_suspect_run_writes_no_account_that_loses_a_row_whether_its_count_is_l
     assert guard.judge({"later": Loss(1)}) == ["later"]
 
 
+def test_rows_that_many_accounts_lose_stop_a_run_that_lowers_none_and_rows_taken_back_do_not() -> (
+    None
+):
+    guard = RunGuard(HoldLimits(run_rows=10, run_row_share=0.1), undo=" Undo it.")
+    guard.note_compared("daily", {"a": 50, "b": 40})
+    guard.add({"a": Loss(9), "b": Loss(5, lowers=True)})
+    guard.take_back({"b": Loss(5, lowers=True)})
+    assert guard.losses["b"] == Loss(0, lowers=True)
+    assert guard.judge({"b": Loss(0)}) == []
+    assert guard.judge({"b": Loss(1)}) == ["b"]
+    assert guard.reason is not None
+    assert "remove, lower or blank 10 of the 90 rows compared so far" in guard.reason
+    assert "allowed are 10%, or fewer than 10" in guard.reason
+    assert guard.reason.endswith(" Undo it.")
+
+
 def _figures(
     table: str, stored: int, left: int, lost: int, *, blanks: bool = False, sent: Sent | None = None
 ) -> HoldFigures:
