@@ -33,6 +33,8 @@ class ReachSql:
     """Keys of foreign metrics rows."""
     found_keys: str
     """Keys of a finding `f` to repair."""
+    found_logins: str
+    """Logins of trades `t` to repair."""
     metrics_holders: str
     """Metrics row `t` is under a placeholder."""
     metrics_today: str
@@ -58,6 +60,7 @@ EVERYWHERE = ReachSql(
     logins="true",
     alien_keys="true",
     found_keys="true",
+    found_logins="true",
     metrics_holders="t.account_id = ANY($2::text[])",
     metrics_today="$3::date",
 )
@@ -73,6 +76,7 @@ SOMEWHERE = ReachSql(
     logins="login::text = ANY($2::text[])",
     alien_keys=_among("(login, platform, broker)", 3),
     found_keys=_among("(f.login, f.platform, f.broker)", 4),
+    found_logins="t.login::text = ANY($4::text[])",
     metrics_holders="t.account_id = ANY($5::text[])",
     metrics_today="$6::date",
 )

@@ -1,21 +1,33 @@
 -- name: repair_null_ids
 -- Fill the account id of trades of {{raw}} that exactly one account fits, keeping a copy. At most
 -- $2 rows, for a short transaction, after the first $3, which the table rejected. Rows that
--- ingestion is writing wait. The last row counts those whose id triggers kept.
-WITH mendable AS MATERIALIZED (
-    SELECT {{t_key}}{{place}}, f.candidates[1] AS account_id, to_jsonb(t) AS old_row
+-- ingestion is writing wait. The last row counts those whose id triggers kept. Statistics from
+-- before ids were lost know no trades without one: joins whose order hangs on their number are
+-- written as a hashed list, as FULL (never a nested loop) and by key (no partial index fits).
+WITH found AS MATERIALIZED (
+    SELECT f.login, f.platform, f.broker, unnest(f.dates) AS day, f.candidates[1] AS owner
     FROM prop_trading_model.recon_identity_findings AS f
-    JOIN {{raw}} AS t ON t.account_id IS NULL AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
     WHERE f.table_name = $1 AND f.holder IS NULL AND cardinality(f.candidates) = 1 AND {{found_keys}}
-      AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker{{unpinned}}
+), picked AS MATERIALIZED (
+    SELECT {{t_key}}{{place}}, t.login::text AS of_login, t.platform::text AS of_platform, coalesce(t.broker::text, '') AS of_broker, t.trade_date AS day, to_jsonb(t) AS old_row
+    FROM {{raw}} AS t
+    CROSS JOIN (SELECT count(*) AS days FROM found) AS of_all -- named below, or each partition hashes the list anew
+    WHERE t.account_id IS NULL AND {{found_logins}} AND t.login::text BETWEEN (SELECT min(login) FROM found) AND (SELECT max(login) FROM found)
+      AND t.trade_date BETWEEN (SELECT min(day) FROM found) AND (SELECT max(day) FROM found)
+      AND CASE WHEN of_all.days > 0 THEN (t.login::text, t.platform::text, coalesce(t.broker::text, ''), t.trade_date) IN (SELECT login, platform, broker, day FROM found) END{{unpinned}}
     ORDER BY {{t_key}}
     LIMIT $2 OFFSET $3
     {{free_to_change}}
+), mendable AS MATERIALIZED (
+    SELECT p.*, f.owner
+    FROM picked AS p
+    FULL JOIN found AS f ON (f.login, f.platform, f.broker, f.day) = (p.of_login, p.of_platform, p.of_broker, p.day)
+    WHERE num_nulls(p.day, f.day) = 0
 ), written AS (
-    UPDATE {{raw}} AS t SET account_id = m.account_id
+    UPDATE {{raw}} AS t SET account_id = m.owner
     FROM mendable AS m
-    WHERE {{same_row}} AND t.account_id IS NULL
-    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, t.trade_date AS day, m.old_row
+    WHERE {{same_row}} AND num_nulls(t.account_id) = 1
+    RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.owner AS mended, t.trade_date AS day, m.old_row
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
     SELECT {{run}}, account_id, $1, day, 'overwritten', old_row FROM written WHERE mended
@@ -35,7 +47,7 @@ WITH mendable AS MATERIALIZED (
            f.holder <> f.login AND prop_trading_model.recon_is_placeholder(f.holder, f.login, f.platform, f.broker) AS is_md5
     FROM prop_trading_model.recon_identity_findings AS f
     JOIN {{raw}} AS t ON t.account_id = f.holder AND t.login::text = f.login AND t.trade_date = ANY(f.dates)
-    WHERE f.table_name = $1 AND cardinality(f.candidates) = 1 AND {{found_keys}}
+    WHERE f.table_name = $1 AND f.holder IS NOT NULL AND cardinality(f.candidates) = 1 AND {{found_keys}}
       AND t.platform::text = f.platform AND coalesce(t.broker::text, '') = f.broker{{unpinned}}
     ORDER BY {{t_key}}
     LIMIT $2 OFFSET $3
@@ -43,7 +55,7 @@ WITH mendable AS MATERIALIZED (
 ), written AS (
     UPDATE {{raw}} AS t SET account_id = m.account_id
     FROM mendable AS m
-    WHERE {{same_row}} AND t.account_id = m.holder
+    WHERE {{same_row}} AND (t.account_id = m.holder) IS TRUE -- by key: an index of ids may lead to many
     RETURNING t.account_id, t.account_id IS NOT DISTINCT FROM m.account_id AS mended, m.holder, m.old_row, m.day, m.is_md5
 ), copies AS (
     INSERT INTO prop_trading_model.recon_removed_rows (run_id, account_id, table_name, date, reason, row_data)
