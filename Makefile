@@ -81,9 +81,9 @@ test-chaos: install ## kill, stop and cut off replicas while upstream fails and 
 	@$(BIN)/pytest -q -m chaos -n 4
 
 .PHONY: bench
-bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench
+bench: install ## measure everything on a warehouse of ACCOUNTS (20000) and on one a tenth as large, kept in .bench (FILLED=100: fewer filled columns, half the disk; PARTS="nights": that alone)
 	@$(SETUP); find_uv; "$$uv" pip install --quiet --python $(BIN)/python 'pgqueuer>=1.6,<2' || say "pgqueuer cannot be had: claims are not compared."
-	@$(BIN)/python -m bench $(if $(ACCOUNTS),--accounts "$(ACCOUNTS)")
+	@$(BIN)/python -m bench $(if $(ACCOUNTS),--accounts "$(ACCOUNTS)") $(if $(FILLED),--filled "$(FILLED)") $(if $(PARTS),--only $(PARTS))
 
 .PHONY: lint
 lint: install ## check style, types and layers

@@ -15,10 +15,11 @@ import asyncpg
 
 from app.telemetry import configure_logging
 from bench import accounts as named
-from bench import apply, claims, detection, memory, report, requests, undo
+from bench import apply, claims, detection, memory, nights, report, requests, undo
 from bench.contender import NothingToCompareError
 from bench.table import Ratio, machine, render, show
 from bench.warehouse import ensure_warehouse
+from bench.world import FILLED
 
 _REQUESTS_ACCOUNTS = 1500
 """The sandbox's world is made in Python: it does not grow further."""
@@ -27,17 +28,30 @@ _TRADES, _CROWD = 1_000_000, 100_000
 """Trades of one account and accounts of one run by which memory is judged; a tenth fills all
 batches.
 """
-_PARTS = ("detection", "report", "apply", "undo", "memory", "claims", "requests", "accounts")
+_PARTS = (
+    "detection",
+    "report",
+    "apply",
+    "undo",
+    "memory",
+    "claims",
+    "requests",
+    "accounts",
+    "nights",
+)
 _UNDONE = 20_000
 """Rows of the runs that are undone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A warehouse to measure on: so many accounts, behind this DSN."""
+    """A warehouse to measure on: so many accounts, behind this DSN, with every `filled`-th column
+    filled.
+    """
 
     accounts: int
     dsn: str
+    filled: int
 
 
 async def _measure(part: str, size: Size) -> list[Ratio]:
@@ -47,16 +61,15 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
             return await detection.measure(size.dsn, size.accounts)
         case "report":
             return await report.measure(size.dsn, size.accounts)
-        case "memory":
-            return await memory.measure(_TRADES, max(size.accounts, _CROWD))
-        case "claims":
-            return await claims.measure(size.accounts, _ROUNDS)
-        case "requests":
-            return await requests.measure(min(size.accounts, _REQUESTS_ACCOUNTS))
+        case "nights":
+            return await nights.measure(size.dsn, size.accounts, filled=size.filled)
         case _:
-            # What a page, a row or an account by name costs does not depend on how many accounts
-            # there are.
+            # They make what they measure on. What a page, a row or an account by name costs does not
+            # depend on how many accounts there are.
             alone: dict[str, Callable[[], Awaitable[list[Ratio]]]] = {
+                "memory": lambda: memory.measure(_TRADES, max(size.accounts, _CROWD)),
+                "claims": lambda: claims.measure(size.accounts, _ROUNDS),
+                "requests": lambda: requests.measure(min(size.accounts, _REQUESTS_ACCOUNTS)),
                 "apply": lambda: apply.measure(_PAGES, _ROUNDS),
                 "undo": lambda: undo.measure(_UNDONE),
                 "accounts": named.measure,
@@ -64,13 +77,13 @@ async def _measure(part: str, size: Size) -> list[Ratio]:
             return await alone[part]()
 
 
-async def main(accounts: int, folder: Path, parts: Sequence[str]) -> bool:
+async def main(accounts: int, folder: Path, filled: int, parts: Sequence[str]) -> bool:
     """Measure and print; whether every target was met."""
     columns: dict[str, list[Ratio]] = defaultdict(list)
     async with detection.server(folder) as server:
         # The smaller one first: what is wrong shows early.
         sizes = [
-            Size(count, await ensure_warehouse(server.dsn(), count))
+            Size(count, await ensure_warehouse(server.dsn(), count, filled), filled)
             for count in (accounts // 10, accounts)
         ]
         connection = await asyncpg.connect(sizes[0].dsn)
@@ -105,8 +118,16 @@ if __name__ == "__main__":
         "--folder", type=Path, default=Path(".bench"), help="where the warehouses are kept (.bench)"
     )
     parser.add_argument(
+        "--filled",
+        type=int,
+        default=FILLED,
+        help=f"every which column without meaning is filled ({FILLED}); 100 for half the disk",
+    )
+    parser.add_argument(
         "--only", choices=_PARTS, nargs="+", default=_PARTS, help="the parts to measure (all)"
     )
     chosen = parser.parse_args()
     configure_logging(level="WARNING")
-    raise SystemExit(not asyncio.run(main(chosen.accounts, chosen.folder, chosen.only)))
+    raise SystemExit(
+        not asyncio.run(main(chosen.accounts, chosen.folder, chosen.filled, chosen.only))
+    )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from app.domain.contract.tables import PAGE_ROWS
+
 FIRST_DAY = dt.date(2025, 1, 1)
 _DAY = dt.timedelta(days=1)
 
@@ -21,8 +23,12 @@ class Matching(NamedTuple):
     row: Callable[[int], str]
 
 
+class RefusedError(Exception):
+    """The request is wrong; the message tells why."""
+
+
 Answering = Callable[[str, Mapping[str, str]], Matching]
-"""Answers a path with its parameters."""
+"""Answers a path with its parameters, or raises RefusedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,14 @@ async def served(answering: Answering) -> AsyncIterator[str]:
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
                 target = urlsplit(request.split(b" ", 2)[1].decode())
-                body = _body(answering, target.path, dict(parse_qsl(target.query)))
+                try:
+                    body = _body(answering, target.path, dict(parse_qsl(target.query)))
+                    status = b"200 OK"
+                except RefusedError as error:
+                    body, status = str(error).encode(), b"400 Bad Request"
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:"
-                    b" %d\r\n\r\n" % len(body) + body
+                    b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length:"
+                    b" %d\r\n\r\n" % (status, len(body)) + body
                 )
                 await writer.drain()
         writer.close()
@@ -115,9 +125,12 @@ async def served(answering: Answering) -> AsyncIterator[str]:
 
 def _body(answering: Answering, path: str, parameters: Mapping[str, str]) -> bytes:
     found = answering(path, parameters)
-    skip, limit = int(parameters["skip"]), int(parameters["limit"])
+    skip, limit = int(parameters.get("skip", 0)), int(parameters.get("limit", PAGE_ROWS))
     rows = ",".join(map(found.row, range(skip, min(found.total, skip + limit))))
-    return f'{{"Status":"ok","Data":{{"data":[{rows}],"skip":{skip},"limit":{limit},"total":{found.total}}}}}'.encode()
+    total = f',"total":{found.total}' if parameters.get("include-total") == "1" else ""
+    return (
+        f'{{"Status":"ok","Data":{{"data":[{rows}],"skip":{skip},"limit":{limit}{total}}}}}'
+    ).encode()
 
 
 def _day(text: str) -> dt.date:

@@ -8,26 +8,20 @@ database of its own. Counted is the peak of resident memory (VmHWM) of the proce
 import argparse
 import asyncio
 import contextlib
-import os
 import secrets
-import signal
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import httpx2
 
 from app.embedded_postgres.server import EmbeddedPostgres, create_database
 from app.store.schema.migrations.migrate import migrate
 from bench.endless import FIRST_DAY, Answering, Crowd, Giant, served
+from bench.service import SCHEMA, Service, serve
 from bench.table import Ratio, at_most, figure, show
 
-SCHEMA = "prop_trading_model"
 _MOST_MEGABYTES = 300.0
 _DAYS = 250
 DISPOSABLE = {
@@ -37,40 +31,7 @@ DISPOSABLE = {
     "shared_buffers": "512MB",
     "max_wal_size": "4GB",
 }
-_START_SECONDS = 60.0
-_RUN_SECONDS = 3600.0
 _STEPS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service under way: its process, a client of it, and a connection to its warehouse."""
-
-    process: asyncio.subprocess.Process
-    http: httpx2.AsyncClient
-    warehouse: "asyncpg.Connection[asyncpg.Record]"
-
-    @property
-    def peak(self) -> float:
-        """The most memory that the process had resident so far, in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-
-    async def reconcile(self) -> dict[str, object]:
-        """Do one full run; its state."""
-        answer = await self.http.post("/runs", json={"kind": "full"})
-        answer.raise_for_status()
-        location = answer.headers["location"]
-        async with asyncio.timeout(_RUN_SECONDS):
-            while True:
-                answer = await self.http.get(location)
-                if answer.is_error:
-                    raise RuntimeError(f"{location} answered {answer.status_code}: {answer.text}")
-                state: dict[str, object] = answer.json()
-                if state["finished_at"]:
-                    return state
-                await asyncio.sleep(0.25)
 
 
 async def measure(trades: int, accounts: int) -> list[Ratio]:
@@ -193,62 +154,10 @@ async def serving(
     try:
         await warehouse.execute(rows.format(*values, first=FIRST_DAY))
         await warehouse.execute("VACUUM ANALYZE")
-        async with (
-            served(answering) as address,
-            _process(folder, dsn, address, rate) as (process, http),
-        ):
-            yield Service(process, http, warehouse)
     finally:
         await warehouse.close()
-
-
-@contextlib.asynccontextmanager
-async def _process(
-    folder: Path, dsn: str, address: str, rate: int
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
-    """`trade-recon serve` with a quota of so many requests a second."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    log = (folder / "service.log").open("wb")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli.app", "serve", "--port", str(port)),
-        cwd=folder,
-        env={
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("RECON_", "RISK_API_", "DATABASE_"))
-            },
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-            "DATABASE_URL": dsn,
-            "RISK_API_BASE_URL": address,
-            "RISK_API_KEY": "bench",
-            "RISK_API_RATE": str(rate),
-            "RISK_API_BURST": str(rate),
-        },
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-            async with asyncio.timeout(_START_SECONDS):
-                while not await _answers(http):
-                    if process.returncode is not None:
-                        raise SystemExit((folder / "service.log").read_text(encoding="utf-8"))
-                    await asyncio.sleep(0.1)
-            yield process, http
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            await process.wait()
-        log.close()
-
-
-async def _answers(http: httpx2.AsyncClient) -> bool:
-    try:
-        return (await http.get("/readyz")).is_success
-    except httpx2.TransportError:
-        return False
+    async with served(answering) as address, serve(folder, dsn, address, rate) as service:
+        yield service
 
 
 if __name__ == "__main__":
