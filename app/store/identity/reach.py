@@ -37,6 +37,8 @@ class ReachSql:
     """Logins of trades `t` to repair."""
     metrics_holders: str
     """Metrics row `t` is under a placeholder."""
+    of_suspects: str
+    """Trades `t` of accounts in `suspects`, asked by account: their number is overestimated."""
     metrics_today: str
 
 
@@ -62,6 +64,7 @@ EVERYWHERE = ReachSql(
     found_keys="true",
     found_logins="true",
     metrics_holders="t.account_id = ANY($2::text[])",
+    of_suspects="true",
     metrics_today="$3::date",
 )
 SOMEWHERE = ReachSql(
@@ -78,5 +81,6 @@ SOMEWHERE = ReachSql(
     found_keys=_among("(f.login, f.platform, f.broker)", 4),
     found_logins="t.login::text = ANY($4::text[])",
     metrics_holders="t.account_id = ANY($5::text[])",
+    of_suspects="t.account_id = ANY(ARRAY(SELECT holder FROM suspects))",
     metrics_today="$6::date",
 )

@@ -82,7 +82,7 @@ WITH groups AS (
     FROM suspects AS s
     JOIN {{raw}} AS t
       ON t.account_id = s.holder AND t.login::text = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
-     AND t.trade_date BETWEEN {{first_day}} AND '9999-12-31'{{unpinned}}
+     AND {{of_suspects}} AND t.trade_date BETWEEN {{first_day}} AND '9999-12-31'{{unpinned}}
     GROUP BY 1, 2, 3, 4, 5, 6
 ), judged AS (
     SELECT

@@ -86,7 +86,7 @@ GROUP BY account_id, login, platform, broker
     FROM suspects AS s
     JOIN "prop_trading_model".raw_trades_closed AS t
       ON t.account_id = s.holder AND t.login::text = s.login AND t.platform::text = s.platform AND coalesce(t.broker::text, '') = s.broker
-     AND t.trade_date BETWEEN '0001-01-01' AND '9999-12-31'
+     AND true AND t.trade_date BETWEEN '0001-01-01' AND '9999-12-31'
       AND NOT EXISTS (SELECT FROM "prop_trading_model".recon_pins AS p WHERE p.table_name = $1 AND p.row_key = ARRAY[t."platform"::text, t."broker"::text, t."login"::text, t."position"::text, t."ticket"::text])
     GROUP BY 1, 2, 3, 4, 5, 6
 ), judged AS (
