@@ -19,6 +19,8 @@ _FEWEST_USUAL = 10
 """Fewer accounts prove nothing."""
 _GAP_SHARE = 10
 """Below this share a date is a gap."""
+_STOPPED = dt.timedelta(days=14)
+"""After so long without rows, upstream may have none either."""
 _LOST_SHARE = 2
 """Short accounts needed for each usual one."""
 
@@ -112,9 +114,14 @@ def common_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt
     )
 
 
+def recent_gaps(coverage: Mapping[dt.date, int], until: dt.date) -> frozenset[dt.date]:
+    """Common gaps, without those of an ingestion that stopped long ago."""
+    return common_gaps(coverage, min(until, max(coverage, default=until) + _STOPPED))
+
+
 def _usual(coverage: Mapping[dt.date, int], until: dt.date) -> dict[int, int]:
-    """The number of accounts that usually have rows, by weekday."""
-    days = _days_until(coverage, until)
+    """The number of accounts that usually have rows, by weekday, while ingestion ran."""
+    days = _days_until(coverage, min(until, max(coverage, default=until)))
     return {
         weekday: _median([coverage.get(day, 0) for day in days if day.weekday() == weekday])
         for weekday in range(7)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from app.domain.accounts.progress import Progress
 from app.domain.planning.contradictions import is_short
-from app.domain.planning.estimates import common_gaps
+from app.domain.planning.estimates import recent_gaps
 from app.domain.planning.planned_request import SharedRead
 from app.domain.planning.sharing import SAMPLE, RunSize, propose
 from app.domain.states import RunKind
@@ -81,7 +81,7 @@ class SharedReadPlanning:
         gaps = {
             day
             for among in (short, await self._store.account_lists.sample(SAMPLE))
-            for day in common_gaps(await self._store.detection.coverage(among), now)
+            for day in recent_gaps(await self._store.detection.coverage(among), now)
         }
         upstream = await self._store.detection.size()
         size = RunSize(accounts, batches, self._max_ids(), upstream)

@@ -12,6 +12,7 @@ from app.domain.planning.estimates import (
     expected_elsewhere,
     expected_of,
     expected_on,
+    recent_gaps,
     upstream_a_day,
     upstream_rows,
 )
@@ -45,6 +46,19 @@ def test_dates_after_the_last_row_are_gaps_up_to_today() -> None:
     assert common_gaps(seen, last + dt.timedelta(days=4)) == {
         last + dt.timedelta(days=number) for number in (3, 4)
     }
+
+
+def test_a_gap_stays_one_however_long_ago_ingestion_stopped() -> None:
+    seen = coverage(8, 100, 0)
+    lost = MONDAY + dt.timedelta(days=22)
+    del seen[lost]
+    last = max(seen)
+    assert lost in common_gaps(seen, last + dt.timedelta(days=400))
+    recent = recent_gaps(seen, last + dt.timedelta(days=400))
+    assert recent == common_gaps(seen, last + dt.timedelta(days=14))
+    assert lost in recent
+    assert recent_gaps(seen, last) == {lost}
+    assert recent_gaps({}, last) == frozenset()
 
 
 def test_a_date_on_which_a_few_have_rows_is_a_gap_and_one_with_half_of_them_is_none() -> None:
