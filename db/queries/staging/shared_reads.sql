@@ -75,11 +75,11 @@ SELECT coalesce(sum(pg_column_size(s.*)), 0)::bigint FROM {{stage}} AS s WHERE f
 
 -- name: lock_fetch
 -- Whether the fetch is registered and its first row is there; it is not dropped until the commit.
-WITH registered AS MATERIALIZED (
+WITH locked AS MATERIALIZED (
     SELECT fetch_id FROM prop_trading_model.recon_fetches WHERE fetch_id = $1 FOR KEY SHARE
 )
 SELECT EXISTS (
-    SELECT FROM registered
+    SELECT FROM locked
     WHERE $2::bigint = 0 OR (SELECT count(*) FROM {{stage}} WHERE fetch_id = $1 AND ordinal = 1) > 0
 )
 

@@ -307,7 +307,7 @@ async def test_what_cannot_be_accepted_is_refused_in_a_sentence_and_changes_noth
             await service.accept(clean, _ABSENT, "known")
         with pytest.raises(NotOpen, match="open are absent_upstream"):
             await service.accept(account, IssueCode.UPSTREAM_DRIFT, "known")
-        with pytest.raises(InvalidRequest, match="Say why"):
+        with pytest.raises(InvalidRequest, match="Give a reason"):
             await service.accept(account, _ABSENT, " \n")
         for until in (TODAY, TODAY - dt.timedelta(days=1), TODAY + dt.timedelta(days=367)):
             with pytest.raises(InvalidRequest, match="is not such a date"):

@@ -116,7 +116,7 @@ async def test_what_cannot_be_accepted_is_a_problem_that_says_why(
         (_at(_ODD[0], "suspiciously_few_hours"), reason, 409, "for information"),
         (_at(_ODD[0], "absent"), reason, 422, "path.code"),
         (_at(_ODD[0]), {}, 422, "reason"),
-        (_at(_ODD[0]), {"reason": "   "}, 422, "Say why"),
+        (_at(_ODD[0]), {"reason": "   "}, 422, "Give a reason"),
         (_at(_ODD[0]), {"reason": "x" * 501}, 422, "reason"),
         (_at(_ODD[0]), {**reason, "until": f"{TODAY}"}, 422, "is not such a date"),
         (_at(_ODD[0]), {**reason, "until": "2099-01-01"}, 422, "is not such a date"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-_KEPT = "what it holds now stays as it is"
+_KEPT = "its values stay as they are"
 _FIGURES = {
     "raw_metrics_alltime": "net_profit",
     "raw_metrics_daily": "net_profit",
