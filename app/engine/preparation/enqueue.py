@@ -136,6 +136,7 @@ class Enqueuing:
     ) -> Queued:
         request = run.request
         is_inspection = request.kind is RunKind.INSPECT
+        reads = await self._shared.propose(run)
         async with self._store.preparations.queue(run.run_id) as queue:
             queued = await self._queue_by_kind(queue, run, among, compared, left_out)
             if left_out.besides:
@@ -146,7 +147,7 @@ class Enqueuing:
                 queued = replace(queued, healed=healed, unchanged=max(0, queued.unchanged - healed))
             if maintained.unread or maintained.locked or maintained.refused or is_inspection:
                 queued = replace(queued, is_all=False)
-            await self._shared.plan(run, queue)
+            await self._shared.note(run, queue, reads)
             await queue.finish(queued, maintained.result)
         return queued
 

@@ -1,6 +1,6 @@
 """Plans what a run of several batches reads once for all of them.
 
-Entry point: `SharedReadPlanning.plan`, before batches may begin.
+Entry points: `SharedReadPlanning.propose`, and `note` before batches may begin.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 
 class SharedReadPlanning:
-    """Finds dates that most accounts lack in a sample of the queue."""
+    """Finds dates that most accounts lack in a sample of the accounts that a run takes."""
 
     def __init__(
         self,
@@ -38,21 +38,25 @@ class SharedReadPlanning:
         self._max_ids = max_ids
         self._now = now
 
-    async def plan(self, run: ActiveRun, queue: Queue) -> None:
-        """Note the run's shared reads with its queue; without them batches ask by id."""
+    async def propose(self, run: ActiveRun) -> list[SharedRead]:
+        """The reads to share, before the queue is filled: both need a connection of their own, and
+        there may be just one.
+        """
+        request = run.request
         if (
             not self._config.shared_read_bytes
-            or run.request.kind is RunKind.INSPECT
-            or run.request.compares_rows
+            or request.kind is RunKind.INSPECT
+            or request.account_ids is not None
             or not self._store.shared_reads.can_share()
         ):
-            return
-        accounts, sample = await queue.sample(SAMPLE)
-        batches = -(-accounts // self._config.batch_size)
-        if batches < 2:  # noqa: PLR2004 - one batch shares its reads anyway
-            return
+            return []
         try:
-            reads = await self._propose(run, sample, accounts, batches)
+            accounts, sample = await self._store.account_lists.sample_mismatched(SAMPLE)
+            accounts = min(accounts, request.max_accounts or accounts)
+            batches = -(-accounts // self._config.batch_size)
+            if batches < 2:  # noqa: PLR2004 - one batch shares its reads anyway
+                return []
+            return await self._propose(run, sample, accounts, batches)
         except ReconError as error:
             _log.warning(
                 "What the run's batches lack alike could not be found out; they ask by id.",
@@ -60,14 +64,16 @@ class SharedReadPlanning:
                 run_id=str(run.run_id),
                 reason=str(error),
             )
-            return
+            return []
+
+    async def note(self, run: ActiveRun, queue: Queue, reads: Sequence[SharedRead]) -> None:
+        """Note them with the queue, so that no batch begins without."""
         await self._store.shared_reads.plan(queue.connection, run.run_id, reads)
         if reads:
             _log.info(
                 "What most accounts of the run lack alike is read once.",
                 action="run.reads_planned",
                 run_id=str(run.run_id),
-                accounts=accounts,
                 reads=[f"{read.endpoint.value} {', '.join(map(str, read.days))}" for read in reads],
             )
 

@@ -38,7 +38,7 @@ class AccountLists:
             sql["get_locked_accounts"],
             sql["get_refuted_accounts"],
         )
-        self._sample = sql["sample_accounts"]
+        self._sample, self._sample_mismatched = sql["sample_accounts"], sql["sample_mismatched"]
         self._ask_again = sql["ask_again"]
 
     async def logins(self, connection: Connection, account_ids: Sequence[str]) -> dict[str, Record]:
@@ -98,6 +98,11 @@ class AccountLists:
         """Accounts of the warehouse, spread evenly."""
         rows = await self._database.fetch(self._sample, most, seconds=SWEEP_SECONDS)
         return [row["account_id"] for row in rows]
+
+    async def sample_mismatched(self, most: int) -> tuple[int, list[str]]:
+        """How many accounts a run takes, and some of them, spread evenly."""
+        row = await self._database.fetch_row(self._sample_mismatched, most, seconds=SWEEP_SECONDS)
+        return (0, []) if row is None else (int(row["accounts"]), list(row["sample"]))
 
     async def all_accounts(self) -> list[str]:
         """All known accounts."""

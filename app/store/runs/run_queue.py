@@ -101,13 +101,6 @@ class Queue:
             )
         )
 
-    async def sample(self, most: int) -> tuple[int, list[str]]:
-        """How many accounts wait, and some of them, spread evenly."""
-        row = await self.connection.fetch_row(
-            self._sql["sample_queue"], self._run_id, most, seconds=SWEEP_SECONDS
-        )
-        return (0, []) if row is None else (int(row["accounts"]), list(row["sample"]))
-
     async def finish(self, queued: Queued, maintenance: Mapping[str, object]) -> None:
         """Let batches begin at the commit; ClaimLost after a takeover."""
         await _hold(self.connection, self._sql, self._run_id, self._worker_id)

@@ -141,3 +141,12 @@ WHERE t.account_id = held.account_id
 -- $1 accounts: the same ones each time, in no order of theirs.
 SELECT account_id::text AS account_id FROM "prop_trading_model".trade_recon
 ORDER BY hashtext(account_id::text), account_id LIMIT $1
+
+-- name: sample_mismatched
+-- How many accounts a run takes, and $1 of them: the same ones each time, in no order of theirs.
+WITH mismatched AS MATERIALIZED (
+    SELECT account_id::text AS account_id FROM "prop_trading_model".v_recon_mismatched
+)
+SELECT
+    (SELECT count(*) FROM mismatched) AS accounts,
+    ARRAY(SELECT account_id FROM mismatched ORDER BY hashtext(account_id), account_id LIMIT $1) AS sample

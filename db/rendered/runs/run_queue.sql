@@ -189,13 +189,3 @@ SET prepared_at = now(), skipped = $2, unchanged = $3, healed = $6, maintenance 
     known_accounts = (SELECT count(*) FROM "prop_trading_model".trade_recon),
     total = $3 + (SELECT count(*) FROM "prop_trading_model".recon_attempts WHERE run_id = $1)
 WHERE run_id = $1
-
--- name: sample_queue
--- Number of accounts waiting in run $1, and a sample of $2: always the same ones, spread without
--- regard to their order.
-WITH waiting AS MATERIALIZED (
-    SELECT account_id FROM "prop_trading_model".recon_attempts WHERE run_id = $1 AND outcome IS NULL
-)
-SELECT
-    (SELECT count(*) FROM waiting) AS accounts,
-    ARRAY(SELECT account_id FROM waiting ORDER BY hashtext(account_id), account_id LIMIT $2) AS sample
