@@ -96,6 +96,12 @@ class Command:
                     return line
         raise AssertionError(f"{text!r} was never said:\n{self._head}")
 
+    async def has_said(self, *texts: str) -> None:
+        """Wait until stderr held each of the texts, in any order."""
+        for text in texts:
+            if text not in self._head:
+                await self.line_with(text)
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

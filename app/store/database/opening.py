@@ -43,6 +43,11 @@ _TYPES = "SELECT " + ", ".join(
         "jsonb",
         "timestamptz",
         "bytea",
+        "varchar",
+        "numeric",
+        "double precision",
+        "name",
+        "oid",
     )
 )
 _LONGEST_STATEMENT = 256 * 1024

@@ -287,7 +287,7 @@ async def test_the_command_works_through_the_pooler_and_migrates_and_listens_pas
             filled = await run_command(tmp_path, variables, "reconcile", "--kind", "audit")
             assert filled.code == 0, filled.stderr
             served = await Command.start(tmp_path, variables, "serve", "--port", "0")
-            await served.line_with("wake.listening")
+            await served.has_said("wake.listening", "http.serving")
             served.signal(signal.SIGTERM)
             assert (await served.end()).code == 0
     finally:
