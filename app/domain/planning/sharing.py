@@ -14,7 +14,7 @@ from app.domain.accounts.progress import Progress
 from app.domain.accounts.view import AccountView
 from app.domain.contract.tables import MAX_DATES, PAGE_ROWS, Endpoint
 from app.domain.planning.contradictions import is_short
-from app.domain.planning.descent import needs_of
+from app.domain.planning.descent import days_between, needs_of
 from app.domain.planning.estimates import Upstream, expected_on, upstream_a_day
 from app.domain.planning.planned_request import SharedRead
 
@@ -24,6 +24,7 @@ _WORTH = 0.9
 """A scan costs at most this share of the requests by id."""
 _TOGETHER = 10 * PAGE_ROWS
 """Rows of a scan of several dates at most."""
+_DAY = dt.timedelta(days=1)
 _DATED = (Endpoint.DAILY, Endpoint.HOURLY, Endpoint.CLOSED)
 
 
@@ -153,7 +154,7 @@ def _grouped(
     groups: dict[tuple[dt.date, ...], float] = {}
     days: tuple[dt.date, ...] = ()
     for day in sorted(rows):
-        between = _between(days[-1], day) if days and is_range else ()
+        between = tuple(days_between(days[-1] + _DAY, day - _DAY)) if days and is_range else ()
         together = groups.get(days, 0.0) + len(between) * rows_a_day + rows[day]
         if (
             days
@@ -168,7 +169,3 @@ def _grouped(
             days = (day,)
             groups[days] = rows[day]
     return groups
-
-
-def _between(first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
-    return tuple(first + dt.timedelta(days=number) for number in range(1, (last - first).days))

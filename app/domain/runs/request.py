@@ -33,6 +33,13 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.account_ids is not None if self.depth is None else self.depth is Depth.ROWS
 
     @property
+    def shares_reads(self) -> bool:
+        """Whether batches may share reads of dates: not where accounts are named or read whole."""
+        return (
+            self.kind is not RunKind.INSPECT and self.account_ids is None and not self.compares_rows
+        )
+
+    @property
     def is_sole(self) -> bool:
         """Whether only one such run may be active."""
         return self.kind is RunKind.FULL and self.account_ids is None

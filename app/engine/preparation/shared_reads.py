@@ -11,7 +11,6 @@ from app.domain.planning.contradictions import is_short
 from app.domain.planning.estimates import recent_gaps
 from app.domain.planning.planned_request import SharedRead
 from app.domain.planning.sharing import SAMPLE, RunSize, propose
-from app.domain.states import RunKind
 from app.engine.config import EngineConfig
 from app.engine.off_loop import off_loop
 from app.engine.repositories import Repositories
@@ -44,9 +43,8 @@ class SharedReadPlanning:
         """
         request = run.request
         if (
-            not self._config.shared_read_bytes
-            or request.kind is RunKind.INSPECT
-            or request.account_ids is not None
+            not request.shares_reads
+            or not self._config.shared_read_bytes
             or not self._store.shared_reads.can_share()
         ):
             return []

@@ -57,8 +57,9 @@ class RunEndings:
             self._summary.note_end()
             self._forget(run.run_id)
             await log_end(self._store, run.run_id, self._today())
-            # What the run shared is of no use now, and this process may end with it.
-            await self._store.staging.purge_dead(self._config.lease_seconds)
+            if run.request.shares_reads:
+                # What the run shared is of no use now, and this process may end with it.
+                await self._store.staging.purge_dead(self._config.lease_seconds)
         return ended
 
     async def fail(self, run: ActiveRun, reason: str) -> None:

@@ -123,24 +123,19 @@ class SharedReadStore:
         """Have its accounts asked for by id."""
         await self._database.execute(self._sql["drop_read"], *self._key(run_id, read), reason)
 
-    async def is_told_apart(self, read: SharedRead, staged: StagedFetch) -> bool:
-        """Whether each row names its account, or its login for trades."""
+    async def bytes_of(self, read: SharedRead, staged: StagedFetch) -> int | None:
+        """Bytes of a staged fetch; None if a row names no account, or no login for trades."""
         table = self._catalogue[read.endpoint]
-        statement = fill(self._sql["has_unknown"], stage=table.stage, owner=_owner(table))
-        return not await self._database.fetch_value(
-            statement, staged.fetch_id, seconds=COMMAND_SECONDS
-        )
+        statement = fill(self._sql["measure_fetch"], stage=table.stage, owner=_owner(table))
+        size = await self._database.fetch_value(statement, staged.fetch_id, seconds=COMMAND_SECONDS)
+        return None if size is None else int(size)
 
     async def keep(
-        self, run_id: RunId, read: SharedRead, staged: StagedFetch, horizon: int
+        self, run_id: RunId, read: SharedRead, staged: StagedFetch, horizon: int, size: int
     ) -> bool:
-        """Hand a proven fetch over to the run; False if another worker read it meanwhile."""
-        table = self._catalogue[read.endpoint]
-        size = await self._database.fetch_value(
-            fill(self._sql["measure_fetch"], stage=table.stage),
-            staged.fetch_id,
-            seconds=COMMAND_SECONDS,
-        )
+        """Hand a proven fetch of `size` bytes over to the run; False if another worker read it
+        meanwhile.
+        """
         kept = await self._database.execute(
             self._sql["keep_read"],
             *self._key(run_id, read),

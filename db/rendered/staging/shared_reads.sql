@@ -65,13 +65,12 @@ WITH kept AS (
 UPDATE "prop_trading_model".recon_fetches SET run_id = $1
 WHERE fetch_id = $5 AND EXISTS (SELECT FROM kept)
 
--- name: has_unknown
--- Whether a row of a fetch names no {{owner}}.
-SELECT EXISTS (SELECT FROM "prop_trading_model".recon_stage_daily WHERE fetch_id = $1 AND {{owner}} IS NULL)
-
 -- name: measure_fetch
--- Bytes of a staged fetch.
-SELECT coalesce(sum(pg_column_size(s.*)), 0)::bigint FROM "prop_trading_model".recon_stage_daily AS s WHERE fetch_id = $1
+-- Bytes of a staged fetch; null if a row names no {{owner}}.
+SELECT CASE WHEN coalesce(bool_and({{owner}} IS NOT NULL), true)
+    THEN coalesce(sum(pg_column_size(s.*)), 0)::bigint END
+FROM "prop_trading_model".recon_stage_daily AS s
+WHERE fetch_id = $1
 
 -- name: lock_fetch
 -- Whether the fetch is registered and its first row is there; it is not dropped until the commit.

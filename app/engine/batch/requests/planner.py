@@ -49,8 +49,9 @@ class RoundPlanner:
     async def survey(self, state: BatchState) -> None:
         """Estimate upstream's size, and find dates all lack."""
         state.upstream = await self._sizes.of(state.claim.run_id, self._store)
-        state.shared = await self._reads.of(self._store, state.claim.run_id)
-        state.gaps = Shared(state.shared).gaps
+        if state.run.request.shares_reads:
+            state.shared = await self._reads.of(self._store, state.claim.run_id)
+            state.gaps = Shared(state.shared).gaps
         short = [
             view
             for view in state.views.values()

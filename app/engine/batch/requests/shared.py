@@ -111,12 +111,12 @@ class RunReads:
         try:
             if reason := await self._read(store, state, read, sink):
                 await self._drop(store, state, read, reason)
-            elif not await store.shared_reads.is_told_apart(read, sink.staged):
+            elif (size := await store.shared_reads.bytes_of(read, sink.staged)) is None:
                 reason = "a row of it cannot be told to be any account's"
                 await self._drop(store, state, read, reason)
             else:
                 # Not if another worker read it, since this one was away for longer than its lease.
-                is_kept = await store.shared_reads.keep(run_id, read, sink.staged, horizon)
+                is_kept = await store.shared_reads.keep(run_id, read, sink.staged, horizon, size)
         except BaseException:
             await store.shared_reads.give_back(run_id, read)
             raise
