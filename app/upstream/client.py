@@ -110,7 +110,7 @@ class UpstreamClient:
         return self._max_ids
 
     def note_too_large(self, ids: int) -> None:
-        """Halve the ids of a request: so many were too many for the API."""
+        """Halve the ids of a request: `ids` were too many for the API."""
         self._max_ids = max(1, min(self._max_ids, ids // 2))
 
     def health(self, endpoint: Endpoint) -> EndpointHealth:

@@ -14,7 +14,7 @@ _LEAST_ROWS, _LEAST_ACCOUNTS = 8, 5
 """An account's own figure may stand still."""
 _LEAST_VALUES = 12
 _FEWER = 5
-"""So many times fewer accounts share ordinary values."""
+"""A cap is shared by at least this many times the accounts that share an ordinary value."""
 _NATURAL = frozenset(map(Decimal, (0, 1, 100)))
 """Limits of rates and percentages."""
 _BETWEEN = re.compile(r"[,;](?![^(]*\))")

@@ -26,7 +26,7 @@ class HoldLimits:
     run_row_share: float = 0.2
 
     def is_too_much(self, rewritten: int, stored: int) -> bool:
-        """Whether so many rows of `stored` are too much."""
+        """Whether rewriting this many of an account's `stored` rows holds it."""
         return rewritten >= self.rows and rewritten > self.row_share * stored
 
     def suspects(self, lowered: int, compared: int) -> bool:
@@ -34,7 +34,7 @@ class HoldLimits:
         return lowered >= self.accounts and lowered > self.account_share * compared
 
     def suspects_rows(self, lost: int, compared: int) -> bool:
-        """Whether so many lost rows do."""
+        """Whether `lost` rows make upstream suspect."""
         return lost >= self.run_rows and lost > self.run_row_share * compared
 
     def suspicion(self, lowered: int, compared: int, rewritten: int | None = None) -> str:

@@ -122,7 +122,7 @@ def explained_money(
     view: AccountView, progress: Progress, moving_from: dt.date, looks: int
 ) -> tuple[Issue, ...]:
     """What a difference comes to once all was read: upstream's contradiction or, on unsettled
-    dates, unsettled for so many `looks`.
+    dates, unsettled; `looks` is how often in a row it was so.
     """
     money = judged(view)
     if money is None:

@@ -30,7 +30,7 @@ _TIMES_ASKED = 2
 _TELLING = 10
 """Requests that tell missed accounts from lost ones."""
 _MOST_BY_ID = 5
-"""Above so many requests, a scan costs less."""
+"""Requests by id above which a scan costs less."""
 _REFRESHED = 5000
 _NAMED = 20
 

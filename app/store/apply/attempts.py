@@ -24,7 +24,7 @@ from app.store.write_pace import WritePace
 
 _TRIES = 4
 _STRIKES = 8
-"""After so many failing accounts without a success, the fetch fails."""
+"""Failing accounts without a success after which the fetch fails."""
 _PAUSE_SECONDS = 0.25
 """Lets the other writer commit."""
 _SEARCH_SECONDS = 1.0

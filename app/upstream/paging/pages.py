@@ -51,7 +51,7 @@ class PageSize:
         self._followed = 0
 
     def note_followed(self, rows: int) -> None:
-        """A page of so many had a successor."""
+        """A page of `rows` rows had a successor."""
         if 1 < rows == self._followed:
             self.rows = min(self.rows, rows)
         self._followed = rows
